@@ -1,0 +1,1 @@
+"""Worlds that feed the stack: the embedded aerial scene."""

@@ -1,0 +1,1 @@
+"""Sequences and bags, the online clock, metrics and reports."""

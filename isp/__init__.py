@@ -1,0 +1,1 @@
+"""Bayer RAW to RGB."""

@@ -1,0 +1,1 @@
+"""Trackers: where a target is in a frame."""

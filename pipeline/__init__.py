@@ -1,0 +1,1 @@
+"""The shared vocabulary: frames, tracks, forecasts, spans, clocks, configuration and the runner."""

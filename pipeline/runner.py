@@ -1,0 +1,162 @@
+"""The in-process runner: each stage on its own thread, the newest item wins, images by reference.
+
+A stage that is busy never blocks another: its mailbox holds one item, a newer one takes its place
+and the drop is counted. What a stage returns goes to the mailboxes of those that follow it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from pipeline.clock import Clock
+from pipeline.errors import InputError
+from pipeline.span import Span
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Stamped(Protocol):
+    """Anything that says when its light hit the sensor."""
+
+    @property
+    def stamp_ns(self) -> int: ...
+
+
+class Mailbox(Generic[T]):
+    """Depth one: ``put`` never waits, and what it replaces is counted."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._item: T | None = None
+        self._dropped = 0
+        self._closed = False
+
+    def put(self, item: T) -> None:
+        """Leave an item for ``take``; the one that was not taken yet is dropped."""
+        with self._condition:
+            self._dropped += self._item is not None
+            self._item = item
+            self._condition.notify()
+
+    def take(self) -> tuple[T, int] | None:
+        """Wait for an item: it and the number dropped since the last one; None once closed."""
+        with self._condition:
+            while self._item is None and not self._closed:
+                self._condition.wait()
+            if self._item is None:
+                return None
+            item, dropped = self._item, self._dropped
+            self._item, self._dropped = None, 0
+            return item, dropped
+
+    def close(self) -> None:
+        """Let ``take`` hand out what is there, then None."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+
+@dataclass(slots=True)
+class StageCount:
+    """How many items a stage handled, never had time for, and could not use."""
+
+    handled: int = 0
+    dropped: int = 0
+    failed: int = 0
+
+
+class _Stage:
+    def __init__(self, name: str, work: Callable[[Any], Any]) -> None:
+        self.name = name
+        self.work = work
+        self.mailbox: Mailbox[Any] = Mailbox()
+        self.followers: list[Mailbox[Any]] = []
+        self.listeners: list[Callable[[Any], None]] = []
+        self.count = StageCount()
+        self.thread: threading.Thread | None = None
+
+
+class Runner:
+    """Stages in a tree, joined by depth-one mailboxes.
+
+    on_span is called from the stages' threads with each ``Span``; on_error with the stage's name
+    and one line for each item that a stage could not use. Both must be quick.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        on_span: Callable[[Span], None] = lambda span: None,
+        on_error: Callable[[str, str], None] = lambda stage, text: log.warning("%s: %s", stage, text),
+    ) -> None:
+        self._clock = clock
+        self._on_span = on_span
+        self._on_error = on_error
+        self._stages: dict[str, _Stage] = {}
+
+    def add(self, name: str, work: Callable[[Any], Any], after: str | None = None) -> None:
+        """Add a stage: ``work(item)`` returns what its followers get, or None for nothing."""
+        if name in self._stages:
+            raise ValueError(f"stage {name!r} is there already")
+        stage = self._stages[name] = _Stage(name, work)
+        if after is not None:
+            self._stages[after].followers.append(stage.mailbox)
+
+    def listen(self, name: str, callback: Callable[[Any], None]) -> None:
+        """Call back with each result of a stage, on that stage's thread."""
+        self._stages[name].listeners.append(callback)
+
+    def feed(self, name: str, item: Stamped) -> None:
+        """Give a stage its newest item; never waits."""
+        self._stages[name].mailbox.put(item)
+
+    def counts(self) -> dict[str, StageCount]:
+        """Items handled, dropped and failed so far, by stage."""
+        return {name: stage.count for name, stage in self._stages.items()}
+
+    def start(self) -> None:
+        """Start every stage's thread."""
+        for stage in self._stages.values():
+            stage.thread = threading.Thread(
+                target=self._run, args=(stage,), name=stage.name, daemon=True
+            )
+            stage.thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Let each stage finish what it has, first stages first, and end the threads.
+
+        Raises:
+            TimeoutError: a stage did not finish in time.
+        """
+        for stage in self._stages.values():
+            stage.mailbox.close()
+            if stage.thread is not None:
+                stage.thread.join(timeout_s)
+                if stage.thread.is_alive():
+                    raise TimeoutError(f"stage {stage.name!r} did not finish in {timeout_s:g} s")
+
+    def _run(self, stage: _Stage) -> None:
+        while (taken := stage.mailbox.take()) is not None:
+            item, dropped = taken
+            stage.count.dropped += dropped
+            start_ns = self._clock.now_ns()
+            try:
+                result = stage.work(item)
+            except Exception as error:
+                stage.count.failed += 1
+                if not isinstance(error, InputError):
+                    log.exception("stage %s failed on the frame of %d ns", stage.name, item.stamp_ns)
+                self._on_error(stage.name, str(error) or type(error).__name__)
+                continue
+            stage.count.handled += 1
+            end_ns = self._clock.now_ns()
+            if result is not None:
+                for follower in stage.followers:
+                    follower.put(result)
+            self._on_span(Span(stage.name, item.stamp_ns, start_ns, end_ns, dropped))
+            if result is not None:
+                for listener in stage.listeners:
+                    listener(result)

