@@ -48,15 +48,15 @@ class Option:
             InputError: of another type, not finite, or out of range; the text says what is allowed.
         """
         if not self.is_list:
-            return self._scalar(value)
+            return self._scalar(value)  # type: ignore[no-any-return]
         if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
             raise InputError(f"{self.name}: {value!r:.60} is no list of {self.kind.__name__}")
-        return tuple(self._scalar(v) for v in value)  # type: ignore[return-value]
+        return tuple(self._scalar(v) for v in value)
 
-    def _scalar(self, value: object) -> Any:
+    def _scalar(self, value: Any) -> Any:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if self.kind is float and number:
-            value = float(typing.cast(float, value))
+            value = float(value)
         elif self.kind is int and isinstance(value, float) and value.is_integer():
             value = int(value)
         if type(value) is not self.kind:
@@ -66,7 +66,9 @@ class Option:
         if (self.low is not None and value < self.low) or (
             self.high is not None and value > self.high
         ):
-            raise InputError(f"{self.name}: {value} is out of range, allowed is {self.range_text()}")
+            raise InputError(
+                f"{self.name}: {value} is out of range, allowed is {self.range_text()}"
+            )
         if self.choices and value not in self.choices:
             raise InputError(f"{self.name}: {value!r:.60} is none of {', '.join(self.choices)}")
         return value
@@ -117,7 +119,8 @@ def options(cls: type[Config]) -> tuple[Option, ...]:
         kind = typing.get_args(hint)[0] if is_list else hint
         if kind not in _SCALARS:
             raise TypeError(f"{cls.__name__}.{field.name}: {hint} is no scalar or tuple of them")
-        found.append(Option(field.name, kind, is_list, field.default, **field.metadata))
+        default: Any = field.default
+        found.append(Option(field.name, kind, is_list, default, **field.metadata))
     return tuple(found)
 
 

@@ -4,6 +4,7 @@ A stage that is busy never blocks another: its mailbox holds one item, a newer o
 and the drop is counted. What a stage returns goes to the mailboxes of those that follow it.
 """
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -90,7 +91,7 @@ class Runner:
         self,
         clock: Clock,
         on_span: Callable[[Span], None] = lambda span: None,
-        on_error: Callable[[str, str], None] = lambda stage, text: log.warning("%s: %s", stage, text),
+        on_error: Callable[[str, str], None] = functools.partial(log.warning, "%s: %s"),
     ) -> None:
         self._clock = clock
         self._on_span = on_span
@@ -148,7 +149,7 @@ class Runner:
             except Exception as error:
                 stage.count.failed += 1
                 if not isinstance(error, InputError):
-                    log.exception("stage %s failed on the frame of %d ns", stage.name, item.stamp_ns)
+                    log.exception("stage %s failed at stamp %d ns", stage.name, item.stamp_ns)
                 self._on_error(stage.name, str(error) or type(error).__name__)
                 continue
             stage.count.handled += 1
