@@ -53,7 +53,8 @@ class Option:
             raise InputError(f"{self.name}: {value!r:.60} is no list of {self.kind.__name__}")
         return tuple(self._scalar(v) for v in value)
 
-    def _scalar(self, value: Any) -> Any:
+    def _scalar(self, given: object) -> Any:
+        value: Any = given
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if self.kind is float and number:
             value = float(value)

@@ -4,7 +4,6 @@ A stage that is busy never blocks another: its mailbox holds one item, a newer o
 and the drop is counted. What a stage returns goes to the mailboxes of those that follow it.
 """
 
-import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -17,6 +16,10 @@ from pipeline.span import Span
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+def _log_error(stage: str, text: str) -> None:
+    log.warning("%s: %s", stage, text)
 
 
 class Stamped(Protocol):
@@ -91,7 +94,7 @@ class Runner:
         self,
         clock: Clock,
         on_span: Callable[[Span], None] = lambda span: None,
-        on_error: Callable[[str, str], None] = functools.partial(log.warning, "%s: %s"),
+        on_error: Callable[[str, str], None] = _log_error,
     ) -> None:
         self._clock = clock
         self._on_span = on_span
