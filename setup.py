@@ -35,6 +35,7 @@ setup(
         "numpy",
         "opencv-contrib-python-headless>=4.10",
         "filterpy>=1.4.5",
+        "onnx>=1.16",
         "onnxruntime>=1.17",
         "PyYAML",
         "typer>=0.12",

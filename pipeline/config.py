@@ -53,8 +53,7 @@ class Option:
             raise InputError(f"{self.name}: {value!r:.60} is no list of {self.kind.__name__}")
         return tuple(self._scalar(v) for v in value)
 
-    def _scalar(self, given: object) -> Any:
-        value: Any = given
+    def _scalar(self, value: Any) -> Any:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if self.kind is float and number:
             value = float(value)
@@ -64,6 +63,7 @@ class Option:
             raise InputError(f"{self.name}: {value!r:.60} is no {self.kind.__name__}; {self.help}")
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{self.name}: {value} is not finite; {self.help}")
+        value = typing.cast(Any, value)
         if (self.low is not None and value < self.low) or (
             self.high is not None and value > self.high
         ):

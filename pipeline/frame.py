@@ -54,7 +54,7 @@ class Frame:
         Raises:
             InputError: an encoding that is no 8-bit color or gray picture.
         """
-        self._check()
+        self.check()
         if self.encoding == "bgr8":
             return self.image
         return cv2.cvtColor(self.image, _TO_BGR[self.encoding])  # type: ignore[return-value]
@@ -65,12 +65,17 @@ class Frame:
         Raises:
             InputError: an encoding that is no 8-bit color or gray picture.
         """
-        self._check()
+        self.check()
         if self.encoding == "mono8":
             return self.image
         return cv2.cvtColor(self.image, _TO_MONO[self.encoding])  # type: ignore[return-value]
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Whether it is the 8-bit color or gray picture that its encoding says.
+
+        Raises:
+            InputError: it is not.
+        """
         channels = _CHANNELS.get(self.encoding)
         if channels is None:
             raise InputError(

@@ -1,0 +1,26 @@
+"""The seam between a tracking algorithm and what leadsight makes of it."""
+
+from typing import NamedTuple, Protocol
+
+from pipeline.box import FloatArray
+from pipeline.frame import Frame
+
+
+class RawAnswer(NamedTuple):
+    """What an engine found, before its status is judged. ``found`` is the engine's own word."""
+
+    box: FloatArray
+    score: float
+    found: bool
+
+
+class Engine(Protocol):
+    """The tracking algorithm itself; ``Tracker`` checks its input and judges its answer."""
+
+    def start(self, frame: Frame, box: FloatArray) -> None:
+        """Learn the target in ``box`` of ``frame``."""
+        ...
+
+    def update(self, frame: Frame) -> RawAnswer:
+        """Find the target in the next frame, whatever time has passed."""
+        ...
