@@ -1,22 +1,31 @@
 """The two baselines: the box stands still, or goes on as it went."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
-from pipeline.box import FloatArray, from_center, to_center
+from pipeline.box import FloatArray, to_center
 from pipeline.tracks import TrackStatus
-from prediction.predictor import Estimate, PredictorConfig, horizon_status
+from prediction.predictor import Estimates, IntArray, PredictorConfig, horizon_status
 
 MIN_SIDE_PX = 1.0
+MAX_LOG_GROWTH = 1.0
+STILL = np.zeros(2)
 
 
 @dataclass(frozen=True)
 class History:
-    """The last observations: stamps (k,) int ns and centered boxes (k, 4), oldest first."""
+    """The last observations: stamps (k,) int ns and centered boxes (k, 4), oldest first.
+
+    velocity: (2,) of the center, box sides per second. growth: (2,) of the logarithm of the sides,
+    per second.
+    """
 
     stamps_ns: tuple[int, ...]
     boxes: FloatArray
+    velocity: FloatArray
+    growth: FloatArray
     status: TrackStatus
 
 
@@ -27,27 +36,42 @@ class NoPredictor:
 
     def __init__(self, config: PredictorConfig) -> None:
         self._config = config
+        self._noise = np.repeat([config.center_noise, config.size_noise], 2)
+        self._drive = np.repeat([config.acceleration_sigma, config.growth_sigma], 2)
 
     def observe(
         self, state: History | None, stamp_ns: int, box: FloatArray, status: TrackStatus
     ) -> History:
-        centered = to_center(box)[None]
         if state is None:
-            return History((stamp_ns,), centered, status)
+            return History((stamp_ns,), to_center(box)[None], STILL, STILL, status)
         if stamp_ns <= state.stamps_ns[-1]:
             return state
         if status == TrackStatus.LOST:
-            return History(state.stamps_ns, state.boxes, status)
+            return replace(state, status=status)
         stamps = (*state.stamps_ns, stamp_ns)[-self.depth :]
-        return History(stamps, np.concatenate([state.boxes, centered])[-self.depth :], status)
+        boxes = np.concatenate([state.boxes, to_center(box)[None]])[-self.depth :]
+        velocity, growth = self._motion(stamps, boxes)
+        return History(stamps, boxes, velocity, growth, status)
 
-    def predict(self, state: History, valid_at_ns: int) -> Estimate:
-        status = horizon_status(
-            self._config, state.stamps_ns[-1], valid_at_ns, moving=True, status=state.status
-        )
-        box = state.boxes[-1]
+    def predict(self, state: History, valid_at_ns: IntArray) -> Estimates:
         dt = (valid_at_ns - state.stamps_ns[-1]) * 1e-9
-        return Estimate(from_center(box), _spread(self._config, box, dt), status)
+        column = dt[:, None]
+        last = state.boxes[-1]
+        sides = np.maximum(last[2:], MIN_SIDE_PX)
+        boxes = np.empty((len(dt), 4))
+        boxes[:, 2:] = sides * np.exp(np.minimum(column * state.growth, MAX_LOG_GROWTH))
+        boxes[:, :2] = last[:2] + column * (state.velocity * sides) - boxes[:, 2:] / 2
+        moving = self.depth == 1 or len(state.stamps_ns) > 1
+        noise = (self._noise**2 + (column**2 / 2 * self._drive) ** 2).reshape(-1, 2, 2) * sides**2
+        covariances = np.zeros((len(dt), 16))
+        covariances[:, ::5] = noise.reshape(-1, 4)
+        status = horizon_status(self._config, dt, moving, state.status)
+        return Estimates(boxes, covariances.reshape(-1, 4, 4), status)
+
+    def _motion(
+        self, stamps_ns: tuple[int, ...], boxes: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        return STILL, STILL
 
 
 class ConstantVelocity(NoPredictor):
@@ -62,26 +86,11 @@ class ConstantVelocity(NoPredictor):
         super().__init__(config)
         self.depth = config.history + 1
 
-    def predict(self, state: History, valid_at_ns: int) -> Estimate:
-        last_ns = state.stamps_ns[-1]
-        moving = len(state.stamps_ns) > 1
-        status = horizon_status(self._config, last_ns, valid_at_ns, moving, state.status)
-        last = state.boxes[-1]
-        dt = (valid_at_ns - last_ns) * 1e-9
-        box = last.copy()
-        if moving:
-            steps = np.diff(np.array(state.stamps_ns, np.float64) - last_ns)[:, None] * 1e-9
-            sides = np.maximum(state.boxes[:, 2:], MIN_SIDE_PX)
-            velocity = (np.diff(state.boxes[:, :2], axis=0) / sides[:-1] / steps).mean(axis=0)
-            growth = (np.diff(np.log(sides), axis=0) / steps).mean(axis=0)
-            box[:2] += velocity * sides[-1] * dt
-            box[2:] = sides[-1] * np.exp(np.clip(growth * dt, -1, 1))
-        return Estimate(from_center(box), _spread(self._config, last, dt), status)
-
-
-def _spread(config: PredictorConfig, box: FloatArray, dt: float) -> FloatArray:
-    """(4, 4) diagonal: observation noise and what an unknown acceleration adds over ``dt``."""
-    sides = np.maximum(np.tile(box[2:], 2), MIN_SIDE_PX)
-    noise = np.repeat([config.center_noise, config.size_noise], 2)
-    drive = np.repeat([config.acceleration_sigma, config.growth_sigma], 2) * dt**2 / 2
-    return np.diag((noise * sides) ** 2 + (drive * sides) ** 2)
+    def _motion(
+        self, stamps_ns: tuple[int, ...], boxes: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        dt = np.array([b - a for a, b in pairwise(stamps_ns)])[:, None] * 1e-9
+        sides = np.maximum(boxes[:, 2:], MIN_SIDE_PX)
+        moved = (boxes[1:, :2] - boxes[:-1, :2]) / (sides[:-1] * dt)
+        grown = np.log(sides[1:] / sides[:-1]) / dt
+        return moved.mean(axis=0), grown.mean(axis=0)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.tracks import Forecasts, Tracks, TrackStatus
-from prediction.predictor import Estimate, PredictorConfig, make_predictor
+from prediction.predictor import Estimates, IntArray, PredictorConfig, make_predictor
 
 
 class Forecaster:
@@ -32,8 +32,8 @@ class Forecaster:
         for track_id in [t for t, (seen, _) in self._states.items() if seen < oldest_ns]:
             del self._states[track_id]
 
-    def at(self, track_id: int, valid_at_ns: int) -> Estimate | None:
-        """One target at one moment; None for a target that is not known."""
+    def at(self, track_id: int, valid_at_ns: IntArray) -> Estimates | None:
+        """One target at each moment, (m,) int64; None for a target that is not known."""
         found = self._states.get(track_id)
         return None if found is None else self._predictor.predict(found[1], valid_at_ns)
 
@@ -45,9 +45,8 @@ class Forecaster:
         boxes, status = np.zeros((*shape, 4)), np.zeros(shape, np.uint8)
         covariances = np.zeros((*shape, 4, 4))
         for n, (_, state) in enumerate(self._states.values()):
-            for h, moment in enumerate(valid_at.tolist()):
-                estimate = self._predictor.predict(state, moment)
-                boxes[h, n], covariances[h, n], status[h, n] = estimate
+            estimates = self._predictor.predict(state, valid_at)
+            boxes[:, n], covariances[:, n], status[:, n] = estimates
         return Forecasts(
             stamp_ns,
             ready_ns,

@@ -14,16 +14,16 @@ whose exact discretisation over Δt, with e = exp(−Δt/τ), is (Särkkä & Sol
 so one setting serves a target of 10 and of 300 pixels.
 """
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 import numpy as np
 from filterpy.kalman import predict as kf_predict
 from filterpy.kalman import update as kf_update
 
-from pipeline.box import FloatArray, from_center, to_center
+from pipeline.box import FloatArray, to_center
 from pipeline.tracks import TrackStatus
-from prediction.predictor import Estimate, PredictorConfig, horizon_status
+from prediction.predictor import Estimates, IntArray, PredictorConfig, horizon_status
 
 MIN_SIDE_PX = 1.0
 START_VELOCITY = 3.0
@@ -51,6 +51,7 @@ class KalmanPredictor:
         self._config = config
         self._noise = np.repeat([config.center_noise, config.size_noise], 2)
         self._drive = np.repeat([config.acceleration_sigma, config.growth_sigma], 2)
+        self._step = lru_cache(maxsize=256)(partial(_step, tau=config.velocity_memory_s))
 
     def observe(
         self, state: KalmanState | None, stamp_ns: int, box: FloatArray, status: TrackStatus
@@ -58,58 +59,65 @@ class KalmanPredictor:
         if state is not None and stamp_ns <= state.stamp_ns:
             return state
         if state is not None and status == TrackStatus.LOST:
-            mean, covariance = self._advance(state, stamp_ns)
-            return KalmanState(stamp_ns, mean, covariance, state.observations, status)
+            return replace(state, status=status)
         z = to_center(box)
-        R = np.diag((self._noise * _sides(z)) ** 2)
+        variances = (self._noise * _sides(z)) ** 2
         if status != TrackStatus.TRACKED:
-            R *= UNCERTAIN_FACTOR
+            variances *= UNCERTAIN_FACTOR
         if state is None:
-            return self._begin(stamp_ns, z, R, status)
-        mean, covariance = self._advance(state, stamp_ns)
-        innovation = z - mean[:4]
-        distance = innovation @ np.linalg.solve(covariance[:4, :4] + R, innovation)
-        if distance > self._config.gate**2:
-            return self._begin(stamp_ns, z, R, status)
-        mean, covariance = kf_update(mean, covariance, z, R, H)
+            return self._begin(stamp_ns, z, variances, status)
+        F, Q = self._step(stamp_ns - state.stamp_ns)
+        q = (self._drive * _sides(state.mean)) ** 2
+        mean, covariance = kf_predict(state.mean, state.covariance, F, Q * np.concatenate([q, q]))
+        # The four axes are independent, so the innovation's covariance is diagonal.
+        jump = (z - mean[:4]) ** 2 / (covariance.diagonal()[:4] + variances)
+        if jump.sum() > self._config.gate**2:
+            return self._begin(stamp_ns, z, variances, status)
+        mean, covariance = kf_update(mean, covariance, z, np.diag(variances), H)
         return KalmanState(stamp_ns, mean, covariance, state.observations + 1, status)
 
-    def predict(self, state: KalmanState, valid_at_ns: int) -> Estimate:
-        mean, covariance = self._advance(state, valid_at_ns)
-        box = mean[:4].copy()
-        box[2:] = np.maximum(box[2:], MIN_SIDE_PX)
-        status = horizon_status(
-            self._config, state.stamp_ns, valid_at_ns, state.observations > 1, state.status
-        )
-        return Estimate(from_center(box), covariance[:4, :4].copy(), status)
+    def predict(self, state: KalmanState, valid_at_ns: IntArray) -> Estimates:
+        # kf_predict for many moments at once, positions only; a moment before the state's own
+        # gets the state as it is.
+        dt = np.maximum(valid_at_ns - state.stamp_ns, 0) * 1e-9
+        reach, _, qxx, _, _ = _kernel(dt, self._config.velocity_memory_s)
+        boxes = state.mean[:4] + reach[:, None] * state.mean[4:]
+        boxes[:, 2:] = np.maximum(boxes[:, 2:], MIN_SIDE_PX)
+        boxes[:, :2] -= boxes[:, 2:] / 2
+        P = state.covariance
+        cross = P[:4, 4:] + P[4:, :4]
+        reach, qxx = reach[:, None, None], qxx[:, None, None]
+        covariances = P[:4, :4] + reach * cross + reach**2 * P[4:, 4:]
+        covariances.reshape(-1, 16)[:, ::5] += qxx[:, 0] * (self._drive * _sides(state.mean)) ** 2
+        status = horizon_status(self._config, dt, state.observations > 1, state.status)
+        return Estimates(boxes, covariances, status)
 
     def _begin(
-        self, stamp_ns: int, z: FloatArray, R: FloatArray, status: TrackStatus
+        self, stamp_ns: int, z: FloatArray, variances: FloatArray, status: TrackStatus
     ) -> KalmanState:
-        covariance = np.zeros((8, 8))
-        covariance[:4, :4] = R
-        covariance[4:, 4:] = np.diag((START_VELOCITY * _sides(z)) ** 2)
-        return KalmanState(stamp_ns, np.concatenate([z, np.zeros(4)]), covariance, 1, status)
+        first = np.concatenate([variances, (START_VELOCITY * _sides(z)) ** 2])
+        return KalmanState(stamp_ns, np.concatenate([z, np.zeros(4)]), np.diag(first), 1, status)
 
-    def _advance(self, state: KalmanState, to_ns: int) -> tuple[FloatArray, FloatArray]:
-        """Mean and covariance at ``to_ns``; a moment before the state's own is the state's own."""
-        dt = max(to_ns - state.stamp_ns, 0) * 1e-9
-        tau = self._config.velocity_memory_s
-        e = math.exp(-dt / tau)
-        reach = tau * (1 - e)
-        F = np.eye(8)
-        F[range(4), range(4, 8)] = reach
-        F[range(4, 8), range(4, 8)] = e
-        q = (self._drive * _sides(state.mean)) ** 2
-        position = tau**2 * (dt - 2 * reach + tau * (1 - e * e) / 2)
-        Q = np.zeros((8, 8))
-        Q[range(4), range(4)] = q * max(position, 0.0)
-        Q[range(4), range(4, 8)] = Q[range(4, 8), range(4)] = q * reach**2 / 2
-        Q[range(4, 8), range(4, 8)] = q * tau * (1 - e * e) / 2
-        mean, covariance = kf_predict(state.mean, state.covariance, F, Q)
-        return mean, covariance
+
+def _kernel(dt: FloatArray, tau: float) -> tuple[FloatArray, ...]:
+    """F's and Q's entries for times ``dt`` in s: τ(1−e), e, Q_xx/q, Q_xv/q, Q_vv/q."""
+    e = np.exp(-dt / tau)
+    reach = tau * (1 - e)
+    decay = tau * (1 - e * e) / 2
+    qxx = np.maximum(tau**2 * (dt - 2 * reach + decay), 0)
+    return reach, e, qxx, reach**2 / 2, decay
+
+
+def _step(dt_ns: int, tau: float) -> tuple[FloatArray, FloatArray]:
+    """F (8, 8) and Q / q (8, 8) for one Δt."""
+    reach, e, qxx, qxv, qvv = _kernel(np.array(dt_ns * 1e-9), tau)
+    unit = np.eye(4)
+    F = np.block([[unit, reach * unit], [0 * unit, e * unit]])
+    Q = np.block([[qxx * unit, qxv * unit], [qxv * unit, qvv * unit]])
+    return F, Q
 
 
 def _sides(centered: FloatArray) -> FloatArray:
     """(w, h, w, h) in pixels, never under one."""
-    return np.maximum(np.tile(centered[2:4], 2), MIN_SIDE_PX)
+    w, h = max(centered[2], MIN_SIDE_PX), max(centered[3], MIN_SIDE_PX)
+    return np.array([w, h, w, h])

@@ -7,24 +7,28 @@ A predictor is stateless; what it knows of one target is a value that ``observe`
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError
 from pipeline.tracks import ForecastStatus, TrackStatus
 
+IntArray = npt.NDArray[np.int64]
 PREDICTORS = ("none", "constant-velocity", "kalman")
 
 
-class Estimate(NamedTuple):
-    """Where a target is at the moment that was asked for.
+class Estimates(NamedTuple):
+    """Where a target is at each of the m moments that were asked for.
 
-    box: (4,) float64, x y w h in pixels. covariance: (4, 4) float64, of x_center, y_center, w, h in
-    pixels². status: how far to trust it.
+    boxes: (m, 4) float64, x y w h in pixels. covariances: (m, 4, 4) float64, of x_center, y_center,
+    w, h in pixels². status: (m,) uint8, ``ForecastStatus``.
     """
 
-    box: FloatArray
-    covariance: FloatArray
-    status: ForecastStatus
+    boxes: FloatArray
+    covariances: FloatArray
+    status: npt.NDArray[np.uint8]
 
 
 class Predictor(Protocol):
@@ -37,8 +41,8 @@ class Predictor(Protocol):
         """
         ...
 
-    def predict(self, state: Any, valid_at_ns: int) -> Estimate:
-        """The target at ``valid_at_ns``."""
+    def predict(self, state: Any, valid_at_ns: IntArray) -> Estimates:
+        """The target at each moment of ``valid_at_ns``, (m,) int64."""
         ...
 
 
@@ -89,11 +93,13 @@ def make_predictor(config: PredictorConfig) -> Predictor:
 
 
 def horizon_status(
-    config: PredictorConfig, seen_ns: int, valid_at_ns: int, moving: bool, status: TrackStatus
-) -> ForecastStatus:
-    """Status shared by all predictors; ``moving`` says whether a velocity is known."""
+    config: PredictorConfig, dt_s: npt.NDArray[np.floating[Any]], moving: bool, status: TrackStatus
+) -> npt.NDArray[np.uint8]:
+    """(m,) statuses; ``dt_s`` (m,) counts from the last observation, ``moving`` says whether a
+    velocity is known."""
     if status == TrackStatus.LOST:
-        return ForecastStatus.LOST
-    if valid_at_ns - seen_ns > config.max_horizon_ms * 1e6:
-        return ForecastStatus.STALE
-    return ForecastStatus.OK if moving else ForecastStatus.PRIOR
+        return np.full(len(dt_s), ForecastStatus.LOST, np.uint8)
+    near = ForecastStatus.OK if moving else ForecastStatus.PRIOR
+    found = np.full(len(dt_s), near, np.uint8)
+    found[dt_s > config.max_horizon_ms * 1e-3] = ForecastStatus.STALE
+    return found
