@@ -47,7 +47,7 @@ setup(
         "raw": ["rawpy"],
         "viz": ["rerun-sdk"],
         "train": ["torch"],
-        # Jazzy from PyPI: what runs the nodes, then what builds interfaces/ (not declared by the wheels)
+        # Jazzy from PyPI: what runs the nodes, then what builds interfaces/
         "ros": [
             "ros-rclpy[fastrtps]==7.1.6",
             "ros-sensor-msgs==5.3.6",
