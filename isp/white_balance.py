@@ -1,0 +1,82 @@
+"""White balance: gains from a thumbnail of the mosaic, smoothed over time."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+_SATURATED = 0.95
+_MIN_BLOCKS = 16
+_BRIGHTEST = 0.03  # of the blocks, taken for the white patch
+
+
+def gray_world(light: FloatArray, max_gain: float) -> FloatArray | None:
+    """Gains that make the scene's mean gray (Buchsbaum 1980).
+
+    light: (N, 3) linear R, G, B in [0, 1] of blocks all over the picture; blocks with a saturated
+    color are left out. Returns (3,), the least gain 1; None where too little is left to tell.
+    """
+    return _gains(_usable(light), max_gain)
+
+
+def white_patch(light: FloatArray, max_gain: float) -> FloatArray | None:
+    """Gains that make the brightest unsaturated blocks white (Land and McCann 1971).
+
+    Takes and returns what ``gray_world`` does.
+    """
+    usable = _usable(light)
+    if len(usable) < _MIN_BLOCKS:
+        return None
+    count = max(_MIN_BLOCKS, int(_BRIGHTEST * len(usable)))
+    brightest = np.argpartition(usable.sum(axis=1), len(usable) - count)[-count:]
+    return _gains(usable[brightest], max_gain)
+
+
+def _usable(light: FloatArray) -> FloatArray:
+    usable: FloatArray = light[light.max(axis=1) < _SATURATED]
+    return usable
+
+
+def _gains(light: FloatArray, max_gain: float) -> FloatArray | None:
+    if len(light) < _MIN_BLOCKS:
+        return None
+    mean = light.mean(axis=0)
+    if (mean <= 0).any():
+        return None
+    gains: FloatArray = mean.max() / mean
+    return np.minimum(gains, max_gain)
+
+
+class GainSmoother:
+    """Exponential smoothing of gains over time, in their logarithm.
+
+    After one time constant 1 − 1/e of a step has been followed, whatever the frame rate. A stamp
+    that lies before the last one starts anew.
+    """
+
+    def __init__(self, time_constant_ns: float) -> None:
+        self._time_constant_ns = time_constant_ns
+        self._log_gains: FloatArray | None = None
+        self._stamp_ns = 0
+
+    def update(self, stamp_ns: int, measured: FloatArray | None) -> FloatArray:
+        """The gains (3,) to use now; None as the measurement keeps the last ones."""
+        if self._log_gains is not None and stamp_ns < self._stamp_ns:
+            self._log_gains = None
+        if measured is not None:
+            target = np.log(measured)
+            if self._log_gains is None or self._time_constant_ns <= 0:
+                self._log_gains = target
+            else:
+                elapsed = (stamp_ns - self._stamp_ns) / self._time_constant_ns
+                self._log_gains = self._log_gains + (target - self._log_gains) * -math.expm1(
+                    -elapsed
+                )
+            self._stamp_ns = stamp_ns
+        return np.ones(3) if self._log_gains is None else np.exp(self._log_gains)
+
+    def reset(self) -> None:
+        """Forget; the next measurement is taken as it is."""
+        self._log_gains = None
