@@ -30,12 +30,13 @@ class History:
 
 
 class NoPredictor:
-    """The last box seen, whenever it is asked for: what a stack without prediction uses."""
+    """The last answer, whatever it says of itself: what a stack without prediction uses."""
 
     depth = 1
 
     def __init__(self, config: PredictorConfig) -> None:
         self._config = config
+        self._reach_s = config.max_horizon_ms * 1e-3
         self._noise = np.repeat([config.center_noise, config.size_noise], 2)
         self._drive = np.repeat([config.acceleration_sigma, config.growth_sigma], 2)
 
@@ -46,7 +47,7 @@ class NoPredictor:
             return History((stamp_ns,), to_center(box)[None], STILL, STILL, status)
         if stamp_ns <= state.stamps_ns[-1]:
             return state
-        if status == TrackStatus.LOST:
+        if status == TrackStatus.LOST and self.depth > 1:
             return replace(state, status=status)
         stamps = (*state.stamps_ns, stamp_ns)[-self.depth :]
         boxes = np.concatenate([state.boxes, to_center(box)[None]])[-self.depth :]
@@ -55,7 +56,7 @@ class NoPredictor:
 
     def predict(self, state: History, valid_at_ns: IntArray) -> Estimates:
         dt = (valid_at_ns - state.stamps_ns[-1]) * 1e-9
-        column = dt[:, None]
+        column = np.minimum(dt, self._reach_s)[:, None]
         last = state.boxes[-1]
         sides = np.maximum(last[2:], MIN_SIDE_PX)
         boxes = np.empty((len(dt), 4))

@@ -80,7 +80,9 @@ class KalmanPredictor:
         # kf_predict for many moments at once, positions only; a moment before the state's own
         # gets the state as it is.
         dt = np.maximum(valid_at_ns - state.stamp_ns, 0) * 1e-9
-        reach, _, qxx, _, _ = _kernel(dt, self._config.velocity_memory_s)
+        reach, _, qxx, _, _ = _kernel(
+            np.minimum(dt, self._config.max_horizon_ms * 1e-3), self._config.velocity_memory_s
+        )
         boxes = state.mean[:4] + reach[:, None] * state.mean[4:]
         boxes[:, 2:] = np.maximum(boxes[:, 2:], MIN_SIDE_PX)
         boxes[:, :2] -= boxes[:, 2:] / 2

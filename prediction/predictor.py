@@ -52,7 +52,10 @@ class PredictorConfig(Config):
 
     name: str = option("kalman", "Which predictor forecasts.", choices=PREDICTORS)
     max_horizon_ms: float = option(
-        1000.0, "Forecasts further past the last observation are stale.", low=1, high=60_000
+        1000.0,
+        "Forecasts further past the last observation are stale and move no more.",
+        low=1,
+        high=60_000,
     )
     forget_ms: float = option(
         5000.0, "A target unseen for longer is forgotten.", low=100, high=600_000

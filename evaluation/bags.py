@@ -1,0 +1,270 @@
+"""rosbag2 files (MCAP, SQLite) without ROS: pictures, tracks and spans in and out."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer, WriterError
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from evaluation.sequences import Frames, Sequence, read_boxes
+from pipeline.box import FloatArray
+from pipeline.errors import InputError
+from pipeline.frame import Frame
+from pipeline.images import compressed_frame, frame_from_bytes
+from pipeline.resources import share_path
+from pipeline.tracks import Tracks
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+TRACKS = "leadsight_msgs/msg/TrackArray"
+OWN_MESSAGES = ("Span", "TrackArray")
+
+
+def typestore() -> Typestore:
+    """ROS 2 Jazzy's messages and our own."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    types: dict[str, Any] = {}
+    for name in OWN_MESSAGES:
+        text = share_path("interfaces", "msg", f"{name}.msg").read_text(encoding="utf-8")
+        types.update(get_types_from_msg(text, f"leadsight_msgs/msg/{name}"))
+    store.register(types)
+    return store
+
+
+class BagWriter:
+    """Writes one MCAP file that ``ros2 bag play`` and any MCAP viewer opens.
+
+    The file appears under its name when the writer is closed; an error leaves nothing behind.
+
+    Raises:
+        InputError: the path exists already or cannot be written.
+    """
+
+    def __init__(self, path: Path, overwrite: bool = False, compress: bool = False) -> None:
+        if path.suffix != ".mcap":
+            raise InputError(f"{path}: give a name that ends in .mcap")
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists already; give another name or --overwrite")
+        self._path = path
+        self._store = typestore()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(prefix=".bag-", dir=path.parent))
+            self._writer = Writer(
+                self._folder / "bag", version=9, storage_plugin=StoragePlugin.MCAP
+            )
+            if compress:
+                self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+            self._writer.open()
+        except (OSError, WriterError) as error:
+            raise InputError(f"{path}: cannot be written ({error})") from None
+        self._connections: dict[str, Connection] = {}
+
+    def __enter__(self) -> "BagWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+        if kind is None:
+            shutil.move(next((self._folder / "bag").glob("*.mcap")), self._path)
+        shutil.rmtree(self._folder)
+
+    def frame(self, topic: str, frame: Frame) -> None:
+        """Write a picture as sensor_msgs/Image, logged at its acquisition."""
+        image = np.ascontiguousarray(frame.image)
+        width, height = frame.size
+        step = image.strides[0]
+        data = image.reshape(-1).view(np.uint8)
+        message = self._new(
+            IMAGE,
+            header=self._header(frame.stamp_ns, frame.frame_id),
+            height=height,
+            width=width,
+            encoding=frame.encoding,
+            is_bigendian=0,
+            step=step,
+            data=data,
+        )
+        self._write(topic, IMAGE, frame.stamp_ns, message)
+
+    def tracks(self, topic: str, tracks: Tracks, frame_id: str = "camera") -> None:
+        """Write tracks (or truth) as leadsight_msgs/TrackArray, logged when they were ready."""
+        message = self._new(
+            TRACKS,
+            header=self._header(tracks.stamp_ns, frame_id),
+            ready_ns=tracks.ready_ns,
+            frame_index=tracks.frame_index,
+            image_width=tracks.image_size[0],
+            image_height=tracks.image_size[1],
+            ids=tracks.ids,
+            boxes=tracks.boxes.ravel(),
+            scores=tracks.scores,
+            status=tracks.status,
+            labels=tracks.labels,
+        )
+        self._write(topic, TRACKS, tracks.ready_ns, message)
+
+    def _header(self, stamp_ns: int, frame_id: str) -> Any:
+        seconds, nanoseconds = divmod(stamp_ns, 10**9)
+        time = self._new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
+        return self._new("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
+
+    def _new(self, kind: str, **fields: Any) -> Any:
+        return self._store.types[kind](**fields)
+
+    def _write(self, topic: str, kind: str, log_ns: int, message: Any) -> None:
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(
+                topic, kind, typestore=self._store
+            )
+        data = self._store.serialize_cdr(message, kind)
+        self._writer.write(self._connections[topic], log_ns, data)
+
+
+class Bag:
+    """A bag opened for reading.
+
+    Raises:
+        InputError: no bag, or one that rosbags cannot read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            raise InputError(f"{path}: no such bag; give an .mcap or .db3 file or a bag's folder")
+        try:
+            self.reader = AnyReader([path], default_typestore=typestore())
+            self.reader.open()
+        except (AnyReaderError, OSError, ValueError, KeyError, AssertionError) as error:
+            raise InputError(f"{path}: is no rosbag2 that can be read ({_line(error)})") from None
+
+    def topics(self) -> dict[str, str]:
+        """Topic → message type."""
+        return {c.topic: c.msgtype for c in self.reader.connections}
+
+    def camera(self, topic: str | None) -> str:
+        """The camera topic: the one asked for, else the only one.
+
+        Raises:
+            InputError: no such topic, none at all, or several to choose from.
+        """
+        cameras = [t for t, kind in self.topics().items() if kind in (IMAGE, COMPRESSED)]
+        listed = ", ".join(cameras) or "none"
+        if topic is not None:
+            if topic not in cameras:
+                raise InputError(f"{self.path}: no camera topic {topic}; there are: {listed}")
+            return topic
+        if len(cameras) != 1:
+            others = ", ".join(f"{t} ({k})" for t, k in self.topics().items()) or "nothing"
+            remedy = "choose one with --topic" if cameras else f"it holds {others}"
+            raise InputError(f"{self.path}: camera topics: {listed}; {remedy}")
+        return cameras[0]
+
+    def messages(self, *topics: str) -> Iterator[tuple[str, int, Any]]:
+        """(topic, log time in ns, message) in log order; messages that do not parse are an error.
+
+        Raises:
+            InputError: a message that does not parse.
+        """
+        connections = [c for c in self.reader.connections if c.topic in topics]
+        for connection, log_ns, data in self.reader.messages(connections):
+            try:
+                message = self.reader.deserialize(data, connection.msgtype)
+            except Exception as error:
+                raise InputError(
+                    f"{self.path}: a message of {connection.topic} at {log_ns} ns does not parse "
+                    f"({_line(error)})"
+                ) from None
+            yield connection.topic, log_ns, message
+
+    def frames(self, topic: str) -> Iterator[Frame]:
+        """The pictures of a topic, numbered from 0.
+
+        Raises:
+            InputError: a picture whose size and data disagree.
+        """
+        compressed = self.topics()[topic] == COMPRESSED
+        for index, (_, _, message) in enumerate(self.messages(topic)):
+            stamp_ns = stamp_of(message.header)
+            try:
+                if compressed:
+                    yield compressed_frame(message.data, stamp_ns, index, message.header.frame_id)
+                else:
+                    yield frame_from_bytes(
+                        message.data,
+                        (message.width, message.height),
+                        message.step,
+                        message.encoding,
+                        bool(message.is_bigendian),
+                        stamp_ns,
+                        index,
+                        message.header.frame_id,
+                    )
+            except InputError as error:
+                raise InputError(f"{self.path}: {topic}: {error}") from None
+
+
+def stamp_of(header: Any) -> int:
+    """A header's acquisition time in ns."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
+def open_bag_sequence(
+    path: Path,
+    truth: Path | None = None,
+    topic: str | None = None,
+    truth_topic: str = "truth",
+    target: int | None = None,
+) -> Sequence:
+    """A bag's camera with its truth: a TrackArray topic, or a box file, a line a frame.
+
+    ``target`` names the id to follow where the truth holds several; the first one otherwise.
+
+    Raises:
+        InputError: no camera, no truth, or time that jumps back.
+    """
+    bag = Bag(path)
+    camera = bag.camera(topic)
+    stamps = np.array([stamp_of(m.header) for _, _, m in bag.messages(camera)], np.int64)
+    if not len(stamps):
+        raise InputError(f"{path}: {camera} holds no pictures")
+    boxes = read_boxes(truth) if truth is not None else _bag_truth(bag, truth_topic, stamps, target)
+    n = min(len(stamps), len(boxes))
+    frames = Frames(str(path), n, lambda: bag.frames(camera))
+    return Sequence(re.sub(r"\W+", "_", path.stem), stamps[:n], boxes[:n], frames)
+
+
+def _bag_truth(bag: Bag, topic: str, stamps: np.ndarray, target: int | None) -> FloatArray:
+    """(n, 4) boxes at the pictures' stamps; NaN where the truth does not hold the target."""
+    found = [t for t, kind in bag.topics().items() if t.strip("/") == topic and kind == TRACKS]
+    if not found:
+        raise InputError(
+            f"{bag.path}: no topic {topic} of {TRACKS}; give a box file with --gt, a line a picture"
+        )
+    by_stamp: dict[int, FloatArray] = {}
+    for _, _, message in bag.messages(found[0]):
+        if target is None and len(message.ids):
+            target = int(message.ids[0])
+        rows = np.flatnonzero(np.asarray(message.ids) == target)
+        if len(rows):
+            by_stamp[stamp_of(message.header)] = np.asarray(message.boxes).reshape(-1, 4)[rows[0]]
+    absent = np.full(4, np.nan)
+    return np.array([by_stamp.get(s, absent) for s in stamps.tolist()])
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

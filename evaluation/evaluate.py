@@ -1,0 +1,185 @@
+"""Every sequence × tracker × latency × predictor, and what came of it."""
+
+import json
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.clock import Latency
+from evaluation.metrics import Score, errors, gap_recovered, mean_curve, score
+from evaluation.online import Run, Source, offline, online
+from evaluation.sequences import Sequence
+from prediction.predictor import PredictorConfig
+
+NONE = "none"
+WALL = "this machine"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tracker, latency and predictor, averaged over sequences (each counts alike).
+
+    auc, dp: at σ = 0 (La0). sigma_auc, sigma_dp: mean over σ = 0 … 1 frame (La_σ).
+    gap_auc, gap_dp: share of what latency costs that the predictor won back; NaN where it costs
+    nothing.
+    """
+
+    tracker: str
+    latency: str
+    predictor: str
+    sequences: int
+    offline_auc: float
+    offline_dp: float
+    auc: float
+    dp: float
+    sigma_auc: float
+    sigma_dp: float
+    gap_auc: float
+    gap_dp: float
+
+
+@dataclass
+class SequenceResult:
+    """One tracker on one sequence: its offline score and every online run."""
+
+    tracker: str
+    sequence: Sequence
+    offline: Score
+    runs: dict[tuple[str, str], Run] = field(default_factory=dict)
+    """(latency label, predictor) → run."""
+
+
+@dataclass
+class Evaluation:
+    """All results, with what is needed to repeat them."""
+
+    results: list[SequenceResult]
+    settings: dict[str, object]
+
+    def rows(self) -> list[Row]:
+        """One row a tracker, latency and predictor."""
+        rows = []
+        for tracker in dict.fromkeys(r.tracker for r in self.results):
+            results = [r for r in self.results if r.tracker == tracker]
+            for latency, predictor in results[0].runs:
+                rows.append(_row(tracker, latency, predictor, results))
+        return rows
+
+    def curve(self, tracker: str, latency: str, predictor: str, name: str) -> np.ndarray:
+        """Mean ``success`` (21,) or ``precision`` (51,) curve at σ = 0."""
+        runs = [r.runs[latency, predictor] for r in self.results if r.tracker == tracker]
+        return mean_curve([getattr(run.la0, name) for run in runs])
+
+    def to_json(self) -> str:
+        """All figures, and nothing that differs between two runs of the same input."""
+        document = {
+            "settings": self.settings,
+            "rows": [asdict(row) for row in self.rows()],
+            "sequences": [
+                {
+                    "tracker": r.tracker,
+                    "sequence": r.sequence.name,
+                    "frames": len(r.sequence),
+                    "offline": {"auc": r.offline.auc, "dp": r.offline.dp},
+                    "runs": [
+                        {
+                            "latency": latency,
+                            "predictor": predictor,
+                            "auc": run.la0.auc,
+                            "dp": run.la0.dp,
+                            "sigma_auc": run.auc.tolist(),
+                            "sigma_dp": run.dp.tolist(),
+                            "frames_seen": run.seen,
+                            "mean_age_ms": float(run.age_ns.mean()) * 1e-6,
+                        }
+                        for (latency, predictor), run in r.runs.items()
+                    ],
+                }
+                for r in self.results
+            ],
+        }
+        return json.dumps(_without_nan(document), indent=1)
+
+
+def evaluate(
+    cases: Iterable[tuple[str, Sequence, Source]],
+    latencies: list[Latency | None],
+    predictors: list[str],
+    config: PredictorConfig,
+    predictor_cost_ns: int,
+    progress: Callable[[int], None] = lambda n: None,
+) -> list[SequenceResult]:
+    """Run all combinations; ``cases`` are (tracker's name, sequence, source of its answers).
+
+    The row of no predictor is always there, since the gap is measured from it. ``progress`` is told
+    the frames done.
+    """
+    results = []
+    for tracker, sequence, source in cases:
+        answers = offline(sequence, source, progress)
+        result = SequenceResult(tracker, sequence, score(errors(answers.boxes, sequence.truth)))
+        for latency in latencies:
+            label = WALL if latency is None else latency.label
+            for predictor in dict.fromkeys([NONE, *predictors]):
+                cost_ns = 0 if predictor == NONE else predictor_cost_ns
+                chosen = replace(config, name=predictor)
+                result.runs[label, predictor] = online(
+                    sequence, source, latency, chosen, cost_ns, progress
+                )
+        results.append(result)
+    return results
+
+
+def environment() -> dict[str, str]:
+    """Versions that can change figures."""
+    import cv2
+    import onnxruntime
+
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def write_json(evaluation: Evaluation, path: Path) -> None:
+    """Write the figures."""
+    path.write_text(evaluation.to_json() + "\n", encoding="utf-8")
+
+
+def _row(tracker: str, latency: str, predictor: str, results: list[SequenceResult]) -> Row:
+    def mean(values: Iterable[float]) -> float:
+        return float(np.mean(list(values)))
+
+    runs = [r.runs[latency, predictor] for r in results]
+    none = [r.runs[latency, NONE] for r in results]
+    offline_auc, offline_dp = (mean(getattr(r.offline, m) for r in results) for m in ("auc", "dp"))
+    auc, dp = (mean(getattr(run.la0, m) for run in runs) for m in ("auc", "dp"))
+    none_auc, none_dp = (mean(getattr(run.la0, m) for run in none) for m in ("auc", "dp"))
+    return Row(
+        tracker,
+        latency,
+        predictor,
+        len(results),
+        offline_auc,
+        offline_dp,
+        auc,
+        dp,
+        mean(float(run.auc.mean()) for run in runs),
+        mean(float(run.dp.mean()) for run in runs),
+        gap_recovered(auc, none_auc, offline_auc),
+        gap_recovered(dp, none_dp, offline_dp),
+    )
+
+
+def _without_nan(value: object) -> object:
+    """JSON has no NaN; null says "not defined"."""
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
