@@ -174,7 +174,7 @@ def _score_online(
         stamps - stamps[schedule.frames[first]],
         score(errors(table[:, 0], sequence.truth)),
         success_value(found.overlap)[frame, column].mean(axis=1),
-        np.less_equal(found.distance, DP_PX)[frame, column].mean(axis=1),
+        np.asarray(found.distance[frame, column] <= DP_PX).mean(axis=1),
         len(schedule.frames),
     )
 
