@@ -6,7 +6,6 @@ Frames that passed meanwhile are never seen. The answer of the start frame is th
 counts as known from the first moment, though the start costs its time like any other frame.
 """
 
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -122,14 +121,3 @@ def simulate(stamps_ns: IntArray, latency: Latency, sequence: str, extra_ns: int
     """The schedule under a simulated latency, plus ``extra_ns`` (a predictor's cost) each."""
     costs = latency.draw(sequence)
     return run_clock(stamps_ns, lambda frame: next(costs) + extra_ns)
-
-
-def measured(work: Callable[[int], None]) -> Callable[[int], int]:
-    """A ``cost_ns`` for ``run_clock`` that does the work and measures it on this machine."""
-
-    def cost_ns(frame: int) -> int:
-        start = time.perf_counter_ns()
-        work(frame)
-        return time.perf_counter_ns() - start
-
-    return cost_ns

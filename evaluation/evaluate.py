@@ -2,15 +2,15 @@
 
 import json
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from evaluation.clock import Latency
-from evaluation.metrics import Score, errors, gap_recovered, mean_curve, score
-from evaluation.online import Run, Source, offline, online
+from evaluation.metrics import Score, gap_recovered, mean_curve
+from evaluation.online import Progress, Run, Source, offline, online
 from evaluation.sequences import Sequence
 from prediction.predictor import PredictorConfig
 
@@ -105,31 +105,34 @@ class Evaluation:
 
 
 def evaluate(
-    cases: Iterable[tuple[str, Sequence, Source]],
+    cases: Iterable[tuple[Sequence, Source]],
     latencies: list[Latency | None],
     predictors: list[str],
     config: PredictorConfig,
     predictor_cost_ns: int,
-    progress: Callable[[int], None] = lambda n: None,
+    progress: Progress = lambda n: None,
 ) -> list[SequenceResult]:
-    """Run all combinations; ``cases`` are (tracker's name, sequence, source of its answers).
+    """Run all combinations; a None among the latencies is this machine's wall clock.
 
     The row of no predictor is always there, since the gap is measured from it. ``progress`` is told
     the frames done.
     """
     results = []
-    for tracker, sequence, source in cases:
-        answers = offline(sequence, source, progress)
-        result = SequenceResult(tracker, sequence, score(errors(answers.boxes, sequence.truth)))
+    for sequence, source in cases:
+        scores = offline(sequence, source, progress)
+        found = [
+            SequenceResult(tracker, sequence, offline_score)
+            for tracker, offline_score in zip(source.trackers, scores, strict=True)
+        ]
         for latency in latencies:
             label = WALL if latency is None else latency.label
             for predictor in dict.fromkeys([NONE, *predictors]):
                 cost_ns = 0 if predictor == NONE else predictor_cost_ns
                 chosen = replace(config, name=predictor)
-                result.runs[label, predictor] = online(
-                    sequence, source, latency, chosen, cost_ns, progress
-                )
-        results.append(result)
+                runs = online(sequence, source, latency, chosen, cost_ns, progress)
+                for result, run in zip(found, runs, strict=True):
+                    result.runs[label, predictor] = run
+        results += found
     return results
 
 

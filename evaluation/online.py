@@ -4,30 +4,35 @@ At each frame's stamp the newest answer that is ready is what a user would have;
 asked for that very moment. With a tolerance of σ frames an answer may come σ periods late.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.clock import IntArray, Latency, Schedule, measured, run_clock, simulate
-from evaluation.metrics import DP_PX, Score, errors, score, success_value
+from evaluation.clock import IntArray, Latency, Schedule, run_clock, simulate
+from evaluation.metrics import DP_PX, Errors, Score, errors, score, success_value
 from evaluation.sequences import Sequence
 from isp.classical import ClassicalIsp
-from perception.tracker import Tracker
+from perception.tracker import Tracker, TrackerAnswer
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.tracks import TrackStatus
 from prediction.predictor import PredictorConfig, make_predictor
 
+Progress = Callable[[int], None]
 SIGMAS = np.arange(51) * 0.02
 """Permitted latency in frames, the e-LAE grid."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """boxes: (k, 4) float64, x y w h in pixels. status: (k,) uint8, ``TrackStatus``."""
+    """What L trackers answered on the same k frames.
+
+    boxes: (L, k, 4) float64, x y w h in pixels. status: (L, k) uint8, ``TrackStatus``.
+    """
 
     boxes: FloatArray
     status: npt.NDArray[np.uint8]
@@ -35,7 +40,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Run:
-    """One sequence under one latency with one predictor.
+    """One sequence and tracker under one latency with one predictor.
 
     boxes: (n, 4), what a user had at each stamp. age_ns: (n,), stamp minus the stamp of the frame
     that it rests on. la0: score at σ = 0. auc, dp: (51,) over SIGMAS. seen: frames the tracker saw.
@@ -52,9 +57,10 @@ class Run:
 class TrackerSource:
     """Answers of a real tracker, run on just the frames that a schedule lets it see."""
 
-    def __init__(self, tracker: Tracker, isp: ClassicalIsp, sequence: Sequence) -> None:
+    def __init__(self, name: str, tracker: Tracker, isp: ClassicalIsp, sequence: Sequence) -> None:
         if sequence.frames is None:
             raise InputError(f"{sequence.name}: has boxes only; give its frames, or use --replay")
+        self.trackers = (name,)
         self._tracker = tracker
         self._isp = isp
         self._sequence = sequence
@@ -62,7 +68,8 @@ class TrackerSource:
         self._cache: dict[bytes, Answers] = {}
         self._wall: tuple[Schedule, Answers] | None = None
 
-    def __call__(self, frames: IntArray, progress: Callable[[int], None]) -> Answers:
+    def answers(self, frames: IntArray, progress: Progress) -> Answers:
+        """Run on these frames, or recall what the same frames gave before."""
         key = frames.tobytes()
         if key not in self._cache:
             self._isp.reset()
@@ -73,65 +80,69 @@ class TrackerSource:
             self._cache[key] = _stack(rows)
         return self._cache[key]
 
-    def wall(self, progress: Callable[[int], None]) -> tuple[Schedule, Answers]:
+    def wall(self, progress: Progress) -> tuple[Schedule, Answers]:
         """Run online, each frame charged what it costs on this machine (decoding not counted).
 
         Runs once; every predictor is then judged on the same answers.
         """
-        if self._wall is not None:
-            return self._wall
-        self._isp.reset()
-        rows: list[tuple[FloatArray, TrackStatus]] = []
+        if self._wall is None:
+            self._isp.reset()
+            rows: list[TrackerAnswer] = []
 
-        def cost_ns(k: int) -> int:
-            picture = self._picture(k)
-            spent = measured(lambda frame: rows.append(self._answer(frame, picture)))(k)
-            progress(1)
-            return spent
+            def cost_ns(k: int) -> int:
+                raw = self._frames.read(k)
+                start = time.perf_counter_ns()
+                rows.append(self._answer(k, self._isp.process(raw)))
+                spent = time.perf_counter_ns() - start
+                progress(1)
+                return spent
 
-        schedule = run_clock(self._sequence.stamps_ns, cost_ns)
-        self._wall = schedule, _stack(rows)
+            schedule = run_clock(self._sequence.stamps_ns, cost_ns)
+            self._wall = schedule, _stack(rows)
         return self._wall
 
     def _picture(self, k: int) -> Frame:
         return self._isp.process(self._frames.read(k))
 
-    def _answer(self, k: int, picture: Frame) -> tuple[FloatArray, TrackStatus]:
+    def _answer(self, k: int, picture: Frame) -> TrackerAnswer:
         if k == 0:
-            answer = self._tracker.start(picture, self._sequence.truth[0])
-        else:
-            answer = self._tracker.update(picture)
-        return answer.box, answer.status
+            return self._tracker.start(picture, self._sequence.truth[0])
+        return self._tracker.update(picture)
 
 
 class ReplaySource:
-    """Stored answers of every frame, sampled as the schedule allows.
+    """Stored answers of every frame by L trackers, (L, n, 4), sampled as the schedule allows.
 
-    Optimistic: the tracker that made them saw every frame.
+    Optimistic: the trackers that made them saw every frame.
     """
 
-    def __init__(self, boxes: FloatArray, sequence: Sequence) -> None:
-        if boxes.shape != sequence.truth.shape:
-            raise InputError(
-                f"{sequence.name}: stored answers are {boxes.shape}, the truth is "
-                f"{sequence.truth.shape}; give the outputs of this sequence"
-            )
-        self._boxes = boxes.astype(np.float64)
+    def __init__(self, trackers: tuple[str, ...], boxes: FloatArray) -> None:
+        self.trackers = trackers
+        usable = np.isfinite(boxes).all(axis=-1) & (boxes[..., 2:] > 0).all(axis=-1)
+        self._boxes = np.where(usable[..., None], boxes, 0.0).astype(np.float64)
+        self._status = np.where(usable, TrackStatus.TRACKED, TrackStatus.LOST).astype(np.uint8)
 
-    def __call__(self, frames: IntArray, progress: Callable[[int], None]) -> Answers:
+    def answers(self, frames: IntArray, progress: Progress) -> Answers:
+        """The stored answers of these frames."""
         progress(len(frames))
-        boxes = self._boxes[frames]
-        usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
-        lost = np.where(usable, TrackStatus.TRACKED, TrackStatus.LOST).astype(np.uint8)
-        return Answers(np.where(usable[:, None], boxes, 0.0), lost)
+        return Answers(self._boxes[:, frames], self._status[:, frames])
+
+    def wall(self, progress: Progress) -> tuple[Schedule, Answers]:
+        """Stored outputs cost nothing, so there is nothing to measure.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("stored outputs have no wall clock: give --latency")
 
 
 Source = TrackerSource | ReplaySource
 
 
-def offline(sequence: Sequence, source: Source, progress: Callable[[int], None]) -> Answers:
-    """The tracker's answers when it has all the time in the world."""
-    return source(np.arange(len(sequence), dtype=np.int64), progress)
+def offline(sequence: Sequence, source: Source, progress: Progress) -> list[Score]:
+    """Each tracker's score when it has all the time in the world."""
+    answers = source.answers(np.arange(len(sequence), dtype=np.int64), progress)
+    return [score(errors(boxes, sequence.truth)) for boxes in answers.boxes]
 
 
 def online(
@@ -140,72 +151,71 @@ def online(
     latency: Latency | None,
     predictor: PredictorConfig,
     predictor_cost_ns: int,
-    progress: Callable[[int], None] = lambda n: None,
-) -> Run:
-    """Run and score. ``latency`` None measures the tracker on this machine's wall clock."""
+    progress: Progress = lambda n: None,
+) -> list[Run]:
+    """Run and score each tracker of the source.
+
+    ``latency`` None measures on this machine; the predictor's cost then delays the answers only.
+    """
     if latency is None:
-        if not isinstance(source, TrackerSource):
-            raise InputError("stored outputs have no wall clock: give --latency")
         schedule, answers = source.wall(progress)
-        extra = np.arange(len(schedule.frames)) > 0
-        schedule = Schedule(schedule.frames, schedule.ready_ns + predictor_cost_ns * extra)
+        later = np.minimum(schedule.ready_ns - schedule.ready_ns[0], predictor_cost_ns)
+        schedule = Schedule(schedule.frames, schedule.ready_ns + later)
     else:
         schedule = simulate(sequence.stamps_ns, latency, sequence.name, predictor_cost_ns)
-        answers = source(schedule.frames, progress)
-    return _score_online(sequence, schedule, answers, predictor)
+        answers = source.answers(schedule.frames, progress)
 
-
-def _score_online(
-    sequence: Sequence, schedule: Schedule, answers: Answers, config: PredictorConfig
-) -> Run:
     stamps = sequence.stamps_ns
     period = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
     tolerance = np.round(SIGMAS * period).astype(np.int64)
     # used[s, i]: which answer a user has for frame i under tolerance s; never falls with s.
     used = np.searchsorted(schedule.ready_ns, stamps + tolerance[:, None], side="right") - 1
-    first = used[0]
-    depth = int((used[-1] - first).max()) + 1
-    table = _predict_table(sequence, schedule, answers, config, first, used[-1], depth)
+    table = _forecast_table(sequence, schedule, answers, predictor, used[0], used[-1])
     found = errors(table, sequence.truth[:, None])
-    frame = np.arange(len(stamps))
-    column = used - first
-    return Run(
-        table[:, 0],
-        stamps - stamps[schedule.frames[first]],
-        score(errors(table[:, 0], sequence.truth)),
-        success_value(found.overlap)[frame, column].mean(axis=1),
-        np.asarray(found.distance[frame, column] <= DP_PX).mean(axis=1),
-        len(schedule.frames),
-    )
+    value = success_value(found.overlap)
+    near: npt.NDArray[np.bool_] = np.less_equal(found.distance, DP_PX)
+    frame, column = np.arange(len(stamps)), used - used[0]
+    return [
+        Run(
+            table[lane, :, 0],
+            stamps - stamps[schedule.frames[used[0]]],
+            score(Errors(found.overlap[lane, :, 0], found.distance[lane, :, 0])),
+            value[lane, frame, column].mean(axis=1),
+            near[lane, frame, column].mean(axis=1),
+            len(schedule.frames),
+        )
+        for lane in range(len(table))
+    ]
 
 
-def _predict_table(
+def _forecast_table(
     sequence: Sequence,
     schedule: Schedule,
     answers: Answers,
     config: PredictorConfig,
     first: IntArray,
     last: IntArray,
-    depth: int,
 ) -> FloatArray:
-    """(n, depth, 4): for frame i the forecasts that rest on answers first[i] … last[i]."""
+    """(L, n, depth, 4): for frame i the forecasts that rest on answers first[i] … last[i]."""
     stamps = sequence.stamps_ns
-    predictor = make_predictor(config)
-    table = np.full((len(stamps), depth, 4), np.nan)
+    lanes = len(answers.boxes)
+    table = np.full((lanes, len(stamps), int((last - first).max()) + 1, 4), np.nan)
     # Both bounds rise with the frame, so each answer serves one run of frames.
-    begin = np.searchsorted(last, np.arange(len(schedule.frames)), side="left").tolist()
-    end = np.searchsorted(first, np.arange(len(schedule.frames)), side="right").tolist()
-    state = None
-    seen_ns = stamps[schedule.frames].tolist()
-    status = [TrackStatus(s) for s in answers.status.tolist()]
-    for k, box in enumerate(answers.boxes):
-        state = predictor.observe(state, seen_ns[k], box, status[k])
-        frames = slice(begin[k], end[k])
+    order = np.arange(len(schedule.frames))
+    begin = np.searchsorted(last, order, side="left").tolist()
+    end = np.searchsorted(first, order, side="right").tolist()
+    predictor = make_predictor(config)
+    state = predictor.blank(lanes)
+    for k, seen_ns in enumerate(stamps[schedule.frames].tolist()):
+        state = predictor.observe(
+            state, np.full(lanes, seen_ns), answers.boxes[:, k], answers.status[:, k]
+        )
         if begin[k] < end[k]:
-            boxes = predictor.predict(state, stamps[frames]).boxes
-            table[np.arange(begin[k], end[k]), k - first[frames]] = boxes
+            frames = np.arange(begin[k], end[k])
+            table[:, frames, k - first[frames]] = predictor.predict(state, stamps[frames]).boxes
     return table
 
 
-def _stack(rows: list[tuple[FloatArray, TrackStatus]]) -> Answers:
-    return Answers(np.array([r[0] for r in rows]), np.array([r[1] for r in rows], np.uint8))
+def _stack(rows: list[TrackerAnswer]) -> Answers:
+    boxes = np.array([[r.box for r in rows]])
+    return Answers(boxes, np.array([[r.status for r in rows]], np.uint8))

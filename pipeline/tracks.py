@@ -9,6 +9,8 @@ import numpy.typing as npt
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
 
+MAX_TARGETS = 1000
+
 
 class TrackStatus(IntEnum):
     """How far a tracker trusts its box."""
@@ -52,6 +54,8 @@ class Tracks:
 
     def __post_init__(self) -> None:
         n = len(self.ids)
+        if n > MAX_TARGETS or len(np.unique(self.ids)) != n:
+            raise InputError(f"Tracks: {n} ids; give at most {MAX_TARGETS}, each once")
         _shape("Tracks.ids", self.ids, (n,))
         _shape("Tracks.boxes", self.boxes, (n, 4))
         _shape("Tracks.scores", self.scores, (n,))

@@ -1,48 +1,58 @@
-"""What every motion predictor offers: from observed boxes to a box at any moment.
+"""What every motion predictor offers: from observed boxes to boxes at any moment.
 
-A predictor is stateless; what it knows of one target is a value that ``observe`` returns and
-``predict`` reads, so any moment can be asked for, as often as one likes, without side effects.
+A predictor is stateless. What it knows of N targets is one value of arrays, which ``observe``
+returns anew and ``predict`` reads, so any moment can be asked for, as often as one likes, without
+side effects. All targets are handled in one call: a hundred cost little more than one.
 """
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
-from pipeline.errors import InputError
 from pipeline.tracks import ForecastStatus, TrackStatus
 
 IntArray = npt.NDArray[np.int64]
+StatusArray = npt.NDArray[np.uint8]
 PREDICTORS = ("none", "constant-velocity", "kalman")
+MIN_SIDE_PX = 1.0
 
 
 class Estimates(NamedTuple):
-    """Where a target is at each of the m moments that were asked for.
+    """N targets at each of m moments.
 
-    boxes: (m, 4) float64, x y w h in pixels. covariances: (m, 4, 4) float64, of x_center, y_center,
-    w, h in pixels². status: (m,) uint8, ``ForecastStatus``.
+    boxes: (N, m, 4) float64, x y w h in pixels. variances: (N, m, 4) float64, of x_center,
+    y_center, w and h in pixels²; the four are independent. status: (N, m) uint8,
+    ``ForecastStatus``.
     """
 
     boxes: FloatArray
-    covariances: FloatArray
-    status: npt.NDArray[np.uint8]
+    variances: FloatArray
+    status: StatusArray
 
 
 class Predictor(Protocol):
-    """Motion of one target in the image."""
+    """Motion of targets in the image. A state is a dataclass of arrays whose first axis is N."""
 
-    def observe(self, state: Any, stamp_ns: int, box: FloatArray, status: TrackStatus) -> Any:
-        """The state after one more observation; ``state`` is None before the first.
+    def blank(self, n: int) -> Any:
+        """The state of n targets that were never observed."""
+        ...
 
-        Observations come in the order of their stamps; one that is not newer changes nothing.
+    def observe(
+        self, state: Any, stamp_ns: IntArray, boxes: FloatArray, status: StatusArray
+    ) -> Any:
+        """The state after one more observation of each target.
+
+        stamp_ns: (N,). boxes: (N, 4), x y w h, finite. status: (N,), ``TrackStatus``. An
+        observation that is not newer than the last one of its target changes nothing.
         """
         ...
 
     def predict(self, state: Any, valid_at_ns: IntArray) -> Estimates:
-        """The target at each moment of ``valid_at_ns``, (m,) int64."""
+        """Every target at each moment of ``valid_at_ns``, (m,); all observed at least once."""
         ...
 
 
@@ -62,10 +72,10 @@ class PredictorConfig(Config):
     )
     history: int = option(3, "Past motions that constant-velocity averages.", low=1, high=30)
     acceleration_sigma: float = option(
-        3.0, "Kalman: acceleration of the center, box sides per second².", low=1e-3, high=1e3
+        3.0, "Kalman: drive of the center's velocity, box sides per s^1.5.", low=1e-3, high=1e3
     )
     growth_sigma: float = option(
-        1.0, "Kalman: acceleration of the sides, box sides per second².", low=1e-3, high=1e3
+        1.0, "Kalman: drive of the sides' velocity, box sides per s^1.5.", low=1e-3, high=1e3
     )
     velocity_memory_s: float = option(
         1.0, "Kalman: time after which a velocity is forgotten to 1/e.", low=0.01, high=3600
@@ -86,23 +96,41 @@ def make_predictor(config: PredictorConfig) -> Predictor:
     from prediction.constant import ConstantVelocity, NoPredictor
     from prediction.kalman import KalmanPredictor
 
-    if config.name == "kalman":
-        return KalmanPredictor(config)
-    if config.name == "constant-velocity":
-        return ConstantVelocity(config)
-    if config.name == "none":
-        return NoPredictor(config)
-    raise InputError(f"predictor {config.name!r} is none of {', '.join(PREDICTORS)}")
+    by_name: dict[str, type[NoPredictor] | type[KalmanPredictor]] = {
+        "none": NoPredictor,
+        "constant-velocity": ConstantVelocity,
+        "kalman": KalmanPredictor,
+    }
+    return by_name[config.name](config)
 
 
-def horizon_status(
-    config: PredictorConfig, dt_s: npt.NDArray[np.floating[Any]], moving: bool, status: TrackStatus
-) -> npt.NDArray[np.uint8]:
-    """(m,) statuses; ``dt_s`` (m,) counts from the last observation, ``moving`` says whether a
-    velocity is known."""
-    if status == TrackStatus.LOST:
-        return np.full(len(dt_s), ForecastStatus.LOST, np.uint8)
-    near = ForecastStatus.OK if moving else ForecastStatus.PRIOR
-    found = np.full(len(dt_s), near, np.uint8)
-    found[dt_s > config.max_horizon_ms * 1e-3] = ForecastStatus.STALE
-    return found
+S = TypeVar("S")
+
+
+def select(state: S, rows: IntArray) -> S:
+    """The state of some of the targets."""
+    parts = {f.name: getattr(state, f.name)[rows] for f in fields(state)}  # type: ignore[arg-type]
+    return replace(state, **parts)  # type: ignore[type-var]
+
+
+def join(a: S, b: S) -> S:
+    """Two states as one, a's targets first."""
+    parts = {
+        f.name: np.concatenate([getattr(a, f.name), getattr(b, f.name)])
+        for f in fields(a)  # type: ignore[arg-type]
+    }
+    return replace(a, **parts)  # type: ignore[type-var]
+
+
+def forecast_status(
+    config: PredictorConfig,
+    dt_s: npt.NDArray[np.floating[Any]],
+    moving: npt.NDArray[np.bool_],
+    status: StatusArray,
+) -> StatusArray:
+    """(N, m) statuses; dt_s: (N, m) from the last observation; moving: (N,), a velocity is known;
+    status: (N,) of the last answer."""
+    found = np.where(moving, ForecastStatus.OK, ForecastStatus.PRIOR).astype(np.uint8)[:, None]
+    found = np.where(dt_s > config.max_horizon_ms * 1e-3, ForecastStatus.STALE, found)
+    lost = (status == TrackStatus.LOST)[:, None]
+    return np.where(lost, ForecastStatus.LOST, found).astype(np.uint8)
