@@ -173,7 +173,7 @@ def online(
     table = _forecast_table(sequence, schedule, answers, predictor, used[0], used[-1])
     found = errors(table, sequence.truth[:, None])
     value = success_value(found.overlap)
-    near: npt.NDArray[np.bool_] = np.less_equal(found.distance, DP_PX)
+    near: npt.NDArray[np.bool_] = np.asarray(found.distance <= DP_PX)
     frame, column = np.arange(len(stamps)), used - used[0]
     return [
         Run(

@@ -160,7 +160,10 @@ class Runner:
             if result is not None:
                 for follower in stage.followers:
                     follower.put(result)
-            self._on_span(Span(stage.name, item.stamp_ns, start_ns, end_ns, dropped))
+            try:
+                self._on_span(Span(stage.name, item.stamp_ns, start_ns, end_ns, dropped))
+            except InputError as error:
+                self._on_error(stage.name, str(error))
             if result is not None:
                 for listener in stage.listeners:
                     listener(result)

@@ -1,0 +1,78 @@
+"""The tracker stage: one selected target from frame to frame, as ``Tracks``."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+from perception.tracker import Tracker, TrackerConfig, make_tracker
+from pipeline.box import FloatArray, as_box
+from pipeline.clock import Clock
+from pipeline.frame import Frame
+from pipeline.tracks import Tracks
+
+
+class TargetTracker:
+    """Follows the target that was selected last; no target, no result.
+
+    ``select`` may be called from any thread; it takes effect on the next frame.
+    """
+
+    def __init__(self, config: TrackerConfig, clock: Clock) -> None:
+        self._tracker: Tracker = make_tracker(config)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._selected: FloatArray | None = None
+        self._track_id = -1
+        self._active = False
+        self.extra_delay_s = config.extra_delay_ms * 1e-3
+        """Added to each update; may be changed while running."""
+
+    def select(
+        self, box: Sequence[float] | FloatArray, image_size: tuple[int, int] | None = None
+    ) -> int:
+        """Start on a new target, x y w h in pixels; its track id.
+
+        Raises:
+            InputError: no proper box, or one outside an image of ``image_size``.
+        """
+        checked = as_box(box, image_size)
+        with self._lock:
+            self._selected = checked
+            self._track_id += 1
+            return self._track_id
+
+    def reset(self) -> None:
+        """Drop the target: the clock jumped, or a new run begins."""
+        with self._lock:
+            self._selected = None
+            self._active = False
+
+    def process(self, frame: Frame) -> Tracks | None:
+        """The target in this frame; None while nothing is selected.
+
+        Raises:
+            InputError: a frame that no tracker reads, or a selected box outside of it.
+        """
+        with self._lock:
+            box, self._selected = self._selected, None
+            track_id = self._track_id
+        if box is not None:
+            self._active = False
+            answer = self._tracker.start(frame, box)
+            self._active = True
+        elif self._active:
+            answer = self._tracker.update(frame)
+        else:
+            return None
+        if self.extra_delay_s > 0:
+            time.sleep(self.extra_delay_s)
+        return Tracks.single(
+            frame.stamp_ns,
+            self._clock.now_ns(),
+            frame.index,
+            frame.size,
+            answer.box,
+            answer.score,
+            answer.status,
+            track_id,
+        )
