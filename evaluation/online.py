@@ -118,7 +118,7 @@ class ReplaySource:
 
     def __init__(self, trackers: tuple[str, ...], boxes: FloatArray) -> None:
         self.trackers = trackers
-        usable = np.isfinite(boxes).all(axis=-1) & (boxes[..., 2:] > 0).all(axis=-1)
+        usable = np.asarray(np.isfinite(boxes).all(axis=-1) & (boxes[..., 2:] > 0).all(axis=-1))
         self._boxes = np.where(usable[..., None], boxes, 0.0).astype(np.float64)
         self._status = np.where(usable, TrackStatus.TRACKED, TrackStatus.LOST).astype(np.uint8)
 
