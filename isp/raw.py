@@ -260,7 +260,7 @@ def read_raw_file(path: Path) -> tuple[Frame, RawMetadata]:
     sites = dict(zip(site_names(order), pattern, strict=True))
     frame = Frame(image, 0, f"bayer_{order}{bits}")
     return frame, RawMetadata(
-        tuple(black[sites[name]] for name in ("R", "Gr", "Gb", "B")),
+        (black[sites["R"]], black[sites["Gr"]], black[sites["Gb"]], black[sites["B"]]),
         white,
         tuple((gains / gains.min()).tolist()) if (gains > 0).all() else None,
         _srgb_from_camera(camera_from_xyz),
