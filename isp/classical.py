@@ -302,19 +302,13 @@ class ClassicalIsp:
         if self._measure is None:
             return self.config.wb_gains
         rows, columns = layout.grid
-        light = []
-        for site in range(4):
-            at = (
-                slice(site // 2, None, rows.step),
-                slice(site % 2, None, columns.step),
-            )
+        light = {}
+        for site, name in enumerate(layout.sites):
+            at = (slice(site // 2, None, rows.step), slice(site % 2, None, columns.step))
             black, white = layout.black[site] * (1 << shift), layout.white * (1 << shift)
-            values = (mosaic[at].astype(np.float64) - black) / (white - black)
-            light.append(values if layout.shading is None else values * layout.shading[at])
-        red, green_r, green_b, blue = (
-            light[layout.sites.index(name)].ravel() for name in ("R", "Gr", "Gb", "B")
-        )
-        blocks = np.stack([red, (green_r + green_b) / 2, blue], axis=1)
+            values = (mosaic[at].ravel() - black) / (white - black)
+            light[name] = values if layout.shading is None else values * layout.shading[at].ravel()
+        blocks = np.stack([light["R"], (light["Gr"] + light["Gb"]) / 2, light["B"]])
         measured = self._measure(blocks, self.config.wb_max_gain)
         return tuple(self._smoother.update(stamp_ns, measured).tolist())
 

@@ -32,22 +32,22 @@ def test_white_patch_finds_the_lamp_where_most_of_the_scene_is_green():
     light = np.tile([0.1, 0.4, 0.1], (1000, 1))
     light[:50] = [0.45, 0.9, 0.6]
     light[50:60] = 1.0  # saturated, says nothing
-    np.testing.assert_allclose(white_patch(light, 8.0), [2.0, 1.0, 1.5], rtol=0.3)
-    np.testing.assert_allclose(white_patch(light[:60], 8.0), [2.0, 1.0, 1.5], rtol=1e-6)
-    assert gray_world(light, 8.0)[0] > 3
+    np.testing.assert_allclose(white_patch(light.T, 8.0), [2.0, 1.0, 1.5], rtol=0.3)
+    np.testing.assert_allclose(white_patch(light[:60].T, 8.0), [2.0, 1.0, 1.5], rtol=1e-6)
+    assert gray_world(light.T, 8.0)[0] > 3
 
 
 @pytest.mark.parametrize("method", [gray_world, white_patch])
 def test_nothing_to_see_is_no_measurement(method):
-    assert method(np.ones((1000, 3)), 8.0) is None  # saturated
-    assert method(np.zeros((1000, 3)), 8.0) is None
-    assert method(np.full((1000, 3), -0.01), 8.0) is None
-    assert method(np.empty((0, 3)), 8.0) is None
+    assert method(np.ones((3, 1000)), 8.0) is None  # saturated
+    assert method(np.zeros((3, 1000)), 8.0) is None
+    assert method(np.full((3, 1000), -0.01), 8.0) is None
+    assert method(np.empty((3, 0)), 8.0) is None
 
 
 def test_gains_are_limited():
     light = np.tile([0.01, 0.5, 0.25], (100, 1))
-    np.testing.assert_allclose(gray_world(light, 6.0), [6.0, 1.0, 2.0])
+    np.testing.assert_allclose(gray_world(light.T, 6.0), [6.0, 1.0, 2.0])
 
 
 @pytest.mark.parametrize("interval_ms", [10, 40, 70])
