@@ -147,7 +147,7 @@ _DEMOSAIC = {  # OpenCV names the block that starts one pixel further right and 
     ("grbg", "edge_aware"): cv2.COLOR_BayerGB2RGB_EA,
     ("gbrg", "edge_aware"): cv2.COLOR_BayerGR2RGB_EA,
 }
-_READY = {"mono8": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
+_READY = ("mono8", "rgb8", "bgr8", "rgba8", "bgra8")
 _GAIN_STEP = 0.002  # a smaller change of a gain is under half a code: the tables are kept
 _BAND_ROWS = 32  # intermediate bands stay in the cache
 _GRID = (48, 64)  # blocks that the balance looks at, rows and columns at least
@@ -240,7 +240,8 @@ class ClassicalIsp:
                 or levels that the bits cannot hold. The next frame is not affected.
         """
         if frame.encoding in _READY:
-            return _checked(frame)
+            frame.check()
+            return frame
         layout = self._layout_of(frame)
         mosaic = mosaic_of(frame, layout.mosaic)
         shift = self._shift(mosaic, layout)
@@ -358,19 +359,3 @@ def _shade(
         light = cv2.subtract(band.astype(np.uint16, copy=False), block[: len(band)])
         shaded = cv2.multiply(light, shading[rows], scale=scale, dtype=cv2.CV_16U)
         apply_tables(shaded, tables, layout.coded[rows])
-
-
-def _checked(frame: Frame) -> Frame:
-    channels = _READY[frame.encoding]
-    shape = np.shape(frame.image)
-    if (
-        getattr(frame.image, "dtype", None) != np.uint8
-        or len(shape) not in (2, 3)
-        or (shape[2] if len(shape) == 3 else 1) != channels
-        or 0 in shape
-    ):
-        raise InputError(
-            f"frame {frame.index} says {frame.encoding} but holds "
-            f"{getattr(frame.image, 'dtype', '?')} {shape}: give uint8 with {channels} channel(s)"
-        )
-    return frame
