@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ def _load(path: Path) -> npt.NDArray[Any]:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a .npy file") from None
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, BadZipFile):
         array = None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: is no plain .npy array; write it with numpy.save")

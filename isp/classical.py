@@ -147,7 +147,7 @@ _DEMOSAIC = {  # OpenCV names the block that starts one pixel further right and 
     ("grbg", "edge_aware"): cv2.COLOR_BayerGB2RGB_EA,
     ("gbrg", "edge_aware"): cv2.COLOR_BayerGR2RGB_EA,
 }
-_READY = {"mono8": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
+_READY = ("mono8", "rgb8", "bgr8", "rgba8", "bgra8")
 _GAIN_STEP = 0.002  # a smaller change of a gain is under half a code: the tables are kept
 _BAND_ROWS = 32  # intermediate bands stay in the cache
 _GRID = (48, 64)  # blocks that the balance looks at, rows and columns at least
@@ -240,7 +240,8 @@ class ClassicalIsp:
                 or levels that the bits cannot hold. The next frame is not affected.
         """
         if frame.encoding in _READY:
-            return _checked(frame)
+            frame.check()
+            return frame
         layout = self._layout_of(frame)
         mosaic = mosaic_of(frame, layout.mosaic)
         shift = self._shift(mosaic, layout)
@@ -302,19 +303,13 @@ class ClassicalIsp:
         if self._measure is None:
             return self.config.wb_gains
         rows, columns = layout.grid
-        light = []
-        for site in range(4):
-            at = (
-                slice(site // 2, None, rows.step),
-                slice(site % 2, None, columns.step),
-            )
+        light = {}
+        for site, name in enumerate(layout.sites):
+            at = (slice(site // 2, None, rows.step), slice(site % 2, None, columns.step))
             black, white = layout.black[site] * (1 << shift), layout.white * (1 << shift)
-            values = (mosaic[at].astype(np.float64) - black) / (white - black)
-            light.append(values if layout.shading is None else values * layout.shading[at])
-        red, green_r, green_b, blue = (
-            light[layout.sites.index(name)].ravel() for name in ("R", "Gr", "Gb", "B")
-        )
-        blocks = np.stack([red, (green_r + green_b) / 2, blue], axis=1)
+            values = (mosaic[at].ravel() - black) / (white - black)
+            light[name] = values if layout.shading is None else values * layout.shading[at].ravel()
+        blocks = np.stack([light["R"], (light["Gr"] + light["Gb"]) / 2, light["B"]])
         measured = self._measure(blocks, self.config.wb_max_gain)
         return tuple(self._smoother.update(stamp_ns, measured).tolist())
 
@@ -364,19 +359,3 @@ def _shade(
         light = cv2.subtract(band.astype(np.uint16, copy=False), block[: len(band)])
         shaded = cv2.multiply(light, shading[rows], scale=scale, dtype=cv2.CV_16U)
         apply_tables(shaded, tables, layout.coded[rows])
-
-
-def _checked(frame: Frame) -> Frame:
-    channels = _READY[frame.encoding]
-    shape = np.shape(frame.image)
-    if (
-        getattr(frame.image, "dtype", None) != np.uint8
-        or len(shape) not in (2, 3)
-        or (shape[2] if len(shape) == 3 else 1) != channels
-        or 0 in shape
-    ):
-        raise InputError(
-            f"frame {frame.index} says {frame.encoding} but holds "
-            f"{getattr(frame.image, 'dtype', '?')} {shape}: give uint8 with {channels} channel(s)"
-        )
-    return frame

@@ -36,9 +36,8 @@ class DefectMap:
             )
         bad = np.zeros(size[::-1], bool)
         bad[tuple(pixels.T)] = True
-        # Reflected at the border as BORDER_REFLECT_101 does, which keeps the color.
-        ends = np.abs(pixels[:, None, None] + _PAIRS[:, None] * [[1], [-1]])
-        ends = np.where(ends >= shape, 2 * (shape - 1) - ends, ends)
+        ends = pixels[:, None, None] + _PAIRS[:, None] * [[1], [-1]]
+        ends += 4 * (ends < 0) - 4 * (ends >= shape)  # the neighbor on the other side
         self._pixels = tuple(pixels.T)
         self._ends = (ends[..., 0], ends[..., 1])  # (N, pair, end)
         self._penalty = bad[self._ends].sum(axis=-1) * (1 << 17)
@@ -56,8 +55,11 @@ def replace_outliers(mosaic: Mosaic, threshold: int, out: Mosaic) -> None:
     threshold: counts by which it must lie above the highest or below the lowest of them. A line or
     an edge of any direction has a neighbor of its own level, so it is kept.
     """
-    height = mosaic.shape[0]
-    padded = cv2.copyMakeBorder(mosaic, 2, 2, 2, 2, cv2.BORDER_REFLECT_101)
+    height, width = mosaic.shape
+    padded = np.empty((height + 4, width + 4), mosaic.dtype)
+    padded[2:-2, 2:-2] = mosaic
+    padded[2:-2, :2], padded[2:-2, -2:] = mosaic[:, 2:4], mosaic[:, -4:-2]
+    padded[:2], padded[-2:] = padded[4:6], padded[-6:-4]  # beyond the border: the other side's
     for top in range(0, height, _BAND_ROWS):
         rows = slice(top, min(top + _BAND_ROWS, height))
         band = padded[rows.start : rows.stop + 4]

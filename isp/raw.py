@@ -1,4 +1,4 @@
-"""Bayer RAW: what an encoding's name says, unpacking, and reading buffers, dumps and camera files.
+"""Bayer RAW: what an encoding's name says, unpacking, and reading dumps and camera files.
 
 Encodings are ``bayer_<order><bits>[p]``: order rggb, bggr, grbg or gbrg (the top-left 2×2 block,
 row by row); 8 bits in uint8, 10 to 16 in uint16; a final p for the MIPI CSI-2 packing of RAW10
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from pipeline.errors import InputError
 from pipeline.frame import Frame
+from pipeline.images import frame_from_bytes
 
 Mosaic = npt.NDArray[Any]
 """(H, W) uint8 or uint16, one value a pixel."""
@@ -22,7 +23,7 @@ Mosaic = npt.NDArray[Any]
 ORDERS = ("rggb", "bggr", "grbg", "gbrg")
 MAX_SIDE_PX = 1 << 15
 _NAME = re.compile(r"bayer_(rggb|bggr|grbg|gbrg)(?:(8|10|12|14|16)|(10|12)p)")
-_BAND_BYTES = 1 << 18  # unpacked in bands that stay in the cache
+_BAND_BYTES = 1 << 17  # unpacked in bands that stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,9 @@ def mosaic_of(frame: Frame, out: Mosaic | None = None) -> Mosaic:
             f"{width} needs {encoding.row_bytes(width)}: give the step and width of the camera"
         )
     if not encoding.packed:
+        row, pixel = image.strides
+        if pixel != image.itemsize or row < width * pixel or row % pixel:  # OpenCV needs such
+            return np.ascontiguousarray(image[:, :width])
         return image[:, :width]
     if frame.width <= 0:
         raise InputError(
@@ -122,13 +126,12 @@ def _unpack(packed: npt.NDArray[np.uint8], bits: int, out: npt.NDArray[np.uint16
     if packed.strides[1] != 1:
         packed = np.ascontiguousarray(packed)
     pixels = 4 if bits == 10 else 2
-    groups = (height, width // pixels)
+    size = pixels + 1
+    groups = packed[:, : width // pixels * size].reshape(height, width // pixels, size)
     # A group's high bytes are read as one unaligned word; the byte behind them holds all low bits.
-    word = np.ndarray(groups, f"<u{pixels}", packed, 0, (packed.strides[0], pixels + 1))
-    np.left_shift(
-        word.copy().view(np.uint8).reshape(height, width), bits - 8, out=out, dtype=np.uint16
-    )
-    low = packed[:, pixels : groups[1] * (pixels + 1) : pixels + 1].astype(f"<u{2 * pixels}")
+    high = groups[..., :pixels].view(f"<u{pixels}").copy().view(np.uint8)
+    np.left_shift(high.reshape(height, width), bits - 8, out=out, dtype=np.uint16)
+    low = groups[..., pixels].astype(f"<u{2 * pixels}")
     if bits == 10:
         low |= low << np.uint64(14)
         low |= low << np.uint64(28)
@@ -137,47 +140,6 @@ def _unpack(packed: npt.NDArray[np.uint8], bits: int, out: npt.NDArray[np.uint16
         low |= low << np.uint32(12)
         low &= np.uint32(0x000F_000F)
     np.bitwise_or(out, low.view(np.uint16), out=out)
-
-
-def frame_from_buffer(
-    data: bytes | bytearray | memoryview | npt.NDArray[np.uint8],
-    width: int,
-    height: int,
-    encoding: str,
-    *,
-    step: int = 0,
-    big_endian: bool = False,
-    stamp_ns: int = 0,
-    index: int = 0,
-    frame_id: str = "camera",
-) -> Frame:
-    """A Bayer frame on a buffer of ``height`` rows of ``step`` bytes (0: no padding), not copied.
-
-    Raises:
-        InputError: the buffer is shorter or longer than that, or the step too small for the width.
-    """
-    bayer = BayerEncoding.parse(encoding)
-    bayer.check_size(width, height)
-    step = step or bayer.row_bytes(width)
-    if step < bayer.row_bytes(width):
-        raise InputError(
-            f"a step of {step} bytes is too small for {encoding} of width {width}: "
-            f"it needs {bayer.row_bytes(width)}"
-        )
-    flat = np.frombuffer(data, np.uint8)
-    if flat.size != step * height:
-        raise InputError(
-            f"{flat.size} bytes are no {width}x{height} picture in {encoding}: {height} rows of "
-            f"{step} bytes are {step * height}; check width, height, encoding and step"
-        )
-    if bayer.packed:
-        image: Mosaic = flat.reshape(height, step)
-    else:
-        dtype = np.dtype(bayer.dtype).newbyteorder(">" if big_endian else "<")
-        image = np.ndarray((height, width), dtype, flat, 0, (step, dtype.itemsize))
-        if not dtype.isnative or step % dtype.itemsize:
-            image = image.astype(bayer.dtype)
-    return Frame(image, stamp_ns, encoding, index, frame_id, width if bayer.packed else 0)
 
 
 def read_dump(path: Path, width: int, height: int, encoding: str, step: int = 0) -> Frame:
@@ -199,7 +161,9 @@ def read_dump(path: Path, width: int, height: int, encoding: str, step: int = 0)
             f"{path}: holds {found} bytes, a {width}x{height} picture in {encoding} {expected}: "
             "check width, height, encoding and step"
         )
-    return frame_from_buffer(data, width, height, encoding, step=step)
+    return frame_from_bytes(
+        data, (width, height), step or bayer.row_bytes(width), encoding, False, stamp_ns=0, index=0
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +224,7 @@ def read_raw_file(path: Path) -> tuple[Frame, RawMetadata]:
     sites = dict(zip(site_names(order), pattern, strict=True))
     frame = Frame(image, 0, f"bayer_{order}{bits}")
     return frame, RawMetadata(
-        tuple(black[sites[name]] for name in ("R", "Gr", "Gb", "B")),
+        (black[sites["R"]], black[sites["Gr"]], black[sites["Gb"]], black[sites["B"]]),
         white,
         tuple((gains / gains.min()).tolist()) if (gains > 0).all() else None,
         _srgb_from_camera(camera_from_xyz),

@@ -15,7 +15,7 @@ _BRIGHTEST = 0.03  # of the blocks, taken for the white patch
 def gray_world(light: FloatArray, max_gain: float) -> FloatArray | None:
     """Gains that make the scene's mean gray (Buchsbaum 1980).
 
-    light: (N, 3) linear R, G, B in [0, 1] of blocks all over the picture; blocks with a saturated
+    light: (3, N) linear R, G, B in [0, 1] of blocks all over the picture; blocks with a saturated
     color are left out. Returns (3,), the least gain 1; None where too little is left to tell.
     """
     return _gains(_usable(light), max_gain)
@@ -27,22 +27,23 @@ def white_patch(light: FloatArray, max_gain: float) -> FloatArray | None:
     Takes and returns what ``gray_world`` does.
     """
     usable = _usable(light)
-    if len(usable) < _MIN_BLOCKS:
+    blocks = usable.shape[1]
+    if blocks < _MIN_BLOCKS:
         return None
-    count = max(_MIN_BLOCKS, int(_BRIGHTEST * len(usable)))
-    brightest = np.argpartition(usable.sum(axis=1), len(usable) - count)[-count:]
-    return _gains(usable[brightest], max_gain)
+    count = max(_MIN_BLOCKS, int(_BRIGHTEST * blocks))
+    brightest = np.argpartition(usable.sum(axis=0), blocks - count)[-count:]
+    return _gains(usable[:, brightest], max_gain)
 
 
 def _usable(light: FloatArray) -> FloatArray:
-    usable: FloatArray = light[light.max(axis=1) < _SATURATED]
+    usable: FloatArray = light[:, light.max(axis=0) < _SATURATED]
     return usable
 
 
 def _gains(light: FloatArray, max_gain: float) -> FloatArray | None:
-    if len(light) < _MIN_BLOCKS:
+    if light.shape[1] < _MIN_BLOCKS:
         return None
-    mean = light.mean(axis=0)
+    mean = light.mean(axis=1)
     if (mean <= 0).any():
         return None
     gains: FloatArray = mean.max() / mean
