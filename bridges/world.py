@@ -9,8 +9,10 @@ Frames of reference: the world is east-north-up in meters, the camera x right, y
 and start at the first pixel's corner, so a box covers exactly the pixels it names.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,11 +27,22 @@ from pipeline.frame import Frame
 
 _MAX_INDEX = 1 << 31
 _SEEN = 0.1
+_PERSON = town.LABELS.index("person")
 _FAR = 115.0
+"""Meters beyond the focus up to which the nearest copy of each thing is the only one in view."""
+_NEAREST = 1.0
+_REACH = 6.5
+"""Half of the longest actor, in meters."""
+_MARGIN = 30
+"""Pixels outside the image from which a shadow or headlights may still reach in."""
+_LEAFY = 0.88
+"""Share of a crown's radius that hides what is behind."""
 _FACES = np.array([[0, 1, 5, 4], [1, 2, 6, 5], [2, 3, 7, 6], [3, 0, 4, 7], [4, 5, 6, 7]])
-_CORNERS = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1)])
+_CORNERS = np.array(
+    [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]], bool
+)
 
-Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,7 @@ class WorldConfig(Config):
     fov_deg: float = option(58.0, "Horizontal field of view.", low=20, high=90)
     wander_px: float = option(150.0, "How far the target strays from the center.", low=0, high=1000)
     shake_px: float = option(1.2, "Amplitude of the camera's vibration.", low=0, high=20)
-    vehicles: int = option(14, "Vehicles on the road; the first is the target.", low=1, high=40)
+    vehicles: int = option(24, "Vehicles on the road; the first is the target.", low=1, high=30)
     people: int = option(10, "People on the sidewalks.", low=0, high=100)
     occlusions: bool = option(True, "Trees and a footbridge over the target's road.")
     night: bool = option(False, "Street lamps, a long exposure and high gain.")
@@ -56,11 +69,11 @@ class WorldConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.width % 2 or self.height % 2:
-            raise InputError(f"width, height: {self.width}x{self.height} is odd; Bayer cells are 2x2")
+            raise InputError(f"width, height: {self.width}x{self.height} is odd, give even numbers")
         focal = self.width / (2 * np.tan(np.radians(self.fov_deg) / 2))
         top = np.radians(self.pitch_deg) - np.arctan(self.height / 2 / focal) - 0.06
-        nearest = self.altitude_m / np.tan(np.radians(self.pitch_deg))
-        if top <= 0.02 or self.altitude_m / np.tan(top) - nearest > 2 * _FAR:
+        focus = self.altitude_m / np.tan(np.radians(self.pitch_deg))
+        if top <= 0.02 or self.altitude_m / np.tan(top) - focus > _FAR:
             raise InputError(
                 f"pitch_deg {self.pitch_deg:g} at altitude_m {self.altitude_m:g} and fov_deg "
                 f"{self.fov_deg:g} sees past the town; look down more, fly lower or narrow the view"
@@ -91,7 +104,7 @@ class WorldTruth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorldFrame(WorldTruth):
-    """A RAW frame with its truth, and the noise-free picture (H, W, 3) BGR where it was asked for."""
+    """A RAW frame and its truth; on request ``bgr``, (H, W, 3), the picture before the sensor."""
 
     frame: Frame
     bgr: Image | None
@@ -118,29 +131,50 @@ class _Camera:
         intrinsic = np.array(
             [[self.focal, 0, self.center[0]], [0, self.focal, self.center[1]], [0, 0, 1]]
         )
-        return intrinsic @ columns
+        return np.asarray(intrinsic @ columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layout:
-    """Everything in front of the camera, moved to the copy of the tile that it sees."""
+    """What is in view: K actors, B blocks, T trees, in the copy of the tile that the camera sees.
+
+    ids: (K,). parts: (K, 3, 8, 3) m. uv: (K, 24, 2) and samples: (K, S, 2) pixels. xy: (K, 2) m.
+    step: (K, 2) m, what each moves while half of the exposure passes.
+    blocks: (B, 2, 3) m. block_uv: (B, 8, 2). crowns: (T, 3) x, y, radius in pixels.
+    low, high: (K + B + T, 2) bounds in pixels. distance: (K + B + T,) m from the camera.
+    """
 
     camera: _Camera
     focus: FloatArray
-    actor_parts: FloatArray
-    actor_uv: FloatArray
-    actor_distance: FloatArray
-    in_view: npt.NDArray[np.intp]
+    ids: npt.NDArray[np.intp]
+    parts: FloatArray
+    uv: FloatArray
     samples: FloatArray
+    xy: FloatArray
+    step: FloatArray
+    block_ids: npt.NDArray[np.intp]
     blocks: FloatArray
-    actor_light: FloatArray
     block_uv: FloatArray
-    block_distance: FloatArray
-    block_order: npt.NDArray[np.intp]
-    tree_uv: FloatArray
-    tree_radius: FloatArray
-    tree_distance: FloatArray
-    tree_order: npt.NDArray[np.intp]
+    tree_ids: npt.NDArray[np.intp]
+    crowns: FloatArray
+    low: FloatArray
+    high: FloatArray
+    distance: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Faces:
+    """How each actor in view looks: per actor 3 parts, per part 5 faces of 4 corners.
+
+    corners: (K, 3, 5, 4, 2) int32, 1/16 pixel. front: (K, 3, 5) whether it faces the camera.
+    color: (K, 3, 5, 3) BGR. order: (K, 3) parts, the first drawn first. smear: (K, 2) pixels.
+    """
+
+    corners: npt.NDArray[np.int32]
+    front: npt.NDArray[np.bool_]
+    color: FloatArray
+    order: npt.NDArray[np.intp]
+    smear: FloatArray
 
 
 class AerialWorld:
@@ -172,7 +206,7 @@ class AerialWorld:
         rng = np.random.default_rng((config.seed, 4))
         self._phases = rng.uniform(0, 2 * np.pi, 16)
         self._heading = rng.uniform(0, 2 * np.pi)
-        self._image: Image = np.empty((config.height, config.width, 3), np.uint8)
+        self._image: Image = np.empty((config.height, config.width, 4), np.uint8)
         self._scratch = np.empty_like(self._image)
 
     def stamp_ns(self, index: int) -> int:
@@ -192,7 +226,9 @@ class AerialWorld:
         """
         layout = self._layout(self._seconds(index))
         boxes, visibility = self._boxes(layout)
-        return WorldTruth(index, self.stamp_ns(index), *self._rest(layout, index, boxes, visibility))
+        return WorldTruth(
+            index, self.stamp_ns(index), *self._rest(layout, index, boxes, visibility)
+        )
 
     def render(self, index: int, *, clean: bool = False, hide: tuple[int, ...] = ()) -> WorldFrame:
         """Draw one frame.
@@ -214,7 +250,7 @@ class AerialWorld:
             frame.stamp_ns,
             *self._rest(layout, index, boxes, visibility),
             frame,
-            image.copy() if clean else None,
+            np.ascontiguousarray(image[..., :3]) if clean else None,
         )
 
     def _seconds(self, index: int) -> float:
@@ -248,16 +284,14 @@ class AerialWorld:
         """
         c = self.config
         delays = np.linspace(0, 4, 33)
-        route = self.scene.routes[self.scene.actors.route[self.target_id]]
-        start = self.scene.actors.phase[self.target_id] * route.lap_s
-        past, _ = route.at(seconds + start - delays)
+        past = self.scene.trail(self.target_id, seconds - delays)
 
         def lagged(lag_s: float) -> FloatArray:
             weight = np.exp(-delays / lag_s)
-            return weight @ past / weight.sum()
+            return np.asarray(weight @ past / weight.sum())
 
         def wave(k: int, period_s: float) -> float:
-            return float(np.sin(2 * np.pi * seconds / period_s + self._phases[k]))
+            return math.sin(2 * math.pi * seconds / period_s + self._phases[k])
 
         pitch = np.radians(c.pitch_deg)
         heading = self._heading + 2 * np.pi * seconds / 240 + 0.5 * wave(0, 41) + 0.1 * wave(1, 17)
@@ -288,151 +322,142 @@ class AerialWorld:
         cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(down), np.sin(down)
         forward = np.array([cp * cy, cp * sy, -sp])
         right = np.array([sy, -cy, 0.0])
-        below = np.cross(forward, right)
+        below = np.array([-sp * cy, -sp * sy, -cp])
         cr, sr = np.cos(roll), np.sin(roll)
         axes = np.stack([cr * right + sr * below, cr * below - sr * right, forward])
         focus = craft + forward[:2] * height / sp
         return _Camera(position, axes, self._focal, self._center), focus
 
-    def _poses(self, seconds: float) -> tuple[FloatArray, FloatArray]:
-        """Every actor's position (N, 2) and heading (N,)."""
-        actors = self.scene.actors
-        xy, heading = actors.home[:, :2].copy(), actors.home[:, 2].copy()
-        for r, route in enumerate(self.scene.routes):
-            mine = np.flatnonzero(actors.route == r)
-            if len(mine):
-                xy[mine], heading[mine] = route.at(seconds + actors.phase[mine] * route.lap_s)
-        return xy, heading
-
     def _layout(self, seconds: float) -> _Layout:
         scene = self.scene
         camera, focus = self._camera(seconds)
+        size = np.array(self.size)
 
         def near(xy: FloatArray) -> FloatArray:
             return xy + town.TILE * np.round((focus - xy) / town.TILE)
 
-        xy, heading = self._poses(seconds)
-        xy = near(xy)
-        c, s = np.cos(heading)[:, None, None], np.sin(heading)[:, None, None]
+        def visible(low: FloatArray, high: FloatArray, depth: FloatArray) -> npt.NDArray[np.intp]:
+            inside = (high > -_MARGIN) & (low < size + _MARGIN)
+            return np.flatnonzero(inside[:, 0] & inside[:, 1] & (depth > _NEAREST))
 
-        def place(points: FloatArray) -> FloatArray:
-            flat = points.reshape(len(xy), -1, 3)
-            x, y = flat[:, :, :1], flat[:, :, 1:2]
-            moved = np.concatenate([c * x - s * y, s * x + c * y, flat[:, :, 2:]], -1)
-            moved[..., :2] += xy[:, None]
-            return moved.reshape(points.shape)
-
-        def visible(uv: FloatArray, depth: FloatArray, margin: float) -> npt.NDArray[np.intp]:
-            low, high = uv.min(1) - margin, uv.max(1) + margin
-            inside = (high > 0).all(1) & (low < np.array(self.size)).all(1)
-            return np.flatnonzero(inside & (depth.min(1) > 1.0))
-
-        parts = place(scene.actors.parts)
-        flat = parts.reshape(len(xy), 24, 3)
-        uv, depth = camera.project(flat)
-        in_view = visible(uv, depth, 30)
-        samples, _ = camera.project(place(scene.actors.samples)[in_view])
+        pose = scene.poses(seconds)
+        xy = near(pose[:, :2])
+        center, depth = camera.project(np.column_stack([xy, np.ones(len(xy))]))
+        reach = (_REACH * self._focal / np.maximum(depth, _NEAREST))[:, None]
+        ids = visible(center - reach, center + reach, depth)
+        xy = xy[ids]
+        step = scene.poses(seconds + self.exposure_s / 2)[ids, :2] - pose[ids, :2]
+        solid = np.concatenate(
+            [scene.actors.parts[ids].reshape(len(ids), 24, 3), scene.actors.samples[ids]], 1
+        )
+        c, s = np.cos(pose[ids, 2])[:, None], np.sin(pose[ids, 2])[:, None]
+        x, y = solid[..., 0], solid[..., 1]
+        moved = [c * x - s * y + xy[:, :1], s * x + c * y + xy[:, 1:], solid[..., 2]]
+        solid = np.stack(moved, -1)
+        both, _ = camera.project(solid)
+        uv, corners = both[:, :24], solid[:, :24]
 
         blocks = scene.blocks.copy()
-        blocks[:, :, :2] += (near(blocks[:, :, :2].mean(1)) - blocks[:, :, :2].mean(1))[:, None]
-        corners = np.where(_CORNERS[None].astype(bool), blocks[:, 1:], blocks[:, :1])
-        block_uv, block_depth = camera.project(corners)
-        crown = np.concatenate([near(scene.trees[:, :2]), scene.trees[:, 2:3]], 1)
+        middle = blocks[:, :, :2].mean(1)
+        blocks[:, :, :2] += (near(middle) - middle)[:, None]
+        block_uv, block_depth = camera.project(np.where(_CORNERS, blocks[:, 1:], blocks[:, :1]))
+        block_ids = visible(block_uv.min(1), block_uv.max(1), block_depth.min(1))
+        blocks, block_uv = blocks[block_ids], block_uv[block_ids]
+
+        crown = np.column_stack([near(scene.trees[:, :2]), scene.trees[:, 2]])
         tree_uv, tree_depth = camera.project(crown)
-        radius = scene.trees[:, 3] * self._focal / np.maximum(tree_depth, 1.0)
-        span = np.stack([tree_uv - radius[:, None], tree_uv + radius[:, None]], 1)
+        radius = (scene.trees[:, 3] * self._focal / np.maximum(tree_depth, _NEAREST))[:, None]
+        tree_ids = visible(tree_uv - radius, tree_uv + radius, tree_depth)
+        tree_uv, radius = tree_uv[tree_ids], radius[tree_ids]
 
-        def distance(points: FloatArray) -> FloatArray:
-            return np.linalg.norm(points - camera.position, axis=-1)
-
+        centers = np.concatenate([corners.mean(1), blocks.mean(1), crown[tree_ids]])
         return _Layout(
             camera,
             focus,
-            parts,
+            ids,
+            corners.reshape(-1, 3, 8, 3),
             uv,
-            distance(flat.mean(1)),
-            in_view,
-            samples,
+            both[:, 24:],
+            xy,
+            step,
+            block_ids,
             blocks,
-            scene.light_at(xy),
             block_uv,
-            distance(blocks.mean(1)),
-            visible(block_uv, block_depth, 0),
-            tree_uv,
-            radius,
-            distance(crown),
-            visible(span, tree_depth[:, None], 0),
+            tree_ids,
+            np.column_stack([tree_uv, radius]),
+            np.concatenate([uv.min(1), block_uv.min(1), tree_uv - radius]),
+            np.concatenate([uv.max(1), block_uv.max(1), tree_uv + radius]),
+            np.linalg.norm(centers - camera.position, axis=1),
         )
 
     def _boxes(self, layout: _Layout) -> tuple[FloatArray, FloatArray]:
         """Boxes (N, 4) and visibility (N,): the share of points in an actor that can be seen."""
-        count = len(self.scene.actors)
-        boxes, visibility = np.full((count, 4), np.nan), np.zeros(count)
-        order, uv = layout.in_view, layout.actor_uv
-        low, high = uv.min(1), uv.max(1)
+        count, shown, blocks = len(self.scene.actors), len(layout.ids), len(layout.blocks)
         size = np.array(self.size, np.float64)
-        block_low, block_high = layout.block_uv.min(1), layout.block_uv.max(1)
-        for row, i in enumerate(order):
-            points = layout.samples[row]
-            clear = ((points > -0.5) & (points < size - 0.5)).all(1)
-
-            def overlapping(
-                others: npt.NDArray[np.intp],
-                first: FloatArray,
-                last: FloatArray,
-                distance: FloatArray,
-                i: int = int(i),
-            ) -> npt.NDArray[np.intp]:
-                meets = (first[others] < high[i]).all(1) & (last[others] > low[i]).all(1)
-                return others[meets & (distance[others] < layout.actor_distance[i])]
-
-            for j in overlapping(order, low, high, layout.actor_distance):
-                clear &= ~_inside(points, uv[j])
-            for j in overlapping(layout.block_order, block_low, block_high, layout.block_distance):
-                clear &= ~_inside(points, layout.block_uv[j])
-            radius = layout.tree_radius[:, None]
-            for j in overlapping(
-                layout.tree_order, layout.tree_uv - radius, layout.tree_uv + radius, layout.tree_distance
-            ):
-                away = np.hypot(*(points - layout.tree_uv[j]).T)
-                clear &= away > 0.88 * layout.tree_radius[j]
-            visibility[i] = clear.mean()
-            if visibility[i] >= _SEEN:
-                first = np.clip(low[i] + 0.5, 0, size)
-                boxes[i] = [*first, *(np.clip(high[i] + 0.5, 0, size) - first)]
+        inside = (layout.samples > -0.5) & (layout.samples < size - 0.5)
+        clear = inside[..., 0] & inside[..., 1]
+        low, high = layout.low, layout.high
+        meets = (low < high[:shown, None]) & (high > low[:shown, None])
+        nearer = layout.distance < layout.distance[:shown, None]
+        for i, j in np.argwhere(meets[..., 0] & meets[..., 1] & nearer).tolist():
+            points = layout.samples[i]
+            if j < shown:
+                clear[i] &= ~_inside(points, layout.uv[j])
+            elif j < shown + blocks:
+                clear[i] &= ~_inside(points, layout.block_uv[j - shown])
+            else:
+                x, y, radius = layout.crowns[j - shown - blocks]
+                clear[i] &= np.hypot(points[:, 0] - x, points[:, 1] - y) > _LEAFY * radius
+        boxes, visibility = np.full((count, 4), np.nan), np.zeros(count)
+        visibility[layout.ids] = clear.mean(1)
+        first = np.clip(low[:shown] + 0.5, 0, size)
+        box = np.concatenate([first, np.clip(high[:shown] + 0.5, 0, size) - first], 1)
+        seen = visibility[layout.ids] >= _SEEN
+        boxes[layout.ids[seen]] = box[seen]
         return boxes, visibility
 
     def _draw(self, layout: _Layout, seconds: float, hidden: frozenset[int]) -> Image:
-        image, camera = self._image, layout.camera
-        half = self.exposure_s / 2
-        opened, _ = self._camera(seconds - half)
-        closed, _ = self._camera(seconds + half)
-        self._ground(camera)
-        smear = _displacement(opened, closed, layout.focus, layout.focus)
+        """Back to front, each thing smeared by its own motion while the shutter is open."""
+        image = self._image
+        opened, _ = self._camera(seconds - self.exposure_s / 2)
+        closed, _ = self._camera(seconds + self.exposure_s / 2)
+        self._ground(layout.camera)
+        smear = _displacement(opened, closed, layout.focus[None], layout.focus[None])[0]
         _blur(image, smear, self._scratch)
 
-        shown = np.array([i for i in layout.in_view if i not in hidden], np.intp)
-        distance = np.concatenate(
-            [
-                layout.actor_distance[shown],
-                layout.block_distance[layout.block_order],
-                layout.tree_distance[layout.tree_order],
-            ]
-        )
-        first_poses, last_poses = self._poses(seconds - half)[0], self._poses(seconds + half)[0]
-        uv = np.round(layout.actor_uv * 16).astype(np.int32)
-        self._actor_shadows(layout, shown)
-        for k in np.argsort(-distance, kind="stable"):
-            if k < len(shown):
-                i = int(shown[k])
-                own = _displacement(opened, closed, first_poses[i], last_poses[i])
-                self._actor(layout, i, uv[i].reshape(3, 8, 2), own)
-            elif k < len(shown) + len(layout.block_order):
-                self._block(layout, int(layout.block_order[k - len(shown)]), smear)
-            else:
-                j = int(layout.tree_order[k - len(shown) - len(layout.block_order)])
-                self._tree(layout, j, smear)
+        self._shadows(layout, hidden)
+        if self.config.night:
+            self._headlights(layout, hidden)
+        faces = self._faces(layout, opened, closed)
+        shown, blocks = len(layout.ids), len(layout.blocks)
+        for k in np.argsort(-layout.distance, kind="stable").tolist():
+            if k >= shown + blocks:
+                self._tree(layout, k - shown - blocks)
+            elif k >= shown:
+                self._block(layout, k - shown)
+            elif layout.ids[k] not in hidden:
+                self._actor(layout, faces, k)
+                self._blur_patch(layout.low[k], layout.high[k], faces.smear[k])
+            if k >= shown:
+                self._blur_patch(layout.low[k], layout.high[k], smear)
         return image
+
+    def _faces(self, layout: _Layout, opened: _Camera, closed: _Camera) -> _Faces:
+        fixed = np.round(layout.uv * 16).astype(np.int32).reshape(-1, 3, 8, 2)
+        corners = np.ascontiguousarray(fixed[:, :, _FACES])
+        a, b = corners[..., 2, :] - corners[..., 0, :], corners[..., 3, :] - corners[..., 1, :]
+        front = a[..., 0].astype(np.int64) * b[..., 1] - a[..., 1].astype(np.int64) * b[..., 0] < 0
+        solid = layout.parts[:, :, _FACES]
+        normal = np.cross(solid[..., 2, :] - solid[..., 0, :], solid[..., 3, :] - solid[..., 1, :])
+        normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9
+        lit = 0.5 + 0.62 * np.maximum(normal @ town.SUN, 0)
+        lit *= self.scene.light_at(layout.xy)[:, None, None]
+        color = self.scene.actors.colors[layout.ids][:, :, [0, 0, 0, 0, 1]] * lit[..., None]
+        # Parts stand on each other or beside each other: low ones first, then far ones.
+        far = np.linalg.norm(layout.parts.mean(2) - layout.camera.position, axis=-1)
+        order = np.lexsort((-far, np.round(layout.parts[:, :, 0, 2], 1)), axis=-1)
+        smear = _displacement(opened, closed, layout.xy - layout.step, layout.xy + layout.step)
+        return _Faces(corners, front, np.minimum(color, 255), order, smear)
 
     def _ground(self, camera: _Camera) -> None:
         """The texture through the ground's homography; the far rows from the coarse copy."""
@@ -442,7 +467,8 @@ class AerialWorld:
             (self.scene.coarse, 2 * town.TEXEL, slice(0, split)),
             (self.scene.texture, town.TEXEL, slice(split, height)),
         ):
-            texels = np.array([[texel, 0, texel / 2], [0, texel, texel / 2], [0, 0, 1]])
+            x, y = (at + texel / 2 for at in town.ORIGIN)
+            texels = np.array([[texel, 0, x], [0, texel, y], [0, 0, 1]])
             shift = np.array([[1, 0, 0], [0, 1, -rows.start], [0, 0, 1.0]])
             band = self._image[rows]
             cv2.warpPerspective(
@@ -454,67 +480,58 @@ class AerialWorld:
                 borderMode=cv2.BORDER_WRAP,
             )
 
-    def _actor_shadows(self, layout: _Layout, shown: npt.NDArray[np.intp]) -> None:
-        parts = layout.actor_parts.reshape(-1, 24, 3)[shown]
-        ground = np.concatenate(
-            [parts[..., :2] - parts[..., 2:] * (town.SUN[:2] / town.SUN[2]), np.zeros_like(parts[..., :1])], -1
-        )
+    def _shadows(self, layout: _Layout, hidden: frozenset[int]) -> None:
+        parts = layout.parts.reshape(-1, 24, 3)
+        ground = parts * (1, 1, 0)
+        ground[..., :2] -= parts[..., 2:] * (town.SUN[:2] / town.SUN[2])
         uv, _ = layout.camera.project(ground)
         gain = 0.62 if self.config.night else 0.48
-        for points in uv.astype(np.float32):
-            _scale(self._image, cv2.convexHull(points)[:, 0], gain)
-        if self.config.night:
-            self._headlights(layout, shown)
+        for i, points in zip(layout.ids.tolist(), uv.astype(np.float32), strict=True):
+            if i not in hidden:
+                _scale(self._image, cv2.convexHull(points)[:, 0], gain)
 
-    def _headlights(self, layout: _Layout, shown: npt.NDArray[np.intp]) -> None:
-        lit = shown[(self.scene.actors.label[shown] < 4) & (self.scene.actors.route[shown] >= 0)]
-        base = layout.actor_parts[lit, 0, :4, :2]
+    def _headlights(self, layout: _Layout, hidden: frozenset[int]) -> None:
+        lit = [k for k, i in enumerate(layout.ids.tolist()) if self._drives(i) and i not in hidden]
+        base = layout.parts[lit, 0, :4, :2]
         ahead = base[:, 1] - base[:, 0]
         ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
         side = np.stack([-ahead[:, 1], ahead[:, 0]], 1)
         nose = base[:, 1:3].mean(1)
-        for reach, spread, gain in ((16.0, 3.6, 1.35), (9.0, 2.2, 1.45)):
+        for reach, spread, gain in (
+            (18.0, 4.0, 1.2),
+            (14.0, 3.2, 1.2),
+            (10.0, 2.4, 1.2),
+            (6.0, 1.7, 1.2),
+        ):
             corners = [nose - 0.6 * side, nose + ahead * reach - spread * side]
             corners += [nose + ahead * reach + spread * side, nose + 0.6 * side]
             cone = np.stack(corners, 1)
-            uv, depth = layout.camera.project(np.concatenate([cone, np.zeros_like(cone[..., :1])], -1))
+            flat = np.concatenate([cone, np.zeros_like(cone[..., :1])], -1)
+            uv, depth = layout.camera.project(flat)
             for points, far in zip(uv.astype(np.float32), depth, strict=True):
-                if far.min() > 1:
+                if far.min() > _NEAREST:
                     _scale(self._image, points, gain)
 
-    def _actor(
-        self, layout: _Layout, i: int, uv: npt.NDArray[np.int32], smear: FloatArray
-    ) -> None:
-        image, actors = self._image, self.scene.actors
-        parts = layout.actor_parts[i]
-        faces = np.ascontiguousarray(uv[:, _FACES])
-        a, b = faces[:, :, 2] - faces[:, :, 0], faces[:, :, 3] - faces[:, :, 1]
-        front = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0] < 0
-        corners = parts[:, _FACES]
-        normal = np.cross(corners[:, :, 2] - corners[:, :, 0], corners[:, :, 3] - corners[:, :, 1])
-        normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9
-        lit = (0.5 + 0.62 * np.maximum(normal @ town.SUN, 0)) * layout.actor_light[i]
-        # Parts stand on each other or beside each other: low ones first, then far ones.
-        far = np.linalg.norm(parts.mean(1) - layout.camera.position, axis=-1)
-        for part in np.lexsort((-far, np.round(parts[:, 0, 2], 1))):
-            for face in np.flatnonzero(front[part]):
-                color = actors.colors[i, part, int(face == 4)] * lit[part, face]
-                cv2.fillConvexPoly(
-                    image, faces[part, face], np.minimum(color, 255).tolist(), cv2.LINE_AA, 4
-                )
-        if self.config.night and actors.label[i] < 4 and actors.route[i] >= 0:
-            body = uv[1] // 16
-            for ends, color in (((1, 2), (225, 250, 255)), ((0, 3), (60, 50, 235))):
-                if front[1, 1 if ends[0] == 1 else 3]:
-                    for corner in ends:
-                        at = (body[corner] + body[corner + 4]) // 2
-                        cv2.circle(image, at.tolist(), 2, color, -1, cv2.LINE_AA)
-        flat = uv.reshape(-1, 2) / 16
-        self._blur_patch(flat.min(0), flat.max(0), smear)
+    def _drives(self, actor: int) -> bool:
+        actors = self.scene.actors
+        return bool(actors.label[actor] != _PERSON and actors.route[actor] >= 0)
 
-    def _block(self, layout: _Layout, j: int, smear: FloatArray) -> None:
-        image, uv = self._image, layout.block_uv[j]
-        low, high = layout.blocks[j]
+    def _actor(self, layout: _Layout, faces: _Faces, k: int) -> None:
+        image = self._image
+        for part in faces.order[k].tolist():
+            for face in np.flatnonzero(faces.front[k, part]).tolist():
+                color = faces.color[k, part, face].tolist()
+                cv2.fillConvexPoly(image, faces.corners[k, part, face], color, cv2.LINE_AA, 4)
+        if self.config.night and self._drives(int(layout.ids[k])):
+            for face, color in ((1, (225, 250, 255)), (3, (60, 50, 235))):
+                if faces.front[k, 1, face]:
+                    quad = faces.corners[k, 1, face]
+                    for at in ((quad[0] + quad[3]) // 32, (quad[1] + quad[2]) // 32):
+                        cv2.circle(image, at.tolist(), 2, color, -1, cv2.LINE_AA)
+
+    def _block(self, layout: _Layout, k: int) -> None:
+        image, uv, j = self._image, layout.block_uv[k], int(layout.block_ids[k])
+        low, high = layout.blocks[k]
         light = float(self.scene.light_at((low[:2] + high[:2]) / 2)) if self.config.night else 1.0
         points = np.round(uv * 16).astype(np.int32)
         for face in range(4):
@@ -527,22 +544,17 @@ class AerialWorld:
             color = np.minimum(self.scene.block_color[j] * lit, 255)
             cv2.fillConvexPoly(image, points[_FACES[face]], color.tolist(), cv2.LINE_AA, 4)
             if self.scene.windows[j]:
-                glass = (92, 156, 186) if self.config.night and (j + face) % 3 == 0 else color * 0.45
-                cv2.fillPoly(
-                    image,
-                    self._windows(layout, j, face),
-                    np.asarray(glass, float).tolist(),
-                    cv2.LINE_AA,
-                    4,
-                )
-        self._roof(layout, j, light)
-        self._blur_patch(uv.min(0), uv.max(0), smear)
+                lamp = self.config.night and (j + face) % 3 == 0
+                glass = (92, 156, 186) if lamp else (color * 0.45).tolist()
+                quads = list(self._windows(layout, k, face))
+                cv2.fillPoly(image, quads, glass, cv2.LINE_AA, 4)
+        self._roof(layout, k, light)
 
-    def _windows(self, layout: _Layout, j: int, face: int) -> npt.NDArray[np.int32]:
+    def _windows(self, layout: _Layout, k: int, face: int) -> npt.NDArray[np.int32]:
         """Window quads of one wall, (K, 4, 2), 1/16 pixel."""
-        low, high = layout.blocks[j]
+        low, high = layout.blocks[k]
         a, b = _CORNERS[_FACES[face][0]], _CORNERS[_FACES[face][1]]
-        start, end = (np.where(c, high, low) for c in (a.astype(bool), b.astype(bool)))
+        start, end = (np.where(corner, high, low) for corner in (a, b))
         length = float(np.linalg.norm((end - start)[:2]))
         columns, rows = max(1, int(length / 2.6)), max(1, int(high[2] / 3.0))
         u = (np.arange(columns) + 0.5) / columns
@@ -553,22 +565,22 @@ class AerialWorld:
         uv, _ = layout.camera.project(np.concatenate([along, (grid_v + dv)[..., None]], -1))
         return np.round(uv * 16).astype(np.int32)
 
-    def _roof(self, layout: _Layout, j: int, light: float) -> None:
-        quad = layout.block_uv[j, 4:]
+    def _roof(self, layout: _Layout, k: int, light: float) -> None:
+        quad, j = layout.block_uv[k, 4:], int(layout.block_ids[k])
         patch = self._patch(quad.min(0), quad.max(0))
         if patch is None:
             return
         view, x, y = patch
-        texels = np.diag([town.TEXEL, town.TEXEL, 1.0])
+        corner = layout.blocks[k, 0]
+        texels = np.array([[town.TEXEL, 0, corner[0]], [0, town.TEXEL, corner[1]], [0, 0, 1]])
         shift = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1.0]])
-        plane = shift @ layout.camera.plane(float(layout.blocks[j, 1, 2])) @ texels
+        plane = shift @ layout.camera.plane(float(layout.blocks[k, 1, 2])) @ texels
         height, width = view.shape[:2]
         roof = cv2.warpPerspective(
             self.scene.roofs[self.scene.block_roof[j]],
             plane,
             (width, height),
             flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_WRAP,
         )
         if light != 1.0:
             roof = cv2.convertScaleAbs(roof, alpha=light)
@@ -579,8 +591,12 @@ class AerialWorld:
         edge = np.minimum(self.scene.block_color[j] * 1.1 * light, 255).tolist()
         cv2.polylines(view, [outline], True, edge, 1, cv2.LINE_AA, 4)
 
-    def _tree(self, layout: _Layout, j: int, smear: FloatArray) -> None:
-        center, radius = layout.tree_uv[j], layout.tree_radius[j]
+    def _tree(self, layout: _Layout, k: int) -> None:
+        center, radius, j = (
+            layout.crowns[k, :2],
+            float(layout.crowns[k, 2]),
+            int(layout.tree_ids[k]),
+        )
         patch = self._patch(center - radius, center + radius)
         if patch is None:
             return
@@ -592,12 +608,11 @@ class AerialWorld:
         crown = cv2.warpAffine(
             self.scene.crowns[j % len(self.scene.crowns)], warp, (view.shape[1], view.shape[0])
         )
-        color, mask = crown[..., :3], crown[..., 3]
+        mask = cv2.threshold(cv2.extractChannel(crown, 3), 127, 255, cv2.THRESH_BINARY)[1]
         if self.config.night:
             light = float(self.scene.light_at(self.scene.trees[j, :2]))
-            color = cv2.convertScaleAbs(color, alpha=light)
-        cv2.copyTo(color, cv2.threshold(mask, 127, 255, cv2.THRESH_BINARY)[1], view)
-        self._blur_patch(center - radius, center + radius, smear)
+            crown = cv2.convertScaleAbs(crown, alpha=light)
+        cv2.copyTo(crown, mask, view)
 
     def _patch(self, low: FloatArray, high: FloatArray) -> tuple[Image, int, int] | None:
         """The part of the picture that a box of pixels covers, and where it starts."""
@@ -620,13 +635,16 @@ def _inside(points: FloatArray, corners: FloatArray) -> npt.NDArray[np.bool_]:
     edge = np.roll(hull, -1, 0) - hull
     away = points[:, None] - hull[None]
     cross = edge[None, :, 0] * away[..., 1] - edge[None, :, 1] * away[..., 0]
-    return (cross >= 0).all(1) | (cross <= 0).all(1)
+    return np.asarray((cross >= 0).all(1) | (cross <= 0).all(1))
 
 
-def _displacement(opened: _Camera, closed: _Camera, first: FloatArray, last: FloatArray) -> FloatArray:
-    """Pixels (2,) that a point of the ground moves while the shutter is open."""
-    a, _ = opened.project(np.array([*first, 0.0]))
-    b, _ = closed.project(np.array([*last, 0.0]))
+def _displacement(
+    opened: _Camera, closed: _Camera, first: FloatArray, last: FloatArray
+) -> FloatArray:
+    """Pixels (K, 2) that points of the ground move while the shutter is open."""
+    ground = np.zeros((len(first), 1))
+    a, _ = opened.project(np.concatenate([first, ground], 1))
+    b, _ = closed.project(np.concatenate([last, ground], 1))
     return b - a
 
 
