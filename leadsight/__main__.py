@@ -1,0 +1,5 @@
+"""``python -m leadsight``."""
+
+from leadsight.cli import main
+
+main()

@@ -1,0 +1,258 @@
+"""The command line: ``leadsight --help``."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from evaluation.data import find_data
+from leadsight import __version__
+from perception.tracker import TRACKERS
+from pipeline import config
+from pipeline.errors import InputError
+from prediction.predictor import PREDICTORS
+
+app = typer.Typer(
+    help="On-board perception that knows how late it is.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+LIST_OPTIONS: dict[str, Callable[[str], bool]] = {
+    "--latency": _is_number,
+    "--predictor": PREDICTORS.__contains__,
+    "--tracker": TRACKERS.__contains__,
+    "--replay": lambda text: not text.startswith("-"),
+}
+"""Options that take several values at once, and which words belong to them."""
+
+Box = Annotated[str, typer.Option(help="The target in the first frame: x,y,w,h in pixels.")]
+Models = Annotated[
+    Path | None,
+    typer.Option(help="Folder of model files (nanotrackv3/ …); $LEADSIGHT_DATA/models if unset."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="stage.option=value, as often as wanted (`leadsight config`)."),
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML parameter file.")]
+Tracker = Annotated[str, typer.Option(help=f"One of {', '.join(TRACKERS)}.")]
+Predictor = Annotated[str, typer.Option(help=f"One of {', '.join(PREDICTORS)}.")]
+Topic = Annotated[str | None, typer.Option(help="Camera topic of a bag that holds several.")]
+Truth = Annotated[Path | None, typer.Option("--gt", help="Box file: x,y,w,h a line.")]
+Fps = Annotated[float | None, typer.Option(help="Frame rate, where the recording has none.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for what it makes.")] = Path("out/demo"),
+    seconds: Annotated[float, typer.Option(min=2, max=60, help="Length of the flight.")] = 8.0,
+    latency: Annotated[float, typer.Option(min=0.001, max=2, help="Simulated, in s.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the embedded world.")] = 0,
+) -> None:
+    """Fly the embedded world, track a car late, and win the delay back. Needs nothing else."""
+    from leadsight.demo import run_demo
+
+    run_demo(out, seconds, latency, seed, console)
+
+
+@app.command()
+def track(
+    source: Annotated[Path, typer.Argument(help="Video, folder of pictures, or bag.")],
+    box: Box,
+    out: Annotated[Path, typer.Option(help="Folder for video and JSON lines.")] = Path("out/track"),
+    tracker: Tracker = "csrt",
+    predictor: Predictor = "kalman",
+    latency: Annotated[
+        float, typer.Option(min=0, max=10, help="Latency to simulate, in s; 0 sees every frame.")
+    ] = 0.0,
+    models: Models = None,
+    fps: Fps = None,
+    topic: Topic = None,
+    config_file: ConfigFile = None,
+    settings: Settings = None,
+) -> None:
+    """Follow one target through a recording: annotated video and one JSON line a frame."""
+    from leadsight.track import run_track
+
+    configs = _configs(config_file, settings, models, tracker=tracker, predictor=predictor)
+    run_track(source, box, out, configs, latency, fps, topic, console)
+
+
+@app.command()
+def evaluate(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Sequences (folder with frames), folders of them, videos or bags."),
+    ] = None,
+    replay: Annotated[
+        list[Path] | None,
+        typer.Option(help="Stored tracker outputs instead: .npz files or folders of them."),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option("--gt", help="Box file; with --replay, the folder of them.")
+    ] = None,
+    tracker: Annotated[
+        list[str] | None, typer.Option(help=f"One or more of {', '.join(TRACKERS)}.")
+    ] = None,
+    models: Models = None,
+    latency: Annotated[
+        list[float] | None, typer.Option(help="One or more latencies of the tracker, in s.")
+    ] = None,
+    jitter: Annotated[
+        float, typer.Option(min=0, max=2, help="Sigma of a log-normal latency; 0 is fixed.")
+    ] = 0.0,
+    latency_file: Annotated[
+        Path | None, typer.Option(help="Recorded latencies: one in s a line.")
+    ] = None,
+    clock: Annotated[
+        str, typer.Option(help="sim, or wall: what it costs on this machine.")
+    ] = "sim",
+    predictor: Annotated[
+        list[str] | None, typer.Option(help=f"One or more of {', '.join(PREDICTORS)}.")
+    ] = None,
+    predictor_cost_ms: Annotated[
+        float, typer.Option(min=0, max=1000, help="Charged to the clock for each prediction.")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Of sampled latencies.")] = 0,
+    fps: Fps = None,
+    topic: Topic = None,
+    target: Annotated[int | None, typer.Option(help="Id to follow in a bag's truth.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report and figures.")] = Path(
+        "out/evaluate"
+    ),
+    config_file: ConfigFile = None,
+    settings: Settings = None,
+) -> None:
+    """Score trackers and predictors by what a user would have had at each moment (e-LAE)."""
+    from leadsight import evaluate as command
+
+    if clock not in ("sim", "wall"):
+        raise InputError(f"--clock {clock}: give sim or wall")
+    for name in tracker or ():
+        if name not in TRACKERS:
+            raise InputError(f"--tracker {name}: give one of {', '.join(TRACKERS)}")
+    for name in predictor or ():
+        if name not in PREDICTORS:
+            raise InputError(f"--predictor {name}: give one of {', '.join(PREDICTORS)}")
+    configs = _configs(config_file, settings, models)
+    request = command.Request(
+        tuple(sources or ()),
+        tuple(replay or ()),
+        truth,
+        tuple(tracker or (configs["tracker"].name,)),
+        tuple(latency or ()),
+        latency_file,
+        jitter,
+        clock,
+        tuple(predictor or ("kalman",)),
+        predictor_cost_ms,
+        seed,
+        fps,
+        topic,
+        target,
+        configs,
+    )
+    evaluation = command.run(request, console)
+    command.print_rows(evaluation.rows(), console)
+    command.write(evaluation, out, "leadsight " + " ".join(sys.argv[1:]))
+    console.print(f"wrote {out / 'report.html'} and {out / 'results.json'}")
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder with frames, video, or bag.")],
+    target: Annotated[Path, typer.Argument(help="The .mcap to write.")],
+    truth: Truth = None,
+    fps: Fps = None,
+    topic: Topic = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    compress: Annotated[bool, typer.Option(help="zstd; smaller, slower.")] = False,
+) -> None:
+    """Write a sequence as a rosbag2 MCAP: topics image (sensor_msgs/Image) and truth."""
+    from leadsight.convert import run_convert
+
+    run_convert(source, target, truth, fps, topic, overwrite, compress, console)
+
+
+@app.command(name="config")
+def show_config() -> None:
+    """Print every stage's options with their defaults, as a ROS 2 parameter file."""
+    from leadsight.stack import CONFIGS
+
+    typer.echo(config.to_yaml(CONFIGS), nl=False)
+
+
+@app.command()
+def doctor(
+    selftest: Annotated[bool, typer.Option(help="Run the stack for ten seconds.")] = True,
+) -> None:
+    """What is installed, what is missing and how to get it, and whether the stack runs here."""
+    from leadsight.doctor import run_doctor
+
+    if not run_doctor(selftest, console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def _configs(
+    file: Path | None, settings: list[str] | None, models: Path | None, **names: str
+) -> dict[str, Any]:
+    """Every stage's configuration: defaults, file, --set, then the options of their own."""
+    from leadsight.stack import CONFIGS
+
+    assignments = list(settings or ())
+    folder = models or find_data("models")
+    if folder is not None:
+        assignments.insert(0, f"tracker.models={folder}")
+    assignments += [f"{stage}.name={name}" for stage, name in names.items()]
+    return config.build(CONFIGS, file, assignments)
+
+
+def _spread(arguments: list[str]) -> list[str]:
+    """``--latency 1 2 3`` as ``--latency 1 --latency 2 --latency 3``, which the parser knows."""
+    spread: list[str] = []
+    current = ""
+    for position, word in enumerate(arguments):
+        if word in LIST_OPTIONS:
+            current = word
+        elif current and spread[-1] != current and LIST_OPTIONS[current](word):
+            spread.append(current)
+        elif position and spread[-1] != current:
+            current = ""
+        spread.append(word)
+    return spread
+
+
+def main() -> None:
+    """Entry point: bad input is one line on standard error and exit status 2."""
+    try:
+        app(_spread(sys.argv[1:]), prog_name="leadsight")
+    except InputError as error:
+        print(f"leadsight: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""``leadsight evaluate``: recordings or stored outputs in, figures and a report out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evaluation.report import write_report
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from evaluation.clock import Latency, read_latency
+from evaluation.evaluate import Evaluation, Row, environment, evaluate, write_json
+from evaluation.online import Source, TrackerSource
+from evaluation.replay import find_outputs, open_replay
+from evaluation.sequences import Sequence
+from evaluation.sources import find_sequences, open_any
+from isp.classical import ClassicalIsp
+from perception.tracker import make_tracker
+from pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for."""
+
+    sources: tuple[Path, ...]
+    replay: tuple[Path, ...]
+    truth: Path | None
+    trackers: tuple[str, ...]
+    latencies_s: tuple[float, ...]
+    latency_file: Path | None
+    jitter: float
+    clock: str
+    predictors: tuple[str, ...]
+    predictor_cost_ms: float
+    seed: int
+    fps: float | None
+    topic: str | None
+    target: int | None
+    configs: dict[str, Any]
+
+
+def run(request: Request, console: Console) -> Evaluation:
+    """Evaluate with a progress bar.
+
+    Raises:
+        InputError: anything that cannot be used, named with its remedy.
+    """
+    if bool(request.sources) == bool(request.replay):
+        raise InputError("give recordings, or stored outputs with --replay, and not both")
+    if request.truth is not None and len(request.sources) > 1:
+        raise InputError("--gt: one box file goes with one recording; keep truth beside each")
+    latencies = _latencies(request)
+    count, cases = _cases(request)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[frames]} frames"),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("evaluate", total=count, frames=0)
+        frames = 0
+
+        def progress(n: int) -> None:
+            nonlocal frames
+            frames += n
+            bar.update(task, frames=frames)
+
+        results = []
+        for sequence, source in cases:
+            bar.update(task, description=f"{', '.join(source.trackers[:2])} on {sequence.name}")
+            results += evaluate(
+                [(sequence, source)],
+                latencies,
+                list(request.predictors),
+                request.configs["predictor"],
+                round(request.predictor_cost_ms * 1e6),
+                progress,
+            )
+            bar.advance(task)
+    results.sort(key=lambda r: r.tracker)
+    return Evaluation(results, _settings(request))
+
+
+def _latencies(request: Request) -> list[Latency | None]:
+    if request.clock == "wall":
+        if request.latencies_s or request.latency_file or request.replay:
+            raise InputError(
+                "--clock wall measures this machine: leave --latency and --replay away"
+            )
+        return [None]
+    given: list[Latency | None] = [
+        Latency(round(s * 1e9), request.jitter, request.seed) for s in request.latencies_s
+    ]
+    if request.latency_file is not None:
+        given.append(read_latency(request.latency_file))
+    if not given:
+        raise InputError("give --latency in seconds (0.047 0.170), --latency-file or --clock wall")
+    return given
+
+
+def _cases(request: Request) -> tuple[int, Iterator[tuple[Sequence, Source]]]:
+    """How many, and each opened only when its turn comes."""
+    if request.replay:
+        opened = open_replay(find_outputs(list(request.replay)), request.truth, request.fps)
+        return len(opened), iter(opened)
+    paths = [path for source in request.sources for path in find_sequences(source)]
+
+    def recordings() -> Iterator[tuple[Sequence, Source]]:
+        isp = ClassicalIsp(request.configs["isp"])
+        for name in request.trackers:
+            tracker = make_tracker(replace(request.configs["tracker"], name=name))
+            for path in paths:
+                sequence = open_any(path, request.truth, request.fps, request.topic, request.target)
+                yield sequence, TrackerSource(name, tracker, isp, sequence)
+
+    return len(request.trackers) * len(paths), recordings()
+
+
+def _settings(request: Request) -> dict[str, object]:
+    """What the figures depend on; not where the input lies."""
+    return {
+        "clock": request.clock,
+        "latencies_s": list(request.latencies_s),
+        "jitter": request.jitter,
+        "seed": request.seed,
+        "predictors": list(request.predictors),
+        "predictor_cost_ms": request.predictor_cost_ms,
+        "replay": bool(request.replay),
+        **environment(),
+    }
+
+
+def write(evaluation: Evaluation, out: Path, command: str) -> None:
+    """Write ``results.json`` and ``report.html``."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(evaluation, out / "results.json")
+    write_report(evaluation, out / "report.html", command=command)
+
+
+def print_rows(rows: list[Row], console: Console) -> None:
+    """The headline table; best online AUC of each tracker and latency in bold."""
+    table = Table(title="AUC and DP@20 px; La0: online; La_σ: mean over σ = 0 … 1 frame")
+    for name in ("tracker", "latency", "predictor"):
+        table.add_column(name)
+    for name in ("offline AUC", "La0 AUC", "La0 DP", "La_σ AUC", "La_σ DP", "gap recovered"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        rivals = [r.auc for r in rows if (r.tracker, r.latency) == (row.tracker, row.latency)]
+        gap = "–" if row.predictor == "none" or row.gap_auc != row.gap_auc else f"{row.gap_auc:.0%}"
+        table.add_row(
+            row.tracker,
+            row.latency,
+            row.predictor,
+            f"{row.offline_auc:.3f}",
+            f"{row.auc:.3f}",
+            f"{row.dp:.3f}",
+            f"{row.sigma_auc:.3f}",
+            f"{row.sigma_dp:.3f}",
+            gap,
+            style="bold" if row.auc == max(rivals) else None,
+        )
+    console.print(table)
