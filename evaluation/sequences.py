@@ -135,39 +135,48 @@ def even_stamps(count: int, fps: float) -> npt.NDArray[np.int64]:
     return np.round(np.arange(count) * (1e9 / fps)).astype(np.int64)
 
 
+def open_frames(path: Path, fps: float | None = None) -> tuple[Frames, npt.NDArray[np.int64]]:
+    """The pictures of a folder (or its img/) or a video file, and their stamps, (n,).
+
+    Without ``fps`` a video's own rate is used, and 30 for folders.
+
+    Raises:
+        InputError: nothing there, or pictures that cannot be read.
+    """
+    if path.is_dir():
+        read, count = _folder_frames(path)
+        stamps = even_stamps(count, fps or 30.0)
+    elif path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+        read, count, rate = _video_frames(path)
+        stamps = even_stamps(count, fps or rate)
+    else:
+        kinds = ", ".join(sorted(VIDEO_SUFFIXES | BAG_SUFFIXES))
+        raise InputError(f"{path}: is no folder of pictures and no file of {kinds}")
+    return Frames(str(path), count, lambda: _stamp(read(), stamps)), stamps
+
+
 def open_sequence(path: Path, truth: Path | None = None, fps: float | None = None) -> Sequence:
     """A folder of pictures, or a video file, with its box file.
 
     Folders follow OTB, UAV123, DTB70 and UAVDT: pictures in the folder or in img/, truth in
-    groundtruth_rect.txt, groundtruth.txt or gt.txt unless given. Without ``fps`` a video's own rate
-    is used, and 30 for folders.
+    groundtruth_rect.txt, groundtruth.txt or gt.txt unless given. Frames or boxes that the other
+    side lacks at the end are left away.
 
     Raises:
         InputError: nothing there, pictures that cannot be read, or truth that does not fit.
     """
-    if path.is_dir():
-        frames, size = _folder_frames(path)
-        stamps = even_stamps(size, fps or 30.0)
-        if truth is None:
-            found = [path / name for name in TRUTH_NAMES if (path / name).is_file()]
-            if not found:
-                raise InputError(
-                    f"{path}: no truth beside the pictures ({', '.join(TRUTH_NAMES)}); "
-                    "give a box file with --gt"
-                )
-            truth = found[0]
-    elif path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-        frames, size, rate = _video_frames(path)
-        stamps = even_stamps(size, fps or rate)
-        if truth is None:
-            raise InputError(f"{path}: a video holds no truth; give a box file with --gt")
-    else:
-        kinds = ", ".join(sorted(VIDEO_SUFFIXES | BAG_SUFFIXES))
-        raise InputError(f"{path}: is no folder of pictures and no file of {kinds}")
+    frames, stamps = open_frames(path, fps)
+    if truth is None:
+        found = [path / name for name in TRUTH_NAMES if (path / name).is_file()]
+        if not found:
+            raise InputError(
+                f"{path}: no truth beside the pictures ({', '.join(TRUTH_NAMES)}); "
+                "give a box file with --gt"
+            )
+        truth = found[0]
     boxes = read_boxes(truth)
-    n = min(size, len(boxes))
-    stamped = Frames(str(path), n, lambda: _stamp(frames(), stamps))
-    return Sequence(path.stem, stamps[:n], boxes[:n], stamped)
+    n = min(len(stamps), len(boxes))
+    return Sequence(path.stem, stamps[:n], boxes[:n], frames)
 
 
 def _stamp(frames: Iterator[np.ndarray], stamps: npt.NDArray[np.int64]) -> Iterator[Frame]:

@@ -75,13 +75,13 @@ class PredictorConfig(Config):
         3.0, "Kalman: drive of the center's velocity, box sides per s^1.5.", low=1e-3, high=1e3
     )
     growth_sigma: float = option(
-        1.0, "Kalman: drive of the sides' velocity, box sides per s^1.5.", low=1e-3, high=1e3
+        0.3, "Kalman: drive of the sides' velocity, box sides per s^1.5.", low=1e-3, high=1e3
     )
     velocity_memory_s: float = option(
-        1.0, "Kalman: time after which a velocity is forgotten to 1/e.", low=0.01, high=3600
+        3.0, "Kalman: time after which a velocity is forgotten to 1/e.", low=0.01, high=3600
     )
     center_noise: float = option(
-        0.02, "Kalman: noise of an observed center, in box sides.", low=1e-4, high=1
+        0.04, "Kalman: noise of an observed center, in box sides.", low=1e-4, high=1
     )
     size_noise: float = option(
         0.05, "Kalman: noise of an observed side, in box sides.", low=1e-4, high=1
