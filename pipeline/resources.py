@@ -13,13 +13,15 @@ def share_path(*parts: str) -> Path:
         InputError: it is in neither place.
     """
     root = Path(__file__).resolve().parents[1]
-    installed = [
-        root.parents[2] / "share" / "leadsight",  # <prefix>/lib/pythonX.Y/site-packages
-        Path(sys.prefix) / "share" / "leadsight",
-    ]
-    for base in (root, *installed):
+    if (root / "package.xml").exists():
+        bases = [root]
+    else:
+        # A colcon prefix is where lib/pythonX.Y/site-packages lies; a venv's is sys.prefix.
+        prefixes = [*root.parents[2:3], Path(sys.prefix)]
+        bases = [prefix / "share" / "leadsight" for prefix in prefixes]
+    for base in bases:
         path = base.joinpath(*parts)
-        if path.exists() and (base != root or (root / "package.xml").exists()):
+        if path.exists():
             return path
     raise InputError(
         f"{'/'.join(parts)} is not part of this installation: reinstall leadsight "
