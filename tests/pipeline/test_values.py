@@ -1,0 +1,183 @@
+"""Clocks, boxes, frames, tracks and forecasts."""
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.box import as_box, from_center, iou, to_center
+from pipeline.clock import SimClock, WallClock
+from pipeline.errors import InputError
+from pipeline.frame import Frame
+from pipeline.tracks import Forecasts, Tracks, TrackStatus
+
+
+def test_the_wall_clock_is_near_the_epoch_s_time_and_never_goes_back():
+    clock = WallClock()
+    assert abs(clock.now_ns() - time.time_ns()) < 1_000_000_000
+    times = [clock.now_ns() for _ in range(1000)]
+    assert times == sorted(times)
+    assert all(isinstance(t, int) for t in times)
+
+
+def test_the_simulated_clock_stands_until_told_to_go_on():
+    clock = SimClock(5)
+    assert clock.now_ns() == clock.now_ns() == 5
+    clock.advance_to(5)
+    clock.advance_to(12)
+    assert clock.now_ns() == 12
+    with pytest.raises(ValueError, match="12 ns cannot go back to 11 ns"):
+        clock.advance_to(11)
+
+
+@pytest.mark.parametrize(
+    ("box", "text"),
+    [
+        ([1, 2, 3], "give four finite numbers"),
+        ([1, 2, 3, float("nan")], "give four finite numbers"),
+        ([1, 2, float("inf"), 3], "give four finite numbers"),
+        ("1,2,3,4", "give four finite numbers"),
+        (None, "give four finite numbers"),
+        ([[1, 2, 3, 4]], "give four finite numbers"),
+        ([1, 2, 0, 4], "has no area"),
+        ([1, 2, 3, -4], "has no area"),
+        ([64, 2, 3, 4], "lies outside the 64x48 image"),
+        ([-5, 2, 5, 4], "lies outside"),
+        ([1, -9, 5, 4], "lies outside"),
+    ],
+)
+def test_a_bad_box_is_named(box, text):
+    with pytest.raises(InputError, match=text):
+        as_box(box, (64, 48))
+
+
+def test_a_box_that_sticks_out_is_kept_and_copied():
+    given = np.array([-3.0, 40.0, 10.0, 20.0])
+    box = as_box(given, (64, 48))
+    np.testing.assert_array_equal(box, given)
+    assert not np.shares_memory(box, given)
+
+
+def test_iou_is_exact_and_broadcasts():
+    a = np.array([[0.0, 0.0, 4.0, 6.0], [10.0, 10.0, 2.0, 2.0], [0.0, 0.0, np.nan, 1.0]])
+    found = iou(a, np.array([2.0, 3.0, 4.0, 6.0]))
+    np.testing.assert_allclose(found, [6 / 42, 0.0, np.nan])
+    assert iou(np.array([1.0, 2.0, 0.0, 0.0]), np.array([1.0, 2.0, 0.0, 0.0])) == 0
+    assert iou(a[:, None], a[None]).shape == (3, 3)
+
+
+def test_centers_go_there_and_back():
+    boxes = np.array([[10.0, 20.0, 4.0, 6.0], [0.0, -2.0, 3.0, 8.0]])
+    np.testing.assert_array_equal(to_center(boxes), [[12, 23, 4, 6], [1.5, 2, 3, 8]])
+    np.testing.assert_array_equal(from_center(to_center(boxes)), boxes)
+    assert boxes[0, 0] == 10.0
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8", "mono8"])
+def test_frames_convert_to_bgr_and_gray(encoding):
+    red, green, blue = 200, 100, 30
+    planes = {"r": red, "g": green, "b": blue, "a": 255}
+    if encoding == "mono8":
+        image = np.full((4, 6), 77, np.uint8)
+        bgr, gray = [77, 77, 77], 77
+    else:
+        image = np.full((4, 6, len(encoding) - 1), [planes[c] for c in encoding[:-1]], np.uint8)
+        bgr, gray = [blue, green, red], round(0.299 * red + 0.587 * green + 0.114 * blue)
+    frame = Frame(image, 1, encoding)
+    assert frame.size == (6, 4)
+    assert (frame.bgr() == bgr).all()
+    assert np.abs(frame.mono().astype(int) - gray).max() <= 1
+    if encoding in ("bgr8", "mono8"):
+        assert (frame.bgr() if encoding == "bgr8" else frame.mono()) is image
+
+
+@pytest.mark.parametrize(
+    ("image", "encoding", "text"),
+    [
+        (np.zeros((4, 6), np.uint8), "bayer_rggb8", "put the ISP stage before it"),
+        (np.zeros((4, 6), np.uint8), "jpeg", "'jpeg'"),
+        (np.zeros((4, 6), np.uint8), "bgr8", "give uint8 with 3"),
+        (np.zeros((4, 6, 3), np.uint16), "bgr8", "holds uint16"),
+        (np.zeros((0, 6, 3), np.uint8), "bgr8", "give uint8"),
+    ],
+)
+def test_a_frame_that_is_no_picture_is_named(image, encoding, text):
+    frame = Frame(image, 1, encoding, index=41)
+    for convert in (frame.bgr, frame.mono):
+        with pytest.raises(InputError, match=text) as caught:
+            convert()
+        assert "frame 41" in str(caught.value)
+
+
+def test_gray_of_a_color_frame_is_opencv_s():
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(
+        Frame(image, 0, "bgr8").mono(), cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    )
+
+
+def tracks(n=3, **changes):
+    values = {
+        "stamp_ns": 1,
+        "ready_ns": 2,
+        "frame_index": 0,
+        "image_size": (64, 48),
+        "ids": np.arange(n, dtype=np.int32),
+        "boxes": np.ones((n, 4)),
+        "scores": np.full(n, 0.5, np.float32),
+        "status": np.zeros(n, np.uint8),
+        "labels": np.full(n, -1, np.int16),
+    }
+    return Tracks(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"boxes": np.ones((2, 4))}, r"Tracks.boxes has shape \(2, 4\), not \(3, 4\)"),
+        ({"boxes": np.ones((3, 5))}, "Tracks.boxes"),
+        ({"scores": np.ones(4, np.float32)}, "Tracks.scores"),
+        ({"status": np.full(3, 7, np.uint8)}, "Tracks.status holds 7"),
+        ({"boxes": np.full((3, 4), np.nan)}, "not finite"),
+        ({"scores": np.full(3, np.inf, np.float32)}, "not finite"),
+        ({"labels": np.zeros((3, 1), np.int16)}, "Tracks.labels"),
+    ],
+)
+def test_tracks_of_unequal_length_or_worth_are_refused(changes, text):
+    with pytest.raises(InputError, match=text):
+        tracks(**changes)
+
+
+def test_tracks_may_be_none_one_or_many():
+    assert len(tracks(0)) == 0
+    assert len(tracks(3)) == 3
+    one = Tracks.single(1, 2, 5, (64, 48), np.array([1, 2, 3, 4.0]), 0.9, TrackStatus.LOST, 7)
+    assert (one.ids.tolist(), one.status.tolist(), one.boxes.shape) == ([7], [2], (1, 4))
+
+
+def test_forecasts_are_validated_and_found_by_consumer():
+    def made(**changes):
+        values = {
+            "stamp_ns": 1,
+            "ready_ns": 2,
+            "consumers": ("control", "display"),
+            "valid_at_ns": np.array([5, 9]),
+            "ids": np.arange(3, dtype=np.int32),
+            "boxes": np.ones((2, 3, 4)),
+            "covariances": np.ones((2, 3, 4, 4)),
+            "status": np.zeros((2, 3), np.uint8),
+        }
+        return Forecasts(**{**values, **changes})
+
+    assert made().of("display") == 1
+    with pytest.raises(InputError, match="'radio': configured are control, display"):
+        made().of("radio")
+    for name, array in (
+        ("valid_at_ns", np.array([5])),
+        ("boxes", np.ones((3, 2, 4))),
+        ("covariances", np.ones((2, 3, 4))),
+        ("status", np.zeros((2, 2), np.uint8)),
+    ):
+        with pytest.raises(InputError, match=f"Forecasts.{name}"):
+            made(**{name: array})
