@@ -13,7 +13,10 @@ from pipeline.errors import InputError
 from pipeline.frame import Frame
 
 PATCH_PX = 32
-TEMPLATE_RATE = 0.02
+TEMPLATE_RATE = 0.1
+"""Share of the newest patch in the template: appearance that changes slowly is followed."""
+SURE = 0.6
+"""Score from which the template is renewed; what is not the target must not enter it."""
 
 
 class OpenCvEngine:
@@ -57,7 +60,9 @@ class OpenCvEngine:
             return RawAnswer(self._box, min(max(score, 0.0), 1.0), True)
         patch = _patch(image, self._box)
         score = float(np.clip((patch * self._template).mean(), 0, 1))
-        self._template += TEMPLATE_RATE * score * (patch - self._template)
+        if score >= SURE:
+            self._template += TEMPLATE_RATE * (patch - self._template)
+            self._template /= max(float(self._template.std()), 1e-3)
         return RawAnswer(self._box, score, True)
 
 

@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.span import Span
 
 log = logging.getLogger(__name__)
+_FAILED = object()
 T = TypeVar("T")
 
 
@@ -147,23 +148,28 @@ class Runner:
             item, dropped = taken
             stage.count.dropped += dropped
             start_ns = self._clock.now_ns()
-            try:
-                result = stage.work(item)
-            except Exception as error:
+            result = self._guarded(stage, stage.work, item)
+            if result is _FAILED:
                 stage.count.failed += 1
-                if not isinstance(error, InputError):
-                    log.exception("stage %s failed at stamp %d ns", stage.name, item.stamp_ns)
-                self._on_error(stage.name, str(error) or type(error).__name__)
-                continue
-            stage.count.handled += 1
+                result = None
+            else:
+                stage.count.handled += 1
             end_ns = self._clock.now_ns()
             if result is not None:
                 for follower in stage.followers:
                     follower.put(result)
-            try:
-                self._on_span(Span(stage.name, item.stamp_ns, start_ns, end_ns, dropped))
-            except InputError as error:
-                self._on_error(stage.name, str(error))
+            span = Span(stage.name, item.stamp_ns, start_ns, end_ns, dropped)
+            self._guarded(stage, self._on_span, span)
             if result is not None:
                 for listener in stage.listeners:
-                    listener(result)
+                    self._guarded(stage, listener, result)
+
+    def _guarded(self, stage: _Stage, call: Callable[[Any], Any], item: Any) -> Any:
+        """The call's result; a failure is reported and must not end the stage's thread."""
+        try:
+            return call(item)
+        except Exception as error:
+            if not isinstance(error, InputError):
+                log.exception("stage %s failed at stamp %d ns", stage.name, item.stamp_ns)
+            self._on_error(stage.name, str(error) or type(error).__name__)
+            return _FAILED
