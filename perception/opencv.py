@@ -12,17 +12,17 @@ from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 
-PATCH_PX = 32
-TEMPLATE_RATE = 0.1
+PATCH_PX = 16
+TEMPLATE_RATE = 0.3
 """Share of the newest patch in the template: appearance that changes slowly is followed."""
-SURE = 0.6
+SURE = 0.5
 """Score from which the template is renewed; what is not the target must not enter it."""
 
 
 class OpenCvEngine:
     """One of OpenCV's trackers.
 
-    All but Nano give no score, so it is the normalized cross-correlation of a 32×32 gray patch
+    All but Nano give no score, so it is the normalized cross-correlation of a 16×16 gray patch
     with a slowly renewed template of the target, clipped to 0 … 1.
     """
 
@@ -90,7 +90,7 @@ def _factory(name: str, backbone: Path | None, head: Path | None) -> Callable[[]
 
 
 def _patch(image: np.ndarray, box: FloatArray) -> np.ndarray:
-    """(32, 32) float32 of zero mean and unit variance: the box's gray content."""
+    """(16, 16) float32 of zero mean and unit variance: the box's gray content."""
     center = (float(box[0] + box[2] / 2), float(box[1] + box[3] / 2))
     size = (max(int(box[2]), 2), max(int(box[3]), 2))
     height, width = image.shape[:2]
