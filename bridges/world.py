@@ -419,16 +419,15 @@ class AerialWorld:
     def _draw(self, layout: _Layout, seconds: float, hidden: frozenset[int]) -> Image:
         """Back to front, each thing smeared by its own motion while the shutter is open."""
         image = self._image
-        opened, _ = self._camera(seconds - self.exposure_s / 2)
         closed, _ = self._camera(seconds + self.exposure_s / 2)
         self._ground(layout.camera)
-        smear = _displacement(opened, closed, layout.focus[None], layout.focus[None])[0]
+        smear = _smear(layout.camera, closed, layout.focus[None], np.zeros((1, 2)))[0]
         _blur(image, smear, self._scratch)
 
         self._shadows(layout, hidden)
         if self.config.night:
             self._headlights(layout, hidden)
-        faces = self._faces(layout, opened, closed)
+        faces = self._faces(layout, closed)
         shown, blocks = len(layout.ids), len(layout.blocks)
         for k in np.argsort(-layout.distance, kind="stable").tolist():
             if k >= shown + blocks:
@@ -442,7 +441,7 @@ class AerialWorld:
                 self._blur_patch(layout.low[k], layout.high[k], smear)
         return image
 
-    def _faces(self, layout: _Layout, opened: _Camera, closed: _Camera) -> _Faces:
+    def _faces(self, layout: _Layout, closed: _Camera) -> _Faces:
         fixed = np.round(layout.uv * 16).astype(np.int32).reshape(-1, 3, 8, 2)
         corners = np.ascontiguousarray(fixed[:, :, _FACES])
         a, b = corners[..., 2, :] - corners[..., 0, :], corners[..., 3, :] - corners[..., 1, :]
@@ -456,7 +455,7 @@ class AerialWorld:
         # Parts stand on each other or beside each other: low ones first, then far ones.
         far = np.linalg.norm(layout.parts.mean(2) - layout.camera.position, axis=-1)
         order = np.lexsort((-far, np.round(layout.parts[:, :, 0, 2], 1)), axis=-1)
-        smear = _displacement(opened, closed, layout.xy - layout.step, layout.xy + layout.step)
+        smear = _smear(layout.camera, closed, layout.xy, layout.step)
         return _Faces(corners, front, np.minimum(color, 255), order, smear)
 
     def _ground(self, camera: _Camera) -> None:
@@ -638,14 +637,15 @@ def _inside(points: FloatArray, corners: FloatArray) -> npt.NDArray[np.bool_]:
     return np.asarray((cross >= 0).all(1) | (cross <= 0).all(1))
 
 
-def _displacement(
-    opened: _Camera, closed: _Camera, first: FloatArray, last: FloatArray
-) -> FloatArray:
-    """Pixels (K, 2) that points of the ground move while the shutter is open."""
-    ground = np.zeros((len(first), 1))
-    a, _ = opened.project(np.concatenate([first, ground], 1))
-    b, _ = closed.project(np.concatenate([last, ground], 1))
-    return b - a
+def _smear(middle: _Camera, closed: _Camera, xy: FloatArray, step: FloatArray) -> FloatArray:
+    """Pixels (K, 2) that points of the ground move while the shutter is open.
+
+    Twice what they move in its second half, in which they go ``step`` (K, 2) meters.
+    """
+    ground = np.zeros((len(xy), 1))
+    a, _ = middle.project(np.concatenate([xy, ground], 1))
+    b, _ = closed.project(np.concatenate([xy + step, ground], 1))
+    return 2 * (b - a)
 
 
 def _scale(image: Image, polygon: npt.NDArray[np.float32], gain: float) -> None:
