@@ -8,7 +8,6 @@ the stack in real time, where the predictor's horizon is what the latency monito
 from pathlib import Path
 
 import numpy as np
-from evaluation.video import VideoWriter
 from rich.console import Console
 from rich.progress import Progress, track
 from rich.table import Table
@@ -20,6 +19,7 @@ from evaluation.evaluate import Evaluation, SequenceResult, environment, evaluat
 from evaluation.metrics import errors, score
 from evaluation.online import TrackerSource
 from evaluation.sequences import Sequence
+from evaluation.video import AnnotatedVideo
 from isp.classical import ClassicalIsp
 from leadsight.evaluate import print_rows, write
 from leadsight.live import Flight, fly
@@ -119,7 +119,7 @@ def _video(
     assert sequence.frames is not None
     isp = ClassicalIsp(config.build(CONFIGS)["isp"])
     stale, predicted = result.runs[latency.label, "none"], result.runs[latency.label, SHOWN]
-    with VideoWriter(path, RATE_HZ) as video:
+    with AnnotatedVideo(path, sequence.frames.read(0).size, RATE_HZ) as video:
         for k in track(range(len(sequence)), "    draw the video", console=console, transient=True):
             video.write(
                 isp.process(sequence.frames.read(k)).bgr(),

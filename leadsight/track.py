@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evaluation.video import VideoWriter
 from rich.console import Console
 from rich.progress import track
 
@@ -13,6 +12,7 @@ from evaluation.bags import Bag, stamp_of
 from evaluation.clock import Latency, Schedule, simulate
 from evaluation.sequences import Frames, open_frames
 from evaluation.sources import is_bag
+from evaluation.video import AnnotatedVideo
 from isp.classical import ClassicalIsp
 from perception.tracker import make_tracker
 from pipeline.box import as_box
@@ -69,7 +69,8 @@ def run_track(
         InputError: a box, recording or model that cannot be used.
     """
     frames, stamps = open_source(source, fps, topic)
-    target = as_box(parse_box(box), frames.read(0).size)
+    first = frames.read(0)
+    target = as_box(parse_box(box), first.size)
     schedule = _schedule(stamps, latency_s, source.stem)
     tracker, isp = make_tracker(configs["tracker"]), ClassicalIsp(configs["isp"])
     predictor = make_predictor(configs["predictor"])
@@ -79,7 +80,7 @@ def run_track(
     pending: list[tuple[int, int, Any]] = []
     answer, answered_ns = None, int(stamps[0])
     with (
-        VideoWriter(out / "track.mp4", _rate(stamps)) as video,
+        AnnotatedVideo(out / "track.mp4", first.size, _rate(stamps)) as video,
         (out / "tracks.jsonl").open("w", encoding="utf-8") as lines,
     ):
         for k in track(range(len(stamps)), "track", console=console, transient=True):
