@@ -61,7 +61,7 @@ Fps = Annotated[float | None, typer.Option(help="Frame rate, where the recording
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for what it makes.")] = Path("out/demo"),
     seconds: Annotated[float, typer.Option(min=2, max=60, help="Length of the flight.")] = 8.0,
-    latency: Annotated[float, typer.Option(min=0.001, max=2, help="Simulated, in s.")] = 0.1,
+    latency: Annotated[float, typer.Option(min=0.001, max=2, help="Simulated, in s.")] = 0.12,
     seed: Annotated[int, typer.Option(min=0, help="Of the embedded world.")] = 7,
 ) -> None:
     """Fly the embedded world, track a car late, and win the delay back. Needs nothing else."""

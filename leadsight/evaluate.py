@@ -145,11 +145,14 @@ def write(evaluation: Evaluation, out: Path, command: str) -> None:
 
 def print_rows(rows: list[Row], console: Console) -> None:
     """The headline table; best online AUC of each tracker and latency in bold."""
-    table = Table(title="AUC and DP@20 px; La0: online; La_σ: mean over σ = 0 … 1 frame")
+    table = Table(
+        title="AUC and DP at 20 px when the answer is used (La0); σ: mean over 0 … 1 frame late",
+        caption="gap: share of the AUC lost to latency that the predictor won back",
+    )
     for name in ("tracker", "latency", "predictor"):
-        table.add_column(name)
-    for name in ("offline AUC", "La0 AUC", "La0 DP", "La_σ AUC", "La_σ DP", "gap recovered"):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=True)
+    for name in ("offline", "AUC", "DP", "σ AUC", "σ DP", "gap"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         rivals = [r.auc for r in rows if (r.tracker, r.latency) == (row.tracker, row.latency)]
         gap = "–" if row.predictor == "none" or row.gap_auc != row.gap_auc else f"{row.gap_auc:.0%}"

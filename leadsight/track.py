@@ -99,10 +99,11 @@ def run_track(
                 )
             assert answer is not None  # the first frame's answer is there at once
             boxes, variances, status = predictor.predict(state, np.array([now_ns]))
+            age_ms = (now_ns - answered_ns) * 1e-6
             line = {
                 "frame": k,
                 "stamp_ns": now_ns,
-                "age_ms": (now_ns - answered_ns) * 1e-6,
+                "age_ms": round(age_ms, 3),
                 "answer": _rounded(answer.box),
                 "score": round(float(answer.score), 4),
                 "status": TrackStatus(answer.status).name.lower(),
@@ -111,9 +112,7 @@ def run_track(
                 "forecast_status": ForecastStatus(int(status[0, 0])).name.lower(),
             }
             lines.write(json.dumps(line) + "\n")
-            video.write(
-                picture.bgr(), stale=answer.box, predicted=boxes[0, 0], age_ms=line["age_ms"]
-            )
+            video.write(picture.bgr(), stale=answer.box, predicted=boxes[0, 0], age_ms=age_ms)
     console.print(f"wrote {out / 'track.mp4'} and {out / 'tracks.jsonl'} ({len(stamps)} frames)")
 
 
