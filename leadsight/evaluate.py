@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.report import write_report
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -14,6 +14,7 @@ from evaluation.clock import Latency, read_latency
 from evaluation.evaluate import Evaluation, Row, environment, evaluate, write_json
 from evaluation.online import Source, TrackerSource
 from evaluation.replay import find_outputs, open_replay
+from evaluation.report import write_report
 from evaluation.sequences import Sequence
 from evaluation.sources import find_sequences, open_any
 from isp.classical import ClassicalIsp
@@ -148,10 +149,13 @@ def print_rows(rows: list[Row], console: Console) -> None:
     table = Table(
         title="AUC and DP at 20 px when the answer is used (La0); σ: mean over 0 … 1 frame late",
         caption="gap: share of the AUC lost to latency that the predictor won back",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
     for name in ("tracker", "latency", "predictor"):
         table.add_column(name, no_wrap=True)
-    for name in ("offline", "AUC", "DP", "σ AUC", "σ DP", "gap"):
+    for name in ("offline", "AUC", "DP", "σ AUC", "gap"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         rivals = [r.auc for r in rows if (r.tracker, r.latency) == (row.tracker, row.latency)]
@@ -164,7 +168,6 @@ def print_rows(rows: list[Row], console: Console) -> None:
             f"{row.auc:.3f}",
             f"{row.dp:.3f}",
             f"{row.sigma_auc:.3f}",
-            f"{row.sigma_dp:.3f}",
             gap,
             style="bold" if row.auc == max(rivals) else None,
         )
