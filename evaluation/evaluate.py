@@ -90,8 +90,8 @@ class Evaluation:
                             "predictor": predictor,
                             "auc": run.la0.auc,
                             "dp": run.la0.dp,
-                            "sigma_auc": run.auc.tolist(),
-                            "sigma_dp": run.dp.tolist(),
+                            "sigma_auc": float(run.auc.mean()),
+                            "sigma_dp": float(run.dp.mean()),
                             "frames_seen": run.seen,
                             "mean_age_ms": float(run.age_ns.mean()) * 1e-6,
                         }
