@@ -86,8 +86,8 @@ class AnnotatedVideo:
         predicted: FloatArray | None = None,
         age_ms: float | None = None,
         note: str = "",
-    ) -> None:
-        """Add one frame, (H, W, 3) BGR, which is not changed.
+    ) -> npt.NDArray[np.uint8]:
+        """Add one frame, (H, W, 3) BGR, which is not changed; the picture as it was drawn.
 
         truth, stale, predicted: (4,) x y w h in pixels; None or NaN draws nothing.
         age_ms: how old the stale box is. note: one more line for the legend.
@@ -116,6 +116,7 @@ class AnnotatedVideo:
             draw_legend(picture, lines, note)
         self._writer.write(picture)
         self.frames += 1
+        return picture
 
     def close(self) -> None:
         """Finish the file."""

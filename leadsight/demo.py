@@ -7,6 +7,7 @@ the stack in real time, where the predictor's horizon is what the latency monito
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress, track
@@ -26,6 +27,7 @@ from leadsight.live import Flight, fly
 from leadsight.stack import CONFIGS
 from perception.tracker import make_tracker
 from pipeline import config
+from pipeline.box import iou
 from pipeline.frame import Frame
 from pipeline.tracks import Tracks
 
@@ -37,7 +39,7 @@ RATE_HZ = 30.0
 
 
 def run_demo(out: Path, seconds: float, latency_s: float, seed: int, console: Console) -> None:
-    """Write ``run.mcap``, ``demo.mp4``, ``report.html`` and ``results.json`` to ``out``."""
+    """Write ``run.mcap``, ``demo.mp4``, ``picture.jpg``, ``report.html`` and ``results.json``."""
     world = AerialWorld(
         WorldConfig(
             seed=seed,
@@ -119,15 +121,19 @@ def _video(
     assert sequence.frames is not None
     isp = ClassicalIsp(config.build(CONFIGS)["isp"])
     stale, predicted = result.runs[latency.label, "none"], result.runs[latency.label, SHOWN]
+    won = iou(predicted.boxes, sequence.truth) - iou(stale.boxes, sequence.truth)
+    shown = int(np.argmax(np.nan_to_num(won)))
     with AnnotatedVideo(path, sequence.frames.read(0).size, RATE_HZ) as video:
         for k in track(range(len(sequence)), "    draw the video", console=console, transient=True):
-            video.write(
+            picture = video.write(
                 isp.process(sequence.frames.read(k)).bgr(),
                 truth=sequence.truth[k],
                 stale=stale.boxes[k],
                 predicted=predicted.boxes[k],
                 age_ms=float(predicted.age_ns[k]) * 1e-6,
             )
+            if k == shown:
+                cv2.imwrite(str(path.with_name("picture.jpg")), picture)
 
 
 def _live(frames: list[Frame], sequence: Sequence, console: Console) -> None:
