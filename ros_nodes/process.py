@@ -1,0 +1,103 @@
+"""What every node's process does: memory, DDS profile, signals, one name, a clean end."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import rclpy
+from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from pipeline.errors import InputError
+from pipeline.resources import share_path
+
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+NAME_CHECK_S = 3.0
+
+_stop = threading.Event()
+_status = 0
+
+
+def finish(status: int = 0) -> None:
+    """End the process after the callback that runs now."""
+    global _status
+    _status = status
+    _stop.set()
+
+
+def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
+    """Spin one node until SIGINT, SIGTERM or ``finish``; returns the exit status.
+
+    Status 2 with one line: the node refused its input, or its name is taken.
+    """
+    keep_memory()
+    use_profile()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: _stop.set())
+    rclpy.init(
+        args=sys.argv if argv is None else argv, signal_handler_options=SignalHandlerOptions.NO
+    )
+    node = None
+    try:
+        node = make_node()
+        executor = _executor()
+        executor.add_node(node)
+        check_until = time.monotonic() + NAME_CHECK_S
+        while not _stop.is_set():
+            # Without a timeout the events executor of rclpy 7.1 never returns.
+            executor.spin_once(timeout_sec=0.1)
+            if check_until and time.monotonic() < check_until:
+                _refuse_taken_name(node)
+            else:
+                check_until = 0.0
+        executor.remove_node(node)
+        return _status
+    except InputError as error:
+        print(f"{node.get_name() if node else 'leadsight'}: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def keep_memory() -> None:
+    """Let the C library keep freed megabytes: giving each image's pages back to the kernel and
+    faulting them in again costs several times the copy itself."""
+    try:
+        libc = ctypes.CDLL(None)
+        for option, value in ((-3, 32 << 20), (-1, 512 << 20), (-8, 2)):
+            libc.mallopt(option, value)
+    except (OSError, AttributeError):
+        pass  # no glibc: its allocator has other manners
+
+
+def use_profile() -> None:
+    """Fast DDS's own shared-memory segment is too small for images; a profile of the user's, named
+    in the environment, goes first."""
+    if not any(name in os.environ for name in PROFILE_VARIABLES):
+        path = str(share_path("config", "fastdds.xml"))
+        os.environ.update(dict.fromkeys(PROFILE_VARIABLES, path))
+
+
+def _executor() -> Executor:
+    """The events executor costs half; ROS 2 before Jazzy has none."""
+    try:
+        from rclpy.experimental.events_executor import EventsExecutor
+    except ImportError:
+        return SingleThreadedExecutor()
+    return EventsExecutor()
+
+
+def _refuse_taken_name(node: Node) -> None:
+    mine = node.get_name(), node.get_namespace()
+    if node.get_node_names_and_namespaces().count(mine) > 1:
+        raise InputError(
+            f"another node is named {node.get_fully_qualified_name()}: stop it, or give this one "
+            "another name or namespace (--ros-args -r __node:=NAME -r __ns:=/NAMESPACE)"
+        )
