@@ -62,7 +62,8 @@ class Live(Generic[C, T]):
                     descriptor(opt, opt.name in fixed),
                 )
             except ParameterException as error:
-                raise InputError(f"{_line(error).removesuffix(": " + name)}. Give {_wanted(opt)}") from None
+                reason = _line(error).removesuffix(f": {name}")
+                raise InputError(f"{reason}. Give {_wanted(opt)}") from None
             values[opt.name] = node.get_parameter(name).value
         self.config: C = from_mapping(cls, values, self._prefix)
         self.made: T = build(self.config)

@@ -37,6 +37,9 @@ class Stage:
         self._dropped = 0
         self._handled = self._failed = self._dropped_total = 0
         self._problem = ""
+        self.fault = ""
+        """Why the node cannot work at all, until it can."""
+
         self._spans = node.create_publisher(SpanMessage, f"{self.name}/span", qos.results())
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.results())
         node.create_timer(1.0, self._diagnose, clock=STEADY)
@@ -57,19 +60,19 @@ class Stage:
             if self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns:
                 self.restart((self._last_stamp_ns - stamp_ns) * 1e-9)
             self._last_stamp_ns = stamp_ns
-            if not work(index):
-                return
+            gave_result = work(index)
         except InputError as error:
             self.complain(str(error))
+            return
         except Exception as error:
             self.complain(f"{type(error).__name__}: {error}")
             self._node.get_logger().error(traceback.format_exc())
-        else:
-            self._handled += 1
+            return
+        self._handled += 1
+        if gave_result:
             # A simulated clock may reach this node after the message that it goes with.
             start_ns = max(start_ns, stamp_ns) if self._simulated() else start_ns
-            end_ns = max(start_ns, self.clock.now_ns())
-            span = Span(self.name, stamp_ns, start_ns, end_ns, self._dropped)
+            span = Span(self.name, stamp_ns, start_ns, self.clock.now_ns(), self._dropped)
             self._dropped = 0
             self._spans.publish(messages.span_message(span, head.frame_id))
 
@@ -101,10 +104,11 @@ class Stage:
         self.restart(-jump.delta.nanoseconds * 1e-9)
 
     def _diagnose(self) -> None:
+        level = DiagnosticStatus.WARN if self._problem else DiagnosticStatus.OK
         status = DiagnosticStatus(
-            level=DiagnosticStatus.WARN if self._problem else DiagnosticStatus.OK,
+            level=DiagnosticStatus.ERROR if self.fault else level,
             name=self._node.get_fully_qualified_name(),
-            message=self._problem or "running",
+            message=self.fault or self._problem or "running",
             hardware_id="leadsight",
             values=[
                 KeyValue(key="handled", value=str(self._handled)),
