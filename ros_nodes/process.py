@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import rclpy
-from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -45,11 +45,11 @@ def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
     node = None
     try:
         node = make_node()
-        executor = _executor()
+        # Not the events executor: in rclpy 7.1 it breaks on callbacks that take a MessageInfo.
+        executor = SingleThreadedExecutor()
         executor.add_node(node)
         check_until = time.monotonic() + NAME_CHECK_S
         while not _stop.is_set():
-            # Without a timeout the events executor of rclpy 7.1 never returns.
             executor.spin_once(timeout_sec=0.1)
             if check_until and time.monotonic() < check_until:
                 _refuse_taken_name(node)
@@ -83,15 +83,6 @@ def use_profile() -> None:
     if not any(name in os.environ for name in PROFILE_VARIABLES):
         path = str(share_path("config", "fastdds.xml"))
         os.environ.update(dict.fromkeys(PROFILE_VARIABLES, path))
-
-
-def _executor() -> Executor:
-    """The events executor costs half; ROS 2 before Jazzy has none."""
-    try:
-        from rclpy.experimental.events_executor import EventsExecutor
-    except ImportError:
-        return SingleThreadedExecutor()
-    return EventsExecutor()
 
 
 def _refuse_taken_name(node: Node) -> None:

@@ -8,7 +8,6 @@ import threading
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher

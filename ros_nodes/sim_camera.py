@@ -19,6 +19,8 @@ from pipeline.tracks import Tracks
 from ros_nodes import messages, process, qos
 from ros_nodes.parameters import Live
 
+SELECT_AGAIN_NS = 500_000_000
+
 
 @dataclass(frozen=True)
 class SimCameraConfig(Config):
@@ -57,7 +59,7 @@ class SimCameraNode(Node):
         self._select = (
             self.create_client(Select, config.select_service) if config.select_service else None
         )
-        self._selecting = False
+        self._select_at_ns = 0
         self._stopped = threading.Event()
         self._loop = [self._drawn(k) for k in range(config.prerendered)]
         self._thread = threading.Thread(target=self._show, name="sim_camera", daemon=True)
@@ -110,15 +112,16 @@ class SimCameraNode(Node):
             )
             self._truth.publish(messages.tracks_message(tracks, head.frame_id))
         box = truth.boxes[truth.ids == self._world.target_id][0]
-        if self._select is None or self._selecting or not np.isfinite(box).all():
+        if self._select is None or time.monotonic_ns() < self._select_at_ns:
             return
-        if self._select.service_is_ready():
-            self._selecting = True
+        if np.isfinite(box).all() and self._select.service_is_ready():
+            self._select_at_ns = time.monotonic_ns() + SELECT_AGAIN_NS
             request = Select.Request(box=box, stamp_ns=0, detection_id=-1)
             self._select.call_async(request).add_done_callback(self._selected)
 
     def _selected(self, future: Any) -> None:
-        self._selecting = bool(future.result().success)
+        if future.result().success:
+            self._select = None
 
 
 def main() -> None:
