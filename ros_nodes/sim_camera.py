@@ -112,12 +112,13 @@ class SimCameraNode(Node):
             )
             self._truth.publish(messages.tracks_message(tracks, head.frame_id))
         box = truth.boxes[truth.ids == self._world.target_id][0]
-        if self._select is None or time.monotonic_ns() < self._select_at_ns:
+        client = self._select
+        if client is None or time.monotonic_ns() < self._select_at_ns:
             return
-        if np.isfinite(box).all() and self._select.service_is_ready():
+        if np.isfinite(box).all() and client.service_is_ready():
             self._select_at_ns = time.monotonic_ns() + SELECT_AGAIN_NS
             request = Select.Request(box=box, stamp_ns=0, detection_id=-1)
-            self._select.call_async(request).add_done_callback(self._selected)
+            client.call_async(request).add_done_callback(self._selected)
 
     def _selected(self, future: Any) -> None:
         if future.result().success:
