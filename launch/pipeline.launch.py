@@ -69,6 +69,7 @@ def node(name: str, **parameters: object) -> Node:
     return Node(
         executable=LaunchConfiguration("python"),
         arguments=["-m", f"ros_nodes.{name}"],
+        exec_name=name,
         name=name,
         namespace=LaunchConfiguration("namespace"),
         parameters=[

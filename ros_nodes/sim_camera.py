@@ -115,8 +115,8 @@ class SimCameraNode(Node):
         client = self._select
         if client is None or time.monotonic_ns() < self._select_at_ns:
             return
+        self._select_at_ns = time.monotonic_ns() + SELECT_AGAIN_NS
         if np.isfinite(box).all() and client.service_is_ready():
-            self._select_at_ns = time.monotonic_ns() + SELECT_AGAIN_NS
             request = Select.Request(box=box, stamp_ns=0, detection_id=-1)
             client.call_async(request).add_done_callback(self._selected)
 
