@@ -22,7 +22,6 @@ class TargetSelection:
     def __init__(self, node: Node) -> None:
         self.tracker: TargetTracker | None = None
         self._frames: deque[Frame] = deque(maxlen=REMEMBERED_FRAMES)
-        self._logger = node.get_logger()
         node.create_service(Select, "~/select", self._answer)
 
     def remember(self, frame: Frame) -> None:
@@ -39,7 +38,6 @@ class TargetSelection:
             response.success = True
         except InputError as error:
             response.track_id, response.success, response.message = -1, False, str(error)
-            self._logger.warning(f"select: {error}")
         return response
 
     def _select(self, request: Any) -> int:
