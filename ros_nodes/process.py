@@ -1,12 +1,15 @@
 """What every node's process does: memory, DDS profile, signals, one name, a clean end."""
 
 import ctypes
+import fcntl
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -42,18 +45,17 @@ def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
     rclpy.init(
         args=sys.argv if argv is None else argv, signal_handler_options=SignalHandlerOptions.NO
     )
-    node = None
+    node = lock = None
     try:
         node = make_node()
         # Not the events executor: in rclpy 7.1 it breaks on callbacks that take a MessageInfo.
         executor = SingleThreadedExecutor()
         executor.add_node(node)
+        lock = _claim_name(node)
         check_until = time.monotonic() + NAME_CHECK_S
         while not _stop.is_set():
             executor.spin_once(timeout_sec=0.1)
-            if check_until and time.monotonic() < check_until:
-                _refuse_taken_name(node)
-            else:
+            if time.monotonic() < check_until and _name_is_shared(node):
                 check_until = 0.0
         executor.remove_node(node)
         return _status
@@ -64,6 +66,8 @@ def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        if lock is not None:
+            os.close(lock)
 
 
 def keep_memory() -> None:
@@ -85,10 +89,37 @@ def use_profile() -> None:
         os.environ.update(dict.fromkeys(PROFILE_VARIABLES, path))
 
 
-def _refuse_taken_name(node: Node) -> None:
-    mine = node.get_name(), node.get_namespace()
-    if node.get_node_names_and_namespaces().count(mine) > 1:
+def _claim_name(node: Node) -> int | None:
+    """Hold the node's name on this machine for as long as the process lives, however it ends.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    name = node.get_fully_qualified_name()
+    key = f"leadsight-{os.getuid()}-{os.environ.get('ROS_DOMAIN_ID', '0')}{name.replace('/', '-')}"
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        lock = os.open(Path(tempfile.gettempdir()) / f"{key[:200]}.lock", flags, 0o600)
+    except OSError:
+        return None  # no place for locks: the warning below remains
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
         raise InputError(
-            f"another node is named {node.get_fully_qualified_name()}: stop it, or give this one "
-            "another name or namespace (--ros-args -r __node:=NAME -r __ns:=/NAMESPACE)"
+            f"another node is named {name}: stop it, or give this one another name or namespace "
+            "(--ros-args -r __node:=NAME -r __ns:=/NAMESPACE)"
+        ) from None
+    return lock
+
+
+def _name_is_shared(node: Node) -> bool:
+    """Warn of a namesake elsewhere: none of the two knows which one was first."""
+    mine = node.get_name(), node.get_namespace()
+    shared = node.get_node_names_and_namespaces().count(mine) > 1
+    if shared:
+        node.get_logger().warning(
+            f"another machine has a node {node.get_fully_qualified_name()}, too: they disturb each "
+            "other, so stop one or give it another name or namespace"
         )
+    return shared

@@ -119,4 +119,4 @@ def test_a_bad_value_at_start_is_one_line_with_the_name(
 
 def test_the_parameter_file_holds_the_defaults_of_today() -> None:
     text = (ROOT / "config" / "leadsight.yaml").read_text()
-    assert text.partition("\n")[2] == to_yaml(CONFIGS)
+    assert text == to_yaml(CONFIGS), "run: leadsight config > config/leadsight.yaml"
