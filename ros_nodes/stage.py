@@ -19,6 +19,26 @@ STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 """For what must tick in real time, even while a simulated clock stands still."""
 
 
+class StampedClock(RosClock):
+    """A node's clock that is never behind the stamps it has seen.
+
+    A simulated clock comes as messages of its own, which may arrive after the image they go with.
+    """
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node.get_clock())
+        self._ros_clock = node.get_clock()
+        self._newest_ns = 0
+
+    def now_ns(self) -> int:
+        now_ns = super().now_ns()
+        return max(now_ns, self._newest_ns) if self._ros_clock.ros_time_is_active else now_ns
+
+    def see(self, stamp_ns: int) -> None:
+        """Note a stamp; one before the last means that time has jumped back."""
+        self._newest_ns = stamp_ns
+
+
 class Stage:
     """One node's work on a stream of stamped messages.
 
@@ -29,7 +49,7 @@ class Stage:
 
     def __init__(self, node: Node, reset: Callable[[], None]) -> None:
         self.name = node.get_name()
-        self.clock = RosClock(node.get_clock())
+        self.clock = StampedClock(node)
         self._node = node
         self._reset = reset
         self._last_stamp_ns: int | None = None
@@ -53,13 +73,14 @@ class Stage:
 
         index: the number of the message in its publisher's stream, from 0.
         """
-        start_ns = self.clock.now_ns()
         index = self._count(info)
         try:
             stamp_ns = messages.stamp_of(head)
             if self._last_stamp_ns is not None and stamp_ns < self._last_stamp_ns:
                 self.restart((self._last_stamp_ns - stamp_ns) * 1e-9)
             self._last_stamp_ns = stamp_ns
+            self.clock.see(stamp_ns)
+            start_ns = self.clock.now_ns()
             gave_result = work(index)
         except InputError as error:
             self.complain(str(error))
@@ -70,8 +91,6 @@ class Stage:
             return
         self._handled += 1
         if gave_result:
-            # A simulated clock may reach this node after the message that it goes with.
-            start_ns = max(start_ns, stamp_ns) if self._simulated() else start_ns
             span = Span(self.name, stamp_ns, start_ns, self.clock.now_ns(), self._dropped)
             self._dropped = 0
             self._spans.publish(messages.span_message(span, head.frame_id))
@@ -84,6 +103,7 @@ class Stage:
 
     def restart(self, seconds: float) -> None:
         """Time went back."""
+        self.clock.see(0)
         self._last_stamp_ns = None
         self._node.get_logger().warning(f"time jumped back by {seconds:.3f} s: starting afresh")
         self._reset()
@@ -96,9 +116,6 @@ class Stage:
             self._dropped_total += missed
         self._last_number = number
         return max(0, number - 1)
-
-    def _simulated(self) -> bool:
-        return bool(self._node.get_clock().ros_time_is_active)
 
     def _jumped(self, jump: TimeJump) -> None:
         self.restart(-jump.delta.nanoseconds * 1e-9)
