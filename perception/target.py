@@ -21,23 +21,28 @@ class TargetTracker:
         self._tracker: Tracker = make_tracker(config)
         self._clock = clock
         self._lock = threading.Lock()
-        self._selected: FloatArray | None = None
+        self._selected: tuple[FloatArray, Frame | None] | None = None
         self._track_id = -1
         self._active = False
         self.extra_delay_s = config.extra_delay_ms * 1e-3
         """Added to each update; may be changed while running."""
 
     def select(
-        self, box: Sequence[float] | FloatArray, image_size: tuple[int, int] | None = None
+        self,
+        box: Sequence[float] | FloatArray,
+        image_size: tuple[int, int] | None = None,
+        frame: Frame | None = None,
     ) -> int:
         """Start on a new target, x y w h in pixels; its track id.
+
+        frame: the picture that the box was seen in, where the next one would come too late for it.
 
         Raises:
             InputError: no proper box, or one outside an image of ``image_size``.
         """
-        checked = as_box(box, image_size)
+        checked = as_box(box, frame.size if frame else image_size)
         with self._lock:
-            self._selected = checked
+            self._selected = checked, frame
             self._track_id += 1
             return self._track_id
 
@@ -54,12 +59,15 @@ class TargetTracker:
             InputError: a frame that no tracker reads, or a selected box outside of it.
         """
         with self._lock:
-            box, self._selected = self._selected, None
+            selected, self._selected = self._selected, None
             track_id = self._track_id
-        if box is not None:
+        if selected is not None:
+            box, seen_in = selected
             self._active = False
-            answer = self._tracker.start(frame, box)
+            answer = self._tracker.start(seen_in or frame, box)
             self._active = True
+            if seen_in is not None and seen_in.stamp_ns != frame.stamp_ns:
+                answer = self._tracker.update(frame)
         elif self._active:
             answer = self._tracker.update(frame)
         else:

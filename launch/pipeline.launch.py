@@ -1,0 +1,82 @@
+"""The stack behind a camera: ``image_raw`` → ``tracks``, ``forecasts``, ``latency``.
+
+One process by default, so that images pass by reference; ``processes:=many`` gives each stage its
+own. Works from a colcon or pip installation and, by path, from a checkout.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+SHARE = Path(__file__).resolve().parents[1]
+# What the nodes need lies in the active virtual environment; `ros2 launch` itself runs on the
+# system's Python.
+VENV = os.environ.get("VIRTUAL_ENV")
+PYTHON = os.path.join(VENV, "bin", "python") if VENV else sys.executable
+ARGUMENTS = {
+    "namespace": ("", "Namespace of all nodes and topics: the vehicle."),
+    "params_file": (str(SHARE / "config" / "leadsight.yaml"), "ROS 2 parameter file."),
+    "use_sim_time": ("false", "Whether time comes from /clock."),
+    "log_level": ("info", "debug, info, warn, error or fatal."),
+    "camera": ("image_raw", "Topic of the camera, RAW or color."),
+    "processes": ("one", "one: all stages share one; many: each has its own."),
+    "python": (PYTHON, "Python that runs the nodes."),
+}
+STAGES = {"one": ["pipeline"], "many": ["isp", "tracker", "predictor", "latency_monitor"]}
+ENVIRONMENT = {
+    "FASTDDS_DEFAULT_PROFILES_FILE": str(SHARE / "config" / "fastdds.xml"),
+    "FASTRTPS_DEFAULT_PROFILES_FILE": str(SHARE / "config" / "fastdds.xml"),
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
+    "MALLOC_ARENA_MAX": "2",
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The arguments, the environment, then the nodes."""
+    environment = {k: v for k, v in ENVIRONMENT.items() if k not in os.environ}
+    if (SHARE / "package.xml").exists() and (SHARE / "ros_nodes").is_dir():
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [str(SHARE), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=text)
+                for name, (default, text) in ARGUMENTS.items()
+            ),
+            *(SetEnvironmentVariable(name, value) for name, value in environment.items()),
+            OpaqueFunction(function=nodes),
+        ]
+    )
+
+
+def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """The stages of the chosen kind."""
+    processes = LaunchConfiguration("processes").perform(context)
+    if processes not in STAGES:
+        raise ValueError(f"processes:={processes} is none of {', '.join(STAGES)}")
+    return [node(name) for name in STAGES[processes]]
+
+
+def node(name: str, **parameters: object) -> Node:
+    """One node, run as a module: the same from a checkout and from an installation."""
+    return Node(
+        executable=LaunchConfiguration("python"),
+        arguments=["-m", f"ros_nodes.{name}"],
+        exec_name=name,
+        name=name,
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[
+            LaunchConfiguration("params_file"),
+            {"use_sim_time": LaunchConfiguration("use_sim_time"), **parameters},
+        ],
+        remappings=[("image_raw", LaunchConfiguration("camera"))],
+        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+        output="screen",
+    )

@@ -1,0 +1,243 @@
+"""Messages to dataclasses and back. Arrays are read in place and written as ``array.array``: the
+one form that every ROS 2 takes without looking at each element."""
+
+import array
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from builtin_interfaces.msg import Time
+from leadsight_msgs import msg as own
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from pipeline.errors import InputError
+from pipeline.frame import Frame
+from pipeline.images import frame_from_bytes
+from pipeline.span import Horizon, LatencyReport, LatencyStatus, Span, StageLatency
+from pipeline.tracks import Forecasts, ForecastStatus, Tracks
+
+MAX_TARGETS = 4096
+
+
+def header(stamp_ns: int, frame_id: str = "") -> Header:
+    """A header with an acquisition time."""
+    seconds, nanoseconds = divmod(stamp_ns, 10**9)
+    return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame_id)
+
+
+def stamp_of(head: Header) -> int:
+    """A header's acquisition time in ns.
+
+    Raises:
+        InputError: a negative time, or a second of over 10⁹ nanoseconds.
+    """
+    if head.stamp.sec < 0 or head.stamp.nanosec >= 10**9:
+        raise InputError(
+            f"header.stamp {head.stamp.sec} s {head.stamp.nanosec} ns is no time: "
+            "set it to the acquisition of the image"
+        )
+    return int(head.stamp.sec) * 10**9 + int(head.stamp.nanosec)
+
+
+def frame_of(message: Image, index: int) -> Frame:
+    """The picture over the message's own bytes.
+
+    Raises:
+        InputError: an unknown encoding, an impossible size, or data that ends too early.
+    """
+    return frame_from_bytes(
+        message.data,
+        (message.width, message.height),
+        message.step,
+        message.encoding,
+        bool(message.is_bigendian),
+        stamp_of(message.header),
+        index,
+        message.header.frame_id,
+    )
+
+
+def image_of(frame: Frame) -> Image:
+    """sensor_msgs/Image; one copy of the pixels."""
+    image = np.ascontiguousarray(frame.image)
+    width, height = frame.size
+    return Image(
+        header=header(frame.stamp_ns, frame.frame_id),
+        height=height,
+        width=width,
+        encoding=frame.encoding,
+        is_bigendian=0,
+        step=image.strides[0],
+        data=_packed("B", image),
+    )
+
+
+def tracks_message(tracks: Tracks, frame_id: str) -> own.TrackArray:
+    """leadsight_msgs/TrackArray."""
+    return own.TrackArray(
+        header=header(tracks.stamp_ns, frame_id),
+        ready_ns=tracks.ready_ns,
+        frame_index=tracks.frame_index,
+        image_width=tracks.image_size[0],
+        image_height=tracks.image_size[1],
+        ids=_packed("i", tracks.ids),
+        boxes=_packed("d", tracks.boxes),
+        scores=_packed("f", tracks.scores),
+        status=_packed("B", tracks.status),
+        labels=_packed("h", tracks.labels),
+    )
+
+
+def tracks_of(message: own.TrackArray) -> Tracks:
+    """Raises:
+    InputError: arrays that do not fit together, a value that is not finite, a wrong status."""
+    n = _count("TrackArray.ids", message.ids)
+    return Tracks(
+        stamp_of(message.header),
+        message.ready_ns,
+        message.frame_index,
+        (message.image_width, message.image_height),
+        _read("TrackArray.ids", message.ids, np.int32, (n,)),
+        _read("TrackArray.boxes", message.boxes, np.float64, (n, 4)),
+        _read("TrackArray.scores", message.scores, np.float32, (n,)),
+        _read("TrackArray.status", message.status, np.uint8, (n,)),
+        _read("TrackArray.labels", message.labels, np.int16, (n,)),
+    )
+
+
+def forecasts_message(forecasts: Forecasts, frame_id: str) -> own.ForecastArray:
+    """leadsight_msgs/ForecastArray."""
+    return own.ForecastArray(
+        header=header(forecasts.stamp_ns, frame_id),
+        ready_ns=forecasts.ready_ns,
+        consumers=list(forecasts.consumers),
+        valid_at_ns=_packed("q", forecasts.valid_at_ns),
+        ids=_packed("i", forecasts.ids),
+        boxes=_packed("d", forecasts.boxes),
+        covariances=_packed("d", forecasts.covariances),
+        status=_packed("B", forecasts.status),
+    )
+
+
+def forecasts_of(message: own.ForecastArray) -> Forecasts:
+    """Raises:
+    InputError: arrays that do not fit together, a value that is not finite, a wrong status."""
+    h, n = len(message.consumers), _count("ForecastArray.ids", message.ids)
+    found = Forecasts(
+        stamp_of(message.header),
+        message.ready_ns,
+        tuple(message.consumers),
+        _read("ForecastArray.valid_at_ns", message.valid_at_ns, np.int64, (h,)),
+        _read("ForecastArray.ids", message.ids, np.int32, (n,)),
+        _read("ForecastArray.boxes", message.boxes, np.float64, (h, n, 4)),
+        _read("ForecastArray.covariances", message.covariances, np.float64, (h, n, 4, 4)),
+        _read("ForecastArray.status", message.status, np.uint8, (h, n)),
+    )
+    if not (np.isfinite(found.boxes).all() and np.isfinite(found.covariances).all()):
+        raise InputError("ForecastArray: a box or covariance is not finite; its sender is at fault")
+    if found.status.size and found.status.max() > max(ForecastStatus):
+        raise InputError(f"ForecastArray.status holds {found.status.max()}: know 0 to 3 only")
+    return found
+
+
+def span_message(span: Span, frame_id: str = "") -> own.Span:
+    """leadsight_msgs/Span."""
+    return own.Span(
+        header=header(span.stamp_ns, frame_id),
+        stage=span.stage,
+        start_ns=span.start_ns,
+        end_ns=span.end_ns,
+        dropped=span.dropped,
+    )
+
+
+def span_of(message: own.Span) -> Span:
+    """Raises:
+    InputError: the header's stamp is no time."""
+    return Span(
+        message.stage[:80],
+        stamp_of(message.header),
+        message.start_ns,
+        message.end_ns,
+        message.dropped,
+    )
+
+
+def report_message(report: LatencyReport) -> own.LatencyReport:
+    """leadsight_msgs/LatencyReport."""
+    stages, horizons = report.stages, report.horizons
+    return own.LatencyReport(
+        header=header(report.stamp_ns),
+        stages=[s.stage for s in stages],
+        status=array.array("B", [s.status for s in stages]),
+        median_ns=array.array("q", [s.median_ns for s in stages]),
+        p90_ns=array.array("q", [s.p90_ns for s in stages]),
+        p99_ns=array.array("q", [s.p99_ns for s in stages]),
+        jitter_ns=array.array("q", [s.jitter_ns for s in stages]),
+        work_median_ns=array.array("q", [s.work_median_ns for s in stages]),
+        rate_hz=array.array("f", [s.rate_hz for s in stages]),
+        drops=array.array("I", [s.drops for s in stages]),
+        consumers=[h.consumer for h in horizons],
+        horizon_ns=array.array("q", [h.ns for h in horizons]),
+        horizon_status=array.array("B", [h.status for h in horizons]),
+    )
+
+
+def report_of(message: own.LatencyReport) -> LatencyReport:
+    """Raises:
+    InputError: arrays of unequal length, a wrong status, a horizon below zero or above 60 s."""
+    try:
+        stages = tuple(
+            StageLatency(name, LatencyStatus(status), *rest)
+            for name, status, *rest in zip(
+                message.stages,
+                message.status,
+                message.median_ns,
+                message.p90_ns,
+                message.p99_ns,
+                message.jitter_ns,
+                message.work_median_ns,
+                message.rate_hz,
+                message.drops,
+                strict=True,
+            )
+        )
+        horizons = tuple(
+            Horizon(consumer, ns, LatencyStatus(status))
+            for consumer, ns, status in zip(
+                message.consumers, message.horizon_ns, message.horizon_status, strict=True
+            )
+        )
+    except ValueError as error:
+        raise InputError(f"LatencyReport: {error}; its sender is at fault") from None
+    for horizon in horizons:
+        if not 0 <= horizon.ns <= 60 * 10**9:
+            raise InputError(
+                f"LatencyReport: horizon of {horizon.consumer!r:.40} is {horizon.ns} ns, "
+                "allowed is 0 to 60 s; check that all stages share one clock"
+            )
+    return LatencyReport(stamp_of(message.header), stages, horizons)
+
+
+def _packed(code: str, values: npt.NDArray[Any]) -> "array.array[Any]":
+    out = array.array(code)
+    values = np.ascontiguousarray(values)
+    if values.size:  # memoryview cannot cast what is empty
+        out.frombytes(memoryview(values).cast("B"))
+    return out
+
+
+def _count(name: str, ids: Any) -> int:
+    if len(ids) > MAX_TARGETS:
+        raise InputError(f"{name} holds {len(ids)} targets, allowed are {MAX_TARGETS}")
+    return len(ids)
+
+
+def _read(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    if len(values) != np.prod(shape, dtype=int):
+        raise InputError(
+            f"{name} holds {len(values)} values, {np.prod(shape, dtype=int)} fit the others; "
+            "its sender is at fault"
+        )
+    return np.frombuffer(values, dtype).reshape(shape) if len(values) else np.zeros(shape, dtype)

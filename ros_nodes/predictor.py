@@ -1,0 +1,70 @@
+"""Node ``predictor``: ``tracks`` → ``forecasts``, as far ahead as ``latency`` says."""
+
+import sys
+from typing import Any
+
+from leadsight_msgs.msg import ForecastArray, LatencyReport, TrackArray
+from rclpy.node import Node
+
+from pipeline.errors import InputError
+from prediction.forecaster import Forecaster
+from prediction.latency import LatencyConfig
+from prediction.predictor import PredictorConfig
+from ros_nodes import messages, process, qos
+from ros_nodes.parameters import Live
+from ros_nodes.stage import Stage
+
+
+class PredictorNode(Node):
+    """One forecast for each consumer, whenever tracks arrive."""
+
+    def __init__(self) -> None:
+        super().__init__("predictor")
+        self._forecaster = Live(self, "predictor", PredictorConfig, Forecaster)
+        self._latency = Live(self, "latency", LatencyConfig, _priors)
+        self._stage = Stage(self, self._reset)
+        self._horizons: dict[str, int] = {}
+        self._forecasts = self.create_publisher(ForecastArray, "forecasts", qos.results())
+        self.create_subscription(TrackArray, "tracks", self._receive, qos.results())
+        self.create_subscription(LatencyReport, "latency", self._adjust, qos.results(1))
+
+    def _receive(self, message: TrackArray, info: Any) -> None:
+        self._stage.handle(message.header, info, lambda _: self._forecast(message))
+
+    def _forecast(self, message: TrackArray) -> bool:
+        tracks = messages.tracks_of(message)
+        forecaster = self._forecaster.made
+        forecaster.observe(tracks)
+        forecasts = forecaster.forecast(
+            tracks.stamp_ns, self._stage.clock.now_ns(), self._latency.made | self._horizons
+        )
+        self._forecasts.publish(messages.forecasts_message(forecasts, message.header.frame_id))
+        return True
+
+    def _adjust(self, message: LatencyReport) -> None:
+        try:
+            report = messages.report_of(message)
+        except InputError as error:
+            self._stage.complain(str(error))
+            return
+        self._horizons = {h.consumer: h.ns for h in report.horizons}
+
+    def _reset(self) -> None:
+        self._forecaster.made.reset()
+        self._horizons = {}
+
+
+def _priors(config: LatencyConfig) -> dict[str, int]:
+    """Each consumer's horizon before the monitor speaks."""
+    return {
+        consumer: round(ms * 1e6)
+        for consumer, ms in zip(config.consumers, config.consumer_prior_ms, strict=True)
+    }
+
+
+def main() -> None:
+    sys.exit(process.run(PredictorNode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What every node's process does: memory, DDS profile, signals, one name, a clean end."""
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from pipeline.errors import InputError
+from pipeline.resources import share_path
+
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+NAME_CHECK_S = 3.0
+
+_stop = threading.Event()
+_status = 0
+
+
+def finish(status: int = 0) -> None:
+    """End the process after the callback that runs now."""
+    global _status
+    _status = status
+    _stop.set()
+
+
+def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
+    """Spin one node until SIGINT, SIGTERM or ``finish``; returns the exit status.
+
+    Status 2 with one line: the node refused its input, or its name is taken.
+    """
+    keep_memory()
+    use_profile()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: _stop.set())
+    rclpy.init(
+        args=sys.argv if argv is None else argv, signal_handler_options=SignalHandlerOptions.NO
+    )
+    node = lock = None
+    try:
+        node = make_node()
+        # Not the events executor: in rclpy 7.1 it breaks on callbacks that take a MessageInfo.
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        lock = _claim_name(node)
+        check_until = time.monotonic() + NAME_CHECK_S
+        while not _stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+            if time.monotonic() < check_until and _name_is_shared(node):
+                check_until = 0.0
+        executor.remove_node(node)
+        return _status
+    except InputError as error:
+        print(f"{node.get_name() if node else 'leadsight'}: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+        if lock is not None:
+            os.close(lock)
+
+
+def keep_memory() -> None:
+    """Let the C library keep freed megabytes: giving each image's pages back to the kernel and
+    faulting them in again costs several times the copy itself."""
+    try:
+        libc = ctypes.CDLL(None)
+        for option, value in ((-3, 32 << 20), (-1, 512 << 20), (-8, 2)):
+            libc.mallopt(option, value)
+    except (OSError, AttributeError):
+        pass  # no glibc: its allocator has other manners
+
+
+def use_profile() -> None:
+    """Fast DDS's own shared-memory segment is too small for images; a profile of the user's, named
+    in the environment, goes first."""
+    if not any(name in os.environ for name in PROFILE_VARIABLES):
+        path = str(share_path("config", "fastdds.xml"))
+        os.environ.update(dict.fromkeys(PROFILE_VARIABLES, path))
+
+
+def _claim_name(node: Node) -> int | None:
+    """Hold the node's name on this machine for as long as the process lives, however it ends.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    name = node.get_fully_qualified_name()
+    key = f"leadsight-{os.getuid()}-{os.environ.get('ROS_DOMAIN_ID', '0')}{name.replace('/', '-')}"
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        lock = os.open(Path(tempfile.gettempdir()) / f"{key[:200]}.lock", flags, 0o600)
+    except OSError:
+        return None  # no place for locks: the warning below remains
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise InputError(
+            f"another node is named {name}: stop it, or give this one another name or namespace "
+            "(--ros-args -r __node:=NAME -r __ns:=/NAMESPACE)"
+        ) from None
+    return lock
+
+
+def _name_is_shared(node: Node) -> bool:
+    """Warn of a namesake elsewhere: none of the two knows which one was first."""
+    mine = node.get_name(), node.get_namespace()
+    shared = node.get_node_names_and_namespaces().count(mine) > 1
+    if shared:
+        node.get_logger().warning(
+            f"another machine has a node {node.get_fully_qualified_name()}, too: they disturb each "
+            "other, so stop one or give it another name or namespace"
+        )
+    return shared

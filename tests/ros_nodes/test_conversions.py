@@ -1,0 +1,164 @@
+"""Messages and dataclasses say the same; messages that make no sense are refused."""
+
+import array
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+own = pytest.importorskip("leadsight_msgs.msg", reason="leadsight_msgs is not built")
+
+from pipeline.errors import InputError  # noqa: E402
+from pipeline.frame import Frame  # noqa: E402
+from pipeline.span import Horizon, LatencyReport, LatencyStatus, Span, StageLatency  # noqa: E402
+from pipeline.tracks import Forecasts, Tracks  # noqa: E402
+from ros_nodes import messages  # noqa: E402
+
+STAMP = 1_700_000_000_123_456_789
+
+
+def wire(message):
+    from rclpy.serialization import deserialize_message, serialize_message
+
+    return deserialize_message(serialize_message(message), type(message))
+
+
+def tracks(n: int) -> Tracks:
+    rng = np.random.default_rng(n)
+    return Tracks(
+        STAMP,
+        STAMP + 7,
+        3,
+        (640, 360),
+        np.arange(n, dtype=np.int32) + 5,
+        rng.random((n, 4)),
+        rng.random(n, np.float32),
+        (np.arange(n) % 3).astype(np.uint8),
+        np.arange(n, dtype=np.int16) - 1,
+    )
+
+
+def same(a: object, b: object) -> None:
+    for name in type(a).__slots__:
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), name)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_tracks_survive_the_wire(n: int) -> None:
+    same(messages.tracks_of(wire(messages.tracks_message(tracks(n), "camera"))), tracks(n))
+
+
+@pytest.mark.parametrize(("h", "n"), [(0, 0), (2, 0), (2, 3)])
+def test_forecasts_survive_the_wire(h: int, n: int) -> None:
+    rng = np.random.default_rng(1)
+    forecasts = Forecasts(
+        STAMP,
+        STAMP + 9,
+        tuple(f"c{i}" for i in range(h)),
+        STAMP + np.arange(h, dtype=np.int64),
+        np.arange(n, dtype=np.int32),
+        rng.random((h, n, 4)),
+        rng.random((h, n, 4, 4)),
+        rng.integers(0, 4, (h, n)).astype(np.uint8),
+    )
+    same(messages.forecasts_of(wire(messages.forecasts_message(forecasts, "camera"))), forecasts)
+
+
+def test_spans_and_reports_survive_the_wire() -> None:
+    span = Span("isp", STAMP, STAMP + 1, STAMP + 5, 2)
+    assert messages.span_of(wire(messages.span_message(span))) == span
+    report = LatencyReport(
+        STAMP,
+        (
+            StageLatency("isp", LatencyStatus.STALE, 1, 2, 3, 4, 5, 0.5, 6),
+            StageLatency("tracker", LatencyStatus.ESTIMATED, 7, 8, 9, 10, 11, 12.5, 13),
+        ),
+        (Horizon("control", 14, LatencyStatus.PRIOR),),
+    )
+    assert messages.report_of(wire(messages.report_message(report))) == report
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shape", "dtype"),
+    [
+        ("rgb8", (4, 6, 3), np.uint8),
+        ("mono8", (4, 6), np.uint8),
+        ("bayer_rggb12", (4, 6), np.uint16),
+        ("bayer_grbg16", (4, 6), np.uint16),
+    ],
+)
+def test_pictures_survive_the_wire(encoding: str, shape: tuple[int, ...], dtype: type) -> None:
+    image = np.arange(np.prod(shape), dtype=dtype).reshape(shape) * dtype(3)
+    sent = messages.image_of(Frame(image, STAMP, encoding, 0, "nose"))
+    assert sent.data.itemsize * len(sent.data) == image.nbytes
+    frame = messages.frame_of(wire(sent), 9)
+    np.testing.assert_array_equal(frame.image, image)
+    assert (frame.stamp_ns, frame.encoding, frame.index, frame.frame_id) == (
+        STAMP,
+        encoding,
+        9,
+        "nose",
+    )
+
+
+def test_a_cut_out_of_a_picture_is_sent_whole() -> None:
+    image = np.arange(12 * 16, dtype=np.uint8).reshape(12, 16)
+    sent = messages.image_of(Frame(image[2:10, 4:12], STAMP, "mono8"))
+    np.testing.assert_array_equal(messages.frame_of(sent, 0).image, image[2:10, 4:12])
+
+
+def test_padding_at_the_end_of_rows_is_honored_without_a_copy() -> None:
+    message = messages.image_of(Frame(np.arange(40, dtype=np.uint8).reshape(4, 10), 0, "mono8"))
+    message.width = 7
+    frame = messages.frame_of(message, 0)
+    np.testing.assert_array_equal(frame.image, np.arange(40).reshape(4, 10)[:, :7])
+    message.data[0] = 99
+    assert frame.image[0, 0] == 99
+
+
+def bad_time(message):
+    message.header.stamp.nanosec = 10**9
+
+
+def short_boxes(message):
+    message.boxes = array.array("d", [1.0])
+
+
+def nan_box(message):
+    message.boxes[1] = float("nan")
+
+
+def wrong_status(message):
+    message.status[0] = 77
+
+
+def too_many(message):
+    message.ids = array.array("i", [0]) * 100_000
+
+
+@pytest.mark.parametrize("spoil", [bad_time, short_boxes, nan_box, wrong_status, too_many])
+def test_tracks_that_make_no_sense_are_refused(spoil) -> None:
+    message = messages.tracks_message(tracks(2), "camera")
+    messages.tracks_of(message)
+    spoil(message)
+    with pytest.raises(InputError, match=r"TrackArray|Tracks|stamp"):
+        messages.tracks_of(message)
+
+
+def test_reports_that_make_no_sense_are_refused() -> None:
+    good = own.LatencyReport(
+        consumers=["a"], horizon_ns=array.array("q", [5]), horizon_status=array.array("B", [0])
+    )
+    messages.report_of(good)
+    for spoil in (
+        {"horizon_ns": array.array("q", [-1])},
+        {"horizon_ns": array.array("q", [10**18])},
+        {"horizon_ns": array.array("q", [])},
+        {"horizon_status": array.array("B", [9])},
+        {"stages": ["isp"]},
+    ):
+        message = wire(good)
+        for name, value in spoil.items():
+            setattr(message, name, value)
+        with pytest.raises(InputError, match="LatencyReport"):
+            messages.report_of(message)

@@ -1,0 +1,61 @@
+"""The launch files, run for real where ROS 2's ``launch`` is installed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy")
+own = pytest.importorskip("leadsight_msgs.msg", reason="leadsight_msgs is not built")
+pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS 2 installation")
+
+LAUNCH = Path(__file__).resolve().parents[2] / "launch"
+RUN = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+service = LaunchService()
+source = PythonLaunchDescriptionSource(sys.argv[1])
+arguments = [tuple(a.split(":=", 1)) for a in sys.argv[2:]]
+service.include_launch_description(
+    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])
+)
+sys.exit(service.run())
+"""
+
+
+def launch(ros, name: str, *arguments: str):
+    command = [sys.executable, "-c", RUN, str(LAUNCH / f"{name}.launch.py"), *arguments]
+    return ros.run(command)
+
+
+@pytest.mark.parametrize("processes", ["one", "many"])
+def test_the_world_is_launched_in_a_namespace_from_a_checkout(ros, processes: str) -> None:
+    forecasts = ros.heard(own.ForecastArray, "/uav7/forecasts")
+    launched = launch(ros, "sim", "namespace:=uav7", f"processes:={processes}")
+    assert ros.spin(lambda: len(forecasts) > 3, 40), launched.text()
+    names = {name for name, space in ros.node.get_node_names_and_namespaces() if space == "/uav7"}
+    wanted = {
+        "one": {"pipeline", "sim_camera"},
+        "many": {"isp", "tracker", "predictor", "latency_monitor", "sim_camera"},
+    }
+    assert names == wanted[processes]
+
+
+def test_a_launch_of_a_recording_ends_with_it(ros, tmp_path: Path) -> None:
+    import numpy as np
+
+    from evaluation.bags import BagWriter
+    from pipeline.frame import Frame
+
+    with BagWriter(tmp_path / "flight.mcap") as bag:
+        for k in range(10):
+            image = np.full((40, 60, 3), k, np.uint8)
+            bag.frame("/nose", Frame(image, 10**18 + k * 10**8, "rgb8", k))
+    spans = ros.heard(own.Span, "isp/span")
+    launched = launch(ros, "replay", f"bag:={tmp_path / 'flight.mcap'}")
+    assert ros.spin(lambda: launched.popen.poll() is not None, 30)
+    assert launched.popen.returncode == 0, launched.text()
+    assert {s.header.stamp.sec for s in spans} == {10**9}
+    assert "Traceback" not in launched.text()
