@@ -32,6 +32,8 @@ from pipeline.frame import Frame
 from pipeline.tracks import Tracks
 
 TRACKER = "csrt"
+SETTINGS = [f"tracker.name={TRACKER}", "isp.black_level=[4]"]
+"""The world's 8-bit sensor shows 4 counts in the dark."""
 PREDICTORS = ["constant-velocity", "kalman"]
 SHOWN = "kalman"
 PREDICTOR_COST_NS = 200_000
@@ -90,7 +92,7 @@ def _record(world: AerialWorld, count: int, path: Path, console: Console) -> lis
 
 
 def _evaluate(sequence: Sequence, latency: Latency, seed: int, console: Console) -> Evaluation:
-    configs = config.build(CONFIGS, assignments=[f"tracker.name={TRACKER}"])
+    configs = config.build(CONFIGS, assignments=SETTINGS)
     source = TrackerSource(
         TRACKER, make_tracker(configs["tracker"]), ClassicalIsp(configs["isp"]), sequence
     )
@@ -119,7 +121,7 @@ def _video(
     sequence: Sequence, result: SequenceResult, latency: Latency, path: Path, console: Console
 ) -> None:
     assert sequence.frames is not None
-    isp = ClassicalIsp(config.build(CONFIGS)["isp"])
+    isp = ClassicalIsp(config.build(CONFIGS, assignments=SETTINGS)["isp"])
     stale, predicted = result.runs[latency.label, "none"], result.runs[latency.label, SHOWN]
     won = iou(predicted.boxes, sequence.truth) - iou(stale.boxes, sequence.truth)
     shown = int(np.argmax(np.nan_to_num(won)))
@@ -137,7 +139,7 @@ def _video(
 
 
 def _live(frames: list[Frame], sequence: Sequence, console: Console) -> None:
-    configs = config.build(CONFIGS, assignments=[f"tracker.name={TRACKER}"])
+    configs = config.build(CONFIGS, assignments=SETTINGS)
     with Progress(console=console) as bar:
         task = bar.add_task("3/3 live, in real time", total=len(frames))
         flight = fly(frames, sequence.truth[0], configs, lambda n: bar.advance(task, n))

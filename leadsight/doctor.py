@@ -108,7 +108,7 @@ def _selftest(console: Console) -> bool:
             bar.advance(task)
         truth = world.truth(0)
         box = truth.boxes[truth.ids == world.target_id][0]
-        configs = config.build(CONFIGS, assignments=["tracker.name=mosse"])
+        configs = config.build(CONFIGS, assignments=["tracker.name=kcf", "isp.black_level=[64]"])
         flight = fly(frames, box, configs, lambda n: bar.advance(task, n))
     report = flight.report
     table = Table("stage", "median age", "p99", "jitter", "rate", "drops", title="self-test")

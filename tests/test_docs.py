@@ -1,0 +1,120 @@
+"""Every command in the README and in docs/ is run, or checked as far as this machine can."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.bags import open_bag_sequence
+from isp.classical import ClassicalIsp
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+QUICK = {"isp": ["--repeats", "2"], "runner": ["--frames", "20"], "world": ["--frames", "4"]}
+"""Benchmarks are run for a moment only: that they run is proved here, not how fast."""
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(page, text) of every fenced block of a language."""
+    pattern = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    return [(p.name, text) for p in PAGES for text in pattern.findall(p.read_text())]
+
+
+def commands() -> list[str]:
+    lines = [line for _, text in blocks("sh") for line in text.splitlines()]
+    inline = [
+        c
+        for p in PAGES
+        for c in re.findall(r"`(python3? -m [^`]+|leadsight [a-z][^`]*)`", p.read_text())
+    ]
+    return list(dict.fromkeys(line.split(" #")[0].strip() for line in [*lines, *inline] if line))
+
+
+def run(arguments: list[str], cwd: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        arguments, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the documented commands find what they name."""
+    import cv2
+
+    place = tmp_path_factory.mktemp("docs")
+    run([sys.executable, "-m", "leadsight", "demo", "--seconds", "2", "--seed", "3"], place)
+    sequence = open_bag_sequence(place / "out/demo/run.mcap", target=0)
+    assert sequence.frames is not None
+    (place / "SEQUENCE/img").mkdir(parents=True)
+    isp = ClassicalIsp()
+    for k in range(20):
+        picture = isp.process(sequence.frames.read(k)).bgr()
+        cv2.imwrite(str(place / f"SEQUENCE/img/{k:04}.png"), picture)
+    truth = sequence.truth[:20]
+    np.savetxt(place / "SEQUENCE/groundtruth_rect.txt", truth, fmt="%.2f", delimiter=",")
+    (place / "OUTPUTS").mkdir()
+    (place / "TRUTH").mkdir()
+    np.savez(place / "OUTPUTS/mine.npz", SEQUENCE=truth + 1)
+    shutil.copy(place / "SEQUENCE/groundtruth_rect.txt", place / "TRUTH/SEQUENCE.txt")
+    run([sys.executable, "-m", "leadsight", "convert", "SEQUENCE", "flight.mcap"], place)
+    (place / "flight.mcap").rename(place / "kept.mcap")
+    (place / "config").mkdir()
+    return place
+
+
+@pytest.mark.parametrize("command", commands())
+def test_documented_command_runs(command: str, place: Path) -> None:
+    words = shlex.split(command)
+    program, arguments = words[0], words[1:]
+    if program == "leadsight":
+        if "flight.mcap" in arguments and arguments[0] != "convert":
+            shutil.copy(place / "kept.mcap", place / "flight.mcap")
+        else:
+            (place / "flight.mcap").unlink(missing_ok=True)
+        if ">" in arguments:
+            arguments = arguments[: arguments.index(">")]
+        run([sys.executable, "-m", "leadsight", *arguments], place)
+    elif program in ("python", "python3") and arguments[:1] == ["-m"]:
+        module = arguments[1]
+        name = module.rpartition(".")[2]
+        if name == "ros_transport":
+            pytest.importorskip("rclpy")
+            pytest.importorskip("leadsight_msgs")
+            arguments = [*arguments[:2], "--help"]
+        quick = QUICK.get(name, []) if module.startswith("benchmarks.") else []
+        run([sys.executable, *arguments, *quick], ROOT)
+    elif program in ("python", "python3"):
+        assert (ROOT / arguments[0]).is_file(), f"{arguments[0]} is not in the repository"
+        run([sys.executable, "-m", "py_compile", str(ROOT / arguments[0])], place)
+    elif program == "make":
+        run(["make", "--dry-run", *arguments], ROOT)
+    elif program in (".", "source", "export"):
+        pass  # settings of the reader's own shell
+    elif program in ("pip", "pre-commit", "rerun", "sudo"):
+        pytest.skip(f"{program} would change or needs more than this environment")
+    elif shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    elif program == "ros2" and arguments[:1] == ["launch"]:
+        assert (ROOT / "launch" / arguments[2]).is_file(), f"no launch file {arguments[2]}"
+    else:
+        assert program in ("colcon", "ros2"), f"{program}: this test does not know how to run it"
+
+
+@pytest.mark.parametrize(("page", "text"), [b for b in blocks("python") if b[0] == "README.md"])
+def test_readme_python_runs(page: str, text: str, tmp_path: Path) -> None:
+    run([sys.executable, "-c", text], tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
