@@ -34,7 +34,7 @@ from pipeline.tracks import Tracks
 TRACKER = "csrt"
 SETTINGS = [f"tracker.name={TRACKER}", "isp.black_level=[4]"]
 """The world's 8-bit sensor shows 4 counts in the dark."""
-PREDICTORS = ["constant-velocity", "kalman"]
+PREDICTORS = ["kalman", "constant-velocity"]
 SHOWN = "kalman"
 PREDICTOR_COST_NS = 200_000
 RATE_HZ = 30.0

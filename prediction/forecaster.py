@@ -1,7 +1,6 @@
 """The track table: every target's motion state, forecast for every consumer's moment of use."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,18 +25,29 @@ class Forecaster:
 
     def observe(self, tracks: Tracks) -> None:
         """Take in one frame's targets, stamped when the light hit the sensor."""
-        recent = self._seen_ns >= tracks.stamp_ns - self._forget_ns
-        kept = np.flatnonzero(recent & ~np.isin(self._ids, tracks.ids))[:MAX_TARGETS]
         n = len(tracks)
-        observed = self._predictor.observe(
-            self._state_of(tracks.ids),
-            np.full(n, tracks.stamp_ns, np.int64),
-            tracks.boxes,
-            tracks.status,
+        if not np.array_equal(tracks.ids, self._ids):
+            self._arrange(tracks.ids, tracks.stamp_ns)
+        unseen = np.arange(n, len(self._ids))
+        state = select(self._state, np.arange(n)) if len(unseen) else self._state
+        stamps = np.full(n, tracks.stamp_ns)
+        observed = self._predictor.observe(state, stamps, tracks.boxes, tracks.status)
+        self._state = join(observed, select(self._state, unseen)) if len(unseen) else observed
+        self._seen_ns[:n] = tracks.stamp_ns
+
+    def _arrange(self, ids: npt.NDArray[np.int32], stamp_ns: int) -> None:
+        """Put the rows of ``ids`` first, blank ones for new targets; drop those unseen for long."""
+        recent = self._seen_ns >= stamp_ns - self._forget_ns
+        others = np.flatnonzero(recent & ~np.isin(self._ids, ids))[:MAX_TARGETS]
+        match = ids[:, None] == self._ids
+        blank = len(self._ids)
+        rows = (
+            np.where(match.any(axis=1), match.argmax(axis=1), blank) if blank else blank + 0 * ids
         )
-        self._state = join(observed, select(self._state, kept))
-        self._ids = np.concatenate([tracks.ids, self._ids[kept]])
-        self._seen_ns = np.concatenate([np.full(n, tracks.stamp_ns), self._seen_ns[kept]])
+        rows = np.concatenate([rows, others])
+        self._state = select(join(self._state, self._predictor.blank(1)), rows)
+        self._ids = np.concatenate([ids, self._ids[others]])
+        self._seen_ns = np.append(self._seen_ns, 0)[rows]
 
     def forecast(self, stamp_ns: int, ready_ns: int, horizons_ns: Mapping[str, int]) -> Forecasts:
         """All targets at ``stamp_ns`` + each consumer's horizon."""
@@ -53,12 +63,3 @@ class Forecaster:
             variances.transpose(1, 0, 2)[..., None] * np.eye(4),
             status.T,
         )
-
-    def _state_of(self, ids: npt.NDArray[np.int32]) -> Any:
-        """Rows of the state in the order of ``ids``, blank for those that are new."""
-        padded = join(self._state, self._predictor.blank(1))
-        match = ids[:, None] == self._ids
-        rows = np.where(
-            match.any(axis=1), match.argmax(axis=1) if match.size else 0, len(self._ids)
-        )
-        return select(padded, rows)
