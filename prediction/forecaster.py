@@ -36,14 +36,13 @@ class Forecaster:
         self._seen_ns[:n] = tracks.stamp_ns
 
     def _arrange(self, ids: npt.NDArray[np.int32], stamp_ns: int) -> None:
-        """Put the rows of ``ids`` first, blank ones for new targets; drop those unseen for long."""
+        """Put the rows of ``ids`` first, blank ones for new targets; the others follow, newest first,
+        without those unseen for long."""
         recent = self._seen_ns >= stamp_ns - self._forget_ns
-        others = np.flatnonzero(recent & ~np.isin(self._ids, ids))[:MAX_TARGETS]
-        match = ids[:, None] == self._ids
-        blank = len(self._ids)
-        rows = (
-            np.where(match.any(axis=1), match.argmax(axis=1), blank) if blank else blank + 0 * ids
-        )
+        others = np.flatnonzero(recent & ~np.isin(self._ids, ids))[: MAX_TARGETS - len(ids)]
+        rows = np.full(len(ids), len(self._ids), np.int64)
+        new, old = np.nonzero(ids[:, None] == self._ids)
+        rows[new] = old
         rows = np.concatenate([rows, others])
         self._state = select(join(self._state, self._predictor.blank(1)), rows)
         self._ids = np.concatenate([ids, self._ids[others]])
