@@ -36,8 +36,8 @@ class Forecaster:
         self._seen_ns[:n] = tracks.stamp_ns
 
     def _arrange(self, ids: npt.NDArray[np.int32], stamp_ns: int) -> None:
-        """Put the rows of ``ids`` first, blank ones for new targets; the others follow, newest first,
-        without those unseen for long."""
+        """Put the rows of ``ids`` first, blank ones for new targets; the others follow,
+        newest first, without those unseen for long."""
         recent = self._seen_ns >= stamp_ns - self._forget_ns
         others = np.flatnonzero(recent & ~np.isin(self._ids, ids))[: MAX_TARGETS - len(ids)]
         rows = np.full(len(ids), len(self._ids), np.int64)
