@@ -145,7 +145,7 @@ def _live(frames: list[Frame], sequence: Sequence, console: Console) -> None:
         flight = fly(frames, sequence.truth[0], configs, lambda n: bar.advance(task, n))
     if flight.report is None:
         return
-    table = Table(title="live on this machine: age of results at the end of each stage")
+    table = Table(title="live on this machine: how old results are after each stage")
     for name in ("stage", "median", "p99", "rate", "frames dropped"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for stage in flight.report.stages:
@@ -184,5 +184,6 @@ def _summary(evaluation: Evaluation, latency: Latency, console: Console) -> None
     none, shown = rows["none"], rows[SHOWN]
     console.print(
         f"AUC offline {none.offline_auc:.3f}, none {none.auc:.3f} ({latency.label} late), "
-        f"predicted {shown.auc:.3f}: gap recovered {shown.gap_auc:.0%}"
+        f"predicted {shown.auc:.3f}: gap recovered {shown.gap_auc:.0%}\n"
+        "(a simulated scene: it shows that the software works, not how well)"
     )
