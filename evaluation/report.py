@@ -303,6 +303,7 @@ def _latency_figure(rows: list[Row]) -> str:
     numeric = bool(np.isfinite(at).all()) and len(set(at)) == len(at)
     if not numeric:
         at = list(range(len(latencies)))
+    top = 1.05 * max(max(row.auc, row.offline_auc) for row in rows) + 0.01
 
     def draw(figure: "Figure") -> None:
         grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
@@ -319,7 +320,7 @@ def _latency_figure(rows: list[Row]) -> str:
                 values = [auc[latency] for latency in latencies]
                 axes.plot(at, values, "o-", color=color, markersize=4, label=predictor)
             axes.set_title(_printable(trackers[k][:48]))
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, top)
             if numeric:
                 axes.set_xlim(0, max(at) * 1.1)
             else:
