@@ -42,7 +42,7 @@ _MEASURES = ("offline_auc", "offline_dp", "auc", "dp", "sigma_auc", "sigma_dp")
 @dataclass(frozen=True)
 class _Headline:
     """What single-run figures show: the first tracker, the latency that costs most AUC, and the
-    first predictor, "" where none was asked for."""
+    predictor with the best AUC there, "" where none was asked for."""
 
     tracker: str
     latency: str
@@ -51,10 +51,12 @@ class _Headline:
 
     @classmethod
     def of(cls, evaluation: Evaluation, rows: list[Row]) -> "_Headline":
-        stale = [row for row in _mean_rows(rows) if row.predictor == NONE]
+        means = _mean_rows(rows)
+        stale = [row for row in means if row.predictor == NONE]
         latency = max(stale, key=lambda row: row.offline_auc - row.auc).latency
         first = evaluation.results[0]
-        predictor = next((p for _, p in first.runs if p != NONE), "")
+        rivals = [r for r in means if r.latency == latency and r.predictor != NONE]
+        predictor = max(rivals, key=lambda row: row.auc).predictor if rivals else ""
         results = [r for r in evaluation.results if r.tracker == first.tracker]
         return cls(first.tracker, latency, predictor, results)
 
@@ -95,8 +97,8 @@ def render(evaluation: Evaluation, *, command: str = "", isp: ClassicalIsp | Non
                     "Age of information",
                     _age_figure(headline),
                     "How old the frame is that a user's newest answer rests on: it grows until the "
-                    "next answer arrives, and drops to the tracker's latency then. The "
-                    f"first {_AGE_SECONDS:g} s of {_text(headline.results[0].sequence.name)}, "
+                    "next answer arrives, and drops to the tracker's latency then. At most "
+                    f"the first {_AGE_SECONDS:g} s of {_text(headline.results[0].sequence.name)}, "
                     f"{_text(headline.tracker)}.",
                 ),
                 _strip(headline, isp or ClassicalIsp()),
