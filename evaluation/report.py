@@ -42,7 +42,7 @@ _MEASURES = ("offline_auc", "offline_dp", "auc", "dp", "sigma_auc", "sigma_dp")
 @dataclass(frozen=True)
 class _Headline:
     """What single-run figures show: the first tracker, the latency that costs most AUC, and the
-    first predictor, "" where none was asked for."""
+    predictor with the best AUC there, "" where none was asked for."""
 
     tracker: str
     latency: str
@@ -51,10 +51,12 @@ class _Headline:
 
     @classmethod
     def of(cls, evaluation: Evaluation, rows: list[Row]) -> "_Headline":
-        stale = [row for row in _mean_rows(rows) if row.predictor == NONE]
+        means = _mean_rows(rows)
+        stale = [row for row in means if row.predictor == NONE]
         latency = max(stale, key=lambda row: row.offline_auc - row.auc).latency
         first = evaluation.results[0]
-        predictor = next((p for _, p in first.runs if p != NONE), "")
+        rivals = [r for r in means if r.latency == latency and r.predictor != NONE]
+        predictor = max(rivals, key=lambda row: row.auc).predictor if rivals else ""
         results = [r for r in evaluation.results if r.tracker == first.tracker]
         return cls(first.tracker, latency, predictor, results)
 
@@ -95,8 +97,8 @@ def render(evaluation: Evaluation, *, command: str = "", isp: ClassicalIsp | Non
                     "Age of information",
                     _age_figure(headline),
                     "How old the frame is that a user's newest answer rests on: it grows until the "
-                    "next answer arrives, and drops to the tracker's latency then. The "
-                    f"first {_AGE_SECONDS:g} s of {_text(headline.results[0].sequence.name)}, "
+                    "next answer arrives, and drops to the tracker's latency then. At most "
+                    f"the first {_AGE_SECONDS:g} s of {_text(headline.results[0].sequence.name)}, "
                     f"{_text(headline.tracker)}.",
                 ),
                 _strip(headline, isp or ClassicalIsp()),
@@ -303,6 +305,7 @@ def _latency_figure(rows: list[Row]) -> str:
     numeric = bool(np.isfinite(at).all()) and len(set(at)) == len(at)
     if not numeric:
         at = list(range(len(latencies)))
+    top = 1.05 * max(max(row.auc, row.offline_auc) for row in rows) + 0.01
 
     def draw(figure: "Figure") -> None:
         grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
@@ -319,7 +322,7 @@ def _latency_figure(rows: list[Row]) -> str:
                 values = [auc[latency] for latency in latencies]
                 axes.plot(at, values, "o-", color=color, markersize=4, label=predictor)
             axes.set_title(_printable(trackers[k][:48]))
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, top)
             if numeric:
                 axes.set_xlim(0, max(at) * 1.1)
             else:
