@@ -16,6 +16,7 @@ from prediction.predictor import PredictorConfig
 
 NONE = "none"
 WALL = "this machine"
+MEASURES = ("offline_auc", "offline_dp", "auc", "dp", "sigma_auc", "sigma_dp")
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,22 @@ def evaluate(
                     result.runs[label, predictor] = run
         results += found
     return results
+
+
+def mean_rows(rows: list[Row]) -> list[Row]:
+    """One row a latency and predictor: the mean over trackers, gaps of the means."""
+
+    def means(latency: str, predictor: str) -> dict[str, float]:
+        mine = [r for r in rows if (r.latency, r.predictor) == (latency, predictor)]
+        return {name: float(np.mean([getattr(r, name) for r in mine])) for name in MEASURES}
+
+    title = f"mean of {len({row.tracker for row in rows})}"
+    found = []
+    for latency, predictor in dict.fromkeys((row.latency, row.predictor) for row in rows):
+        mean, none = means(latency, predictor), means(latency, NONE)
+        gaps = [gap_recovered(mean[m], none[m], mean[f"offline_{m}"]) for m in ("auc", "dp")]
+        found.append(Row(title, latency, predictor, rows[0].sequences, *mean.values(), *gaps))
+    return found
 
 
 def environment() -> dict[str, str]:

@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.evaluate import NONE, Evaluation, Row, SequenceResult
+from evaluation.evaluate import NONE, Evaluation, Row, SequenceResult, mean_rows
 from evaluation.metrics import (
     CENTER_THRESHOLDS_PX,
     DP_PX,
     IOU_THRESHOLDS,
-    gap_recovered,
     mean_curve,
 )
 from evaluation.online import Run
@@ -36,7 +35,6 @@ _OFFLINE = "#22a559"
 _AGE_SECONDS = 12.0
 _STRIP = 6
 _TILE = (320, 240)
-_MEASURES = ("offline_auc", "offline_dp", "auc", "dp", "sigma_auc", "sigma_dp")
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class _Headline:
 
     @classmethod
     def of(cls, evaluation: Evaluation, rows: list[Row]) -> "_Headline":
-        means = _mean_rows(rows)
+        means = mean_rows(rows)
         stale = [row for row in means if row.predictor == NONE]
         latency = max(stale, key=lambda row: row.offline_auc - row.auc).latency
         first = evaluation.results[0]
@@ -138,24 +136,8 @@ def _number(value: float, form: str = ".3f") -> str:
     return format(value, form) if np.isfinite(value) else "–"
 
 
-def _mean_rows(rows: list[Row]) -> list[Row]:
-    """One row a latency and predictor: the mean over trackers, gaps of the means."""
-
-    def means(latency: str, predictor: str) -> dict[str, float]:
-        mine = [r for r in rows if (r.latency, r.predictor) == (latency, predictor)]
-        return {name: float(np.mean([getattr(r, name) for r in mine])) for name in _MEASURES}
-
-    title = f"mean of {len({row.tracker for row in rows})}"
-    found = []
-    for latency, predictor in dict.fromkeys((row.latency, row.predictor) for row in rows):
-        mean, none = means(latency, predictor), means(latency, NONE)
-        gaps = [gap_recovered(mean[m], none[m], mean[f"offline_{m}"]) for m in ("auc", "dp")]
-        found.append(Row(title, latency, predictor, rows[0].sequences, *mean.values(), *gaps))
-    return found
-
-
 def _summary(rows: list[Row], headline: _Headline) -> str:
-    means = {(row.latency, row.predictor): row for row in _mean_rows(rows)}
+    means = {(row.latency, row.predictor): row for row in mean_rows(rows)}
     none = means[headline.latency, NONE]
     cards = [("offline", none.offline_auc, ".3f"), ("none", none.auc, ".3f")]
     if headline.predictor:
@@ -183,7 +165,7 @@ def _scores(rows: list[Row]) -> str:
     table = _rows_table(rows)
     if len({row.tracker for row in rows}) > 1:
         table = (
-            _rows_table(_mean_rows(rows))
+            _rows_table(mean_rows(rows))
             + f"<details><summary>each tracker</summary>{table}</details>"
         )
     return _section(

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -32,7 +33,7 @@ NEEDED = {
 OPTIONAL = {
     "rclpy": ("ROS 2 nodes", "source a ROS 2, or `make install-ros`"),
     "leadsight_msgs": ("ROS 2 messages", "`make install-ros`, or colcon build with interfaces"),
-    "launch": ("ROS 2 launch files", "comes with a ROS 2 installation only"),
+    "launch_ros": ("ROS 2 launch files", "comes with a ROS 2 installation only"),
     "rawpy": ("DNG and camera RAW files", "`pip install leadsight[raw]`"),
     "rerun": ("viewer for .mcap files", "`pip install leadsight[viz]`"),
     "torch": ("training", "`pip install leadsight[train]`"),
@@ -60,7 +61,8 @@ def _installed(console: Console) -> bool:
         table.add_row(package, version or "–", remedy)
     for module, (purpose, remedy) in OPTIONAL.items():
         version = _version(module, module)
-        table.add_row(module, version or "–", purpose if version else f"{purpose}: {remedy}")
+        text = purpose if version else f"{purpose}: {remedy}"
+        table.add_row(module, version or "–", escape(text))
     contrib = hasattr(cv2, "legacy") and hasattr(cv2, "TrackerCSRT_create")
     if not contrib:
         table.add_row("cv2.legacy", "–", "MOSSE, KCF, CSRT: install opencv-contrib-python-headless")

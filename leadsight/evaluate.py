@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from evaluation.clock import Latency, read_latency
-from evaluation.evaluate import Evaluation, Row, environment, evaluate, write_json
+from evaluation.evaluate import Evaluation, Row, environment, evaluate, mean_rows, write_json
 from evaluation.online import Source, TrackerSource
 from evaluation.replay import find_outputs, open_replay
 from evaluation.report import write_report
@@ -157,6 +157,8 @@ def print_rows(rows: list[Row], console: Console) -> None:
         table.add_column(name, no_wrap=True)
     for name in ("offline", "AUC", "DP", "σ AUC", "gap"):
         table.add_column(name, justify="right", no_wrap=True)
+    if len({row.tracker for row in rows}) > 1:
+        rows = rows + mean_rows(rows)
     for row in rows:
         rivals = [r.auc for r in rows if (r.tracker, r.latency) == (row.tracker, row.latency)]
         gap = "–" if row.predictor == "none" or row.gap_auc != row.gap_auc else f"{row.gap_auc:.0%}"
