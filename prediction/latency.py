@@ -69,6 +69,8 @@ class _Samples:
         self.seen = 0
 
     def add(self, span: Span, window_ns: int) -> None:
+        if self.ends and span.end_ns - self.ends[-1] > window_ns:
+            self.seen = 0  # what comes after so long a silence is a new stream
         self.ends.append(span.end_ns)
         self.ages.append(span.age_ns)
         self.works.append(span.end_ns - span.start_ns)
