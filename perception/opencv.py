@@ -1,5 +1,6 @@
 """OpenCV's own trackers (MOSSE, KCF, CSRT and MIL need the contrib build, Nano two ONNX files)."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ TEMPLATE_RATE = 0.3
 """Share of the newest patch in the template: appearance that changes slowly is followed."""
 SURE = 0.5
 """Score from which the template is renewed; what is not the target must not enter it."""
+MIN_SIDE_PX = {"mil": 5}
+"""Smallest target, 2 px where not named; below it MIL looks for features without end."""
 
 
 class OpenCvEngine:
@@ -38,14 +41,16 @@ class OpenCvEngine:
         self._tracker = self._make()
         x, y = np.floor(box[:2]).astype(int)
         w, h = np.maximum(np.round(box[2:]), 1).astype(int)
-        try:
-            started = self._tracker.init(image, (int(x), int(y), int(w), int(h)))
-        except cv2.error as error:
+        smallest = MIN_SIDE_PX.get(self._name, 2)
+        started = False
+        if min(w, h) >= smallest:
+            with contextlib.suppress(cv2.error):
+                started = self._tracker.init(image, (int(x), int(y), int(w), int(h))) is not False
+        if not started:
             raise InputError(
-                f"{self._name} cannot start on box {box.tolist()}: {error.err}"
-            ) from None
-        if started is False:
-            raise InputError(f"{self._name} cannot start on box {box.tolist()}: give a larger one")
+                f"{self._name} cannot start on box {box.tolist()}: give one of at least "
+                f"{smallest} pixels a side, its center inside the image"
+            )
         self._box = box
         self._template = _patch(image, box)
 

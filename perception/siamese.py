@@ -76,7 +76,7 @@ class SiameseEngine:
 
     def start(self, frame: Frame, box: FloatArray) -> None:
         image = _pixels(frame)
-        self._center = box[:2] + (box[2:] - 1) / 2
+        self._center = np.clip(box[:2] + (box[2:] - 1) / 2, 0, frame.size)
         self._size = box[2:].copy()
         self._mean = cv2.mean(image)[:3]
         side = self._context_side()

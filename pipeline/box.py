@@ -15,11 +15,12 @@ def as_box(
 ) -> FloatArray:
     """Check a user's or a peer's box and return it as a new ``(4,)`` float64 array.
 
-    ``image_size`` is (width, height) in pixels; a box that lies wholly outside is refused, one that
-    sticks out is kept as it is.
+    ``image_size`` is (width, height) in pixels; a box that lies wholly outside is refused, and one
+    of over twice the image's size, whose surroundings would fill the memory. One that sticks out is
+    kept as it is.
 
     Raises:
-        InputError: not four finite numbers, no area, or outside the image.
+        InputError: not four finite numbers, no area, outside the image, or far larger.
     """
     try:
         checked = np.array(box, dtype=np.float64)
@@ -35,6 +36,11 @@ def as_box(
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             raise InputError(
                 f"box {_text(box)} lies outside the {width}x{height} image: "
+                "give x,y,w,h in pixels of this image"
+            )
+        if w > 2 * width or h > 2 * height:
+            raise InputError(
+                f"box {_text(box)} is over twice the size of the {width}x{height} image: "
                 "give x,y,w,h in pixels of this image"
             )
     return checked
