@@ -8,16 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from perception.appearance import Appearance, ScoredAppearance
 from perception.engine import RawAnswer
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 
-PATCH_PX = 16
-TEMPLATE_RATE = 0.3
-"""Share of the newest patch in the template: appearance that changes slowly is followed."""
-SURE = 0.5
-"""Score from which the template is renewed; what is not the target must not enter it."""
 MIN_SIDE_PX = {"mil": 5}
 """Smallest target, 2 px where not named; below it MIL looks for features without end."""
 
@@ -25,8 +21,7 @@ MIN_SIDE_PX = {"mil": 5}
 class OpenCvEngine:
     """One of OpenCV's trackers.
 
-    All but Nano give no score, so it is the normalized cross-correlation of a 16×16 gray patch
-    with a slowly renewed template of the target, clipped to 0 … 1.
+    Only Nano gives a score; for the others the target's appearance is all there is.
     """
 
     def __init__(self, name: str, backbone: Path | None = None, head: Path | None = None) -> None:
@@ -34,7 +29,7 @@ class OpenCvEngine:
         self._make = _factory(name, backbone, head)
         self._tracker = self._make()
         self._box = np.zeros(4)
-        self._template = np.zeros((PATCH_PX, PATCH_PX), np.float32)
+        self._appearance = ScoredAppearance() if name == "nano" else Appearance()
 
     def start(self, frame: Frame, box: FloatArray) -> None:
         image = frame.bgr()
@@ -52,7 +47,7 @@ class OpenCvEngine:
                 f"{smallest} pixels a side, its center inside the image"
             )
         self._box = box
-        self._template = _patch(image, box)
+        self._appearance.start(frame, box)
 
     def update(self, frame: Frame) -> RawAnswer:
         image = frame.bgr()
@@ -60,14 +55,11 @@ class OpenCvEngine:
         if not found:
             return RawAnswer(self._box, 0.0, False)
         self._box = np.array(box, np.float64)
-        if self._name == "nano":
-            score = float(self._tracker.getTrackingScore())
-            return RawAnswer(self._box, min(max(score, 0.0), 1.0), True)
-        patch = _patch(image, self._box)
-        score = float(np.clip((patch * self._template).mean(), 0, 1))
-        if score >= SURE:
-            self._template += TEMPLATE_RATE * (patch - self._template)
-            self._template /= max(float(self._template.std()), 1e-3)
+        if isinstance(self._appearance, ScoredAppearance):
+            own = float(self._tracker.getTrackingScore())
+            score = self._appearance.combine(own, frame, self._box)
+        else:
+            score = self._appearance.score(frame, self._box)
         return RawAnswer(self._box, score, True)
 
 
@@ -77,11 +69,17 @@ def _factory(name: str, backbone: Path | None, head: Path | None) -> Callable[[]
         parameters.backbone, parameters.neckhead = str(backbone), str(head)
 
         def make_nano() -> Any:
-            try:
-                return cv2.TrackerNano_create(parameters)  # type: ignore[attr-defined]
-            except cv2.error as error:
-                raise InputError(f"{backbone}: OpenCV cannot load it ({error.err})") from None
+            return cv2.TrackerNano_create(parameters)  # type: ignore[attr-defined]
 
+        try:
+            trial, blank = make_nano(), np.zeros((64, 64, 3), np.uint8)
+            trial.init(blank, (16, 16, 32, 32))
+            trial.update(blank)
+        except cv2.error as error:
+            raise InputError(
+                f"{backbone} and {head}: OpenCV cannot track with them ({_line(error)}); "
+                "give backbone and head of the same model"
+            ) from None
         return make_nano
     try:
         if name == "mosse":
@@ -94,13 +92,5 @@ def _factory(name: str, backbone: Path | None, head: Path | None) -> Callable[[]
         ) from None
 
 
-def _patch(image: np.ndarray, box: FloatArray) -> np.ndarray:
-    """(16, 16) float32 of zero mean and unit variance: the box's gray content."""
-    center = (float(box[0] + box[2] / 2), float(box[1] + box[3] / 2))
-    size = (max(int(box[2]), 2), max(int(box[3]), 2))
-    height, width = image.shape[:2]
-    size = (min(size[0], 2 * width), min(size[1], 2 * height))
-    gray = cv2.cvtColor(cv2.getRectSubPix(image, size, center), cv2.COLOR_BGR2GRAY)
-    patch = cv2.resize(gray, (PATCH_PX, PATCH_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
-    patch -= patch.mean()
-    return patch / max(float(patch.std()), 1e-3)
+def _line(error: cv2.error) -> str:
+    return (str(error.err or error).strip().splitlines() or ["no reason given"])[0][:120]

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from perception.appearance import ScoredAppearance
 from perception.engine import RawAnswer
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
@@ -73,12 +74,14 @@ class SiameseEngine:
         self._center = np.zeros(2)
         self._size = np.ones(2)
         self._mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+        self._appearance = ScoredAppearance()
 
     def start(self, frame: Frame, box: FloatArray) -> None:
         image = _pixels(frame)
         self._center = np.clip(box[:2] + (box[2:] - 1) / 2, 0, frame.size)
         self._size = box[2:].copy()
         self._mean = cv2.mean(image)[:3]
+        self._appearance.start(frame, box)
         side = self._context_side()
         self._template = self._template_net(self._crop(image, frame.encoding, side, TEMPLATE_PX))[0]
 
@@ -108,7 +111,8 @@ class SiameseEngine:
         self._center = np.clip(center, 0, limit)
         self._size = np.clip(size, MIN_SIDE_PX, np.maximum(limit, MIN_SIDE_PX))
         box = np.concatenate([self._center - self._size / 2, self._size])
-        return RawAnswer(box, float(scores[best]), True)
+        score = self._appearance.combine(float(scores[best]), frame, box)
+        return RawAnswer(box, score, True)
 
     def _context_side(self) -> float:
         """Side in pixels of the square that holds the target and its context."""
