@@ -52,7 +52,7 @@ def test_each_consumer_gets_its_own_horizon():
     assert center_x(found, "radio", 7) == pytest.approx(130 + 70)
     assert center_x(found, "control", 3) == pytest.approx(388 - 8)
     assert (found.status == ForecastStatus.OK).all()
-    with pytest.raises(InputError, match="'gripper'.*control, radio"):
+    with pytest.raises(InputError, match=r"'gripper'.*control, radio"):
         found.of("gripper")
 
 

@@ -209,7 +209,7 @@ def test_reset_takes_a_clock_that_jumped_back():
 
 
 def test_an_unknown_consumer_is_named_with_the_known_ones():
-    with pytest.raises(InputError, match="'gripper'.*control.*latency.consumers"):
+    with pytest.raises(InputError, match=r"'gripper'.*control.*latency.consumers"):
         LatencyMonitor(LatencyConfig()).horizon("gripper", 0)
 
 
