@@ -54,7 +54,7 @@ class ScoredAppearance(Appearance):
 
     def combine(self, score: float, frame: Frame, box: FloatArray) -> float:
         """0 to 1, from the network's score for this box."""
-        return min(max(score, 0.0), 1.0) * self.score(frame, box) ** self.POWER
+        return float(min(max(score, 0.0), 1.0) * self.score(frame, box) ** self.POWER)
 
 
 def _patch(frame: Frame, box: FloatArray) -> np.ndarray:
