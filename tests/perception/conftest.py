@@ -44,7 +44,7 @@ def scene():
 def models():
     folder = find_data("models")
     if folder is None:
-        pytest.skip(f"no tracker models in {data_root()}/models; set LEADSIGHT_DATA")
+        pytest.skip(f"no tracker models (models/ in {data_root()}); set LEADSIGHT_DATA")
     return str(folder)
 
 
@@ -54,5 +54,5 @@ def s0601():
     folder = find_data("data", "tracking", "frames", "UAVDT", "S0601")
     truth = find_data("data", "tracking", "gt", "UAVDT", "S0601_gt.txt")
     if folder is None or truth is None:
-        pytest.skip(f"no UAVDT S0601 in {data_root()}/data/tracking; set LEADSIGHT_DATA")
+        pytest.skip(f"no UAVDT S0601 (data/tracking in {data_root()}); set LEADSIGHT_DATA")
     return folder, truth
