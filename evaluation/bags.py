@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -149,7 +149,7 @@ class Bag:
         try:
             self.reader = AnyReader([path], default_typestore=typestore())
             self.reader.open()
-        except (AnyReaderError, OSError, ValueError, KeyError, AssertionError) as error:
+        except Exception as error:  # a damaged file makes its parser raise anything
             raise InputError(f"{path}: is no rosbag2 that can be read ({_line(error)})") from None
 
     def topics(self) -> dict[str, str]:
@@ -181,13 +181,19 @@ class Bag:
             InputError: a message that does not parse.
         """
         connections = [c for c in self.reader.connections if c.topic in topics]
-        for connection, log_ns, data in self.reader.messages(connections):
+        raw = self.reader.messages(connections)
+        place = "the first message"
+        while True:
             try:
+                connection, log_ns, data = next(raw)
+                place = f"a message of {connection.topic} at {log_ns} ns"
                 message = self.reader.deserialize(data, connection.msgtype)
+            except StopIteration:
+                return
             except Exception as error:
                 raise InputError(
-                    f"{self.path}: a message of {connection.topic} at {log_ns} ns does not parse "
-                    f"({_line(error)})"
+                    f"{self.path}: {place} or what follows it cannot be read ({_line(error)}); "
+                    "cut the bag there, or repair it with `ros2 bag convert`"
                 ) from None
             yield connection.topic, log_ns, message
 

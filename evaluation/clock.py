@@ -6,6 +6,7 @@ Frames that passed meanwhile are never seen. The answer of the start frame is th
 counts as known from the first moment, though the start costs its time like any other frame.
 """
 
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -79,7 +80,9 @@ def read_latency(path: Path) -> Latency:
         InputError: unreadable, empty, or a line that is no time.
     """
     try:
-        seconds = np.loadtxt(path, dtype=np.float64, ndmin=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty file, which is refused below
+            seconds = np.loadtxt(path, dtype=np.float64, ndmin=1)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: give a text file of one latency in s a line ({error})") from None
     if seconds.ndim != 1 or not len(seconds) or not np.isfinite(seconds).all():

@@ -39,13 +39,15 @@ class Score:
 def errors(boxes: FloatArray, truth: FloatArray) -> Errors:
     """Overlap and center distance of boxes against truth, both (…, 4), broadcast."""
     boxes, truth = np.broadcast_arrays(boxes, truth)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         usable = (truth > 0).all(axis=-1) & np.isfinite(boxes).all(axis=-1)
         offset = (
             boxes[..., :2] + (boxes[..., 2:] - 1) / 2 - truth[..., :2] - (truth[..., 2:] - 1) / 2
         )
         distance = np.where(usable, np.hypot(offset[..., 0], offset[..., 1]), np.inf)
-    return Errors(np.where(usable, iou(boxes, truth), -1.0), distance)
+        overlap = iou(boxes, truth)
+    usable &= np.isfinite(overlap)  # areas of hostile sizes overflow
+    return Errors(np.where(usable, overlap, -1.0), distance)
 
 
 def success_value(overlap: FloatArray) -> FloatArray:

@@ -1,6 +1,7 @@
 """Stored tracker outputs: one .npz a tracker, one (n, 4) array of boxes a sequence."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,8 @@ def open_replay(
     cases = []
     for (path, name), by_tracker in sorted(outputs.items()):
         boxes = read_boxes(path)
-        sequence = Sequence(name, even_stamps(len(boxes), fps or 30.0), boxes, None)
+        stamps = even_stamps(len(boxes), 30.0 if fps is None else fps)
+        sequence = Sequence(name, stamps, boxes, None)
         for tracker, stored in by_tracker.items():
             if stored.shape != boxes.shape:
                 raise InputError(
@@ -80,9 +82,14 @@ def _load(file: Path) -> dict[str, FloatArray]:
     try:
         if file.stat().st_size > MAX_FILE_BYTES:
             raise InputError(f"{file}: over {MAX_FILE_BYTES >> 20} MiB is refused")
-        with np.load(file, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(file) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_FILE_BYTES:
+                raise InputError(f"{file}: unpacks to over {MAX_FILE_BYTES >> 20} MiB, refused")
+        with np.load(file, allow_pickle=False) as arrays:
+            found = {name: np.asarray(arrays[name]) for name in arrays.files}
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{file}: is no .npz of box arrays ({error})") from None
     for name, boxes in found.items():
         numeric = np.issubdtype(boxes.dtype, np.floating) or np.issubdtype(boxes.dtype, np.integer)

@@ -1,5 +1,6 @@
 """Sequences: frames with stamps and true boxes, from folders, videos and box files."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,10 +129,10 @@ def even_stamps(count: int, fps: float) -> npt.NDArray[np.int64]:
     """(count,) stamps from 0 at a steady rate, in ns.
 
     Raises:
-        InputError: a rate that is not above 0.
+        InputError: a rate outside 0.001 to 100,000.
     """
-    if not 0 < fps < 1e5:
-        raise InputError(f"{fps:g} frames a second: give --fps above 0")
+    if not 1e-3 <= fps <= 1e5:
+        raise InputError(f"{fps:g} frames a second: give --fps from 0.001 to 100000")
     return np.round(np.arange(count) * (1e9 / fps)).astype(np.int64)
 
 
@@ -145,10 +146,10 @@ def open_frames(path: Path, fps: float | None = None) -> tuple[Frames, npt.NDArr
     """
     if path.is_dir():
         read, count = _folder_frames(path)
-        stamps = even_stamps(count, fps or 30.0)
+        stamps = even_stamps(count, 30.0 if fps is None else fps)
     elif path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
         read, count, rate = _video_frames(path)
-        stamps = even_stamps(count, fps or rate)
+        stamps = even_stamps(count, rate if fps is None else fps)
     else:
         kinds = ", ".join(sorted(VIDEO_SUFFIXES | BAG_SUFFIXES))
         raise InputError(f"{path}: is no folder of pictures and no file of {kinds}")
@@ -189,7 +190,8 @@ def _stamp(frames: Iterator[np.ndarray], stamps: npt.NDArray[np.int64]) -> Itera
 def _folder_frames(path: Path) -> tuple[Callable[[], Iterator[np.ndarray]], int]:
     for sub in IMAGE_FOLDERS:
         folder = path / sub
-        files = sorted(f for f in folder.glob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+        found = (f for f in folder.glob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+        files = sorted(found, key=_numbered)
         if files:
             break
     else:
@@ -205,6 +207,12 @@ def _folder_frames(path: Path) -> tuple[Callable[[], Iterator[np.ndarray]], int]
             yield image
 
     return read, len(files)
+
+
+def _numbered(path: Path) -> list[tuple[int, str]]:
+    """Orders frame9.png before frame10.png."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(int(part[:18]), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _video_frames(path: Path) -> tuple[Callable[[], Iterator[np.ndarray]], int, float]:
