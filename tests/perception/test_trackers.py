@@ -18,6 +18,7 @@ from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.tracks import TrackStatus
 
+
 def made(name, request):
     """A tracker; the networks need their files, or the test skips."""
     models = "" if name in OPENCV else request.getfixturevalue("models")
@@ -122,9 +123,7 @@ def test_a_box_that_cannot_be_is_refused_in_one_line(name, box, says, scene, req
         [-100, -100, 600, 450],
     ],
 )
-def test_a_strange_box_is_tracked_or_refused_but_never_hangs_or_crashes(
-    name, box, scene, request
-):
+def test_a_strange_box_is_tracked_or_refused_but_never_hangs_or_crashes(name, box, scene, request):
     if name == "csrt" and box[2] > 300 and box[3] > 100:
         pytest.skip("CSRT takes seconds on boxes as large as the image")
     tracker = made(name, request)
