@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -243,15 +243,28 @@ def _spread(arguments: list[str]) -> list[str]:
     return spread
 
 
+UsageError: Any = typer.BadParameter.__base__
+"""What the parser raises; typer exports only this descendant of it."""
+
+
 def main() -> None:
     """Entry point: bad input is one line on standard error and exit status 2."""
     try:
-        app(_spread(sys.argv[1:]), prog_name="leadsight")
+        code = app(_spread(sys.argv[1:]) or ["--help"], "leadsight", standalone_mode=False)
     except InputError as error:
-        print(f"leadsight: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
+        _refuse(str(error))
+    except UsageError as error:
+        _refuse(f"{error.format_message()} (`leadsight --help`)")
+    except OSError as error:
+        _refuse(f"{error.filename}: {error.strerror}; give a place that can be read and written")
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(text: str) -> NoReturn:
+    print("leadsight:", " ".join(text.split()), file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Stack:
 
         self._runner = Runner(clock, self._take_span, *([on_error] if on_error else []))
         self._runner.add("isp", self._isp.process)
-        self._runner.add("tracker", self.tracker.process, after="isp")
+        self._runner.add("tracker", self._track, after="isp")
         self._runner.add("predictor", self._forecast, after="tracker")
         for stage, callback in (
             ("isp", on_image),
@@ -85,6 +85,7 @@ class Stack:
             self._isp.reset()
             self.tracker.reset()
             with self._lock:
+                self._newest_ns = frame.stamp_ns
                 self._forecaster.reset()
                 self._monitor.reset()
         self._newest_ns = frame.stamp_ns
@@ -105,8 +106,14 @@ class Stack:
         if self._on_span is not None:
             self._on_span(span)
 
-    def _forecast(self, tracks: Tracks) -> Forecasts:
+    def _track(self, frame: Frame) -> Tracks | None:
+        # After a jump back, what was on its way has a stamp of the future.
+        return None if frame.stamp_ns > self._newest_ns else self.tracker.process(frame)
+
+    def _forecast(self, tracks: Tracks) -> Forecasts | None:
         with self._lock:
+            if tracks.stamp_ns > self._newest_ns:
+                return None
             self._forecaster.observe(tracks)
             now_ns = self._clock.now_ns()
             horizons = {h.consumer: h.ns for h in self._monitor.horizons(now_ns)}

@@ -82,7 +82,7 @@ def test_an_appearance_that_changes_slowly_is_no_loss(name, scene, request):
 def test_start_takes_a_new_target_after_a_loss(name, scene, request):
     tracker = made(name, request)
     tracker.start(scene.frame(0), scene.box(0))
-    for k in range(1, 9):
+    for _ in range(1, 9):
         tracker.update(scene.frame(0, visible=False))
     tracker.start(scene.frame(10), scene.box(10))
     answer = tracker.update(scene.frame(11))
