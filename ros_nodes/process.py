@@ -116,7 +116,7 @@ def _claim_name(node: Node) -> int | None:
 def _name_is_shared(node: Node) -> bool:
     """Warn of a namesake elsewhere: none of the two knows which one was first."""
     mine = node.get_name(), node.get_namespace()
-    shared = node.get_node_names_and_namespaces().count(mine) > 1
+    shared = bool(node.get_node_names_and_namespaces().count(mine) > 1)
     if shared:
         node.get_logger().warning(
             f"another machine has a node {node.get_fully_qualified_name()}, too: they disturb each "
