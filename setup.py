@@ -46,7 +46,6 @@ setup(
         "raw": ["rawpy"],
         "viz": ["rerun-sdk"],
         "train": ["torch"],
-        # Jazzy from PyPI: what runs the nodes, then what builds interfaces/
         # Jazzy as PyPI wheels (x86-64), and what building leadsight_msgs against them needs.
         "ros": [
             "ros-rclpy[fastrtps]>=7.1,<8",

@@ -224,7 +224,7 @@ def _packed(code: str, values: npt.NDArray[Any]) -> "array.array[Any]":
     out = array.array(code)
     values = np.ascontiguousarray(values)
     if values.size:  # memoryview cannot cast what is empty
-        out.frombytes(memoryview(values).cast("B"))
+        out.frombytes(values.data.cast("B"))
     return out
 
 

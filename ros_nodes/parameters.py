@@ -80,7 +80,7 @@ class Live(Generic[C, T]):
         self._next = None
         if changes:
             try:
-                config = dataclasses.replace(self.config, **changes)
+                config = dataclasses.replace(self.config, **changes)  # type: ignore[type-var]
                 self._next = config, self._build(config)
             except InputError as error:
                 return SetParametersResult(successful=False, reason=str(error))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -40,6 +41,9 @@ def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
     """
     keep_memory()
     use_profile()
+    if "OPENCV_FOR_THREADS_NUM" not in os.environ:
+        # Stages share the cores: each that spreads over all of them delays the others' frames.
+        cv2.setNumThreads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _stop.set())
     rclpy.init(
@@ -116,7 +120,7 @@ def _claim_name(node: Node) -> int | None:
 def _name_is_shared(node: Node) -> bool:
     """Warn of a namesake elsewhere: none of the two knows which one was first."""
     mine = node.get_name(), node.get_namespace()
-    shared = node.get_node_names_and_namespaces().count(mine) > 1
+    shared = bool(node.get_node_names_and_namespaces().count(mine) > 1)
     if shared:
         node.get_logger().warning(
             f"another machine has a node {node.get_fully_qualified_name()}, too: they disturb each "

@@ -21,6 +21,7 @@ from ros_nodes import messages, process, qos
 from ros_nodes.parameters import Live
 
 TICK_S = 0.005
+PROGRESS_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -99,19 +100,17 @@ class ReplayNode(Node):
         reader = self._bag.reader
         first_ns, length_ns = reader.start_time, max(reader.duration, 1)
         begin = time.monotonic()
-        shown = -1
+        told = begin
         for connection, log_ns, data in reader.messages():
             if not self._wait_for(begin, log_ns - first_ns, first_ns):
                 return
             publisher = self._publishers_of[connection.topic]
             if publisher is not None:
                 publisher.publish(bytes(data))
-            tenth = (log_ns - first_ns) * 10 // length_ns
-            if tenth > shown:
-                shown = tenth
-                self.get_logger().info(
-                    f"replay {tenth * 10} % of {length_ns * 1e-9:.1f} s, lap {lap + 1}"
-                )
+            if time.monotonic() - told > PROGRESS_S:
+                told = time.monotonic()
+                percent = 100 * (log_ns - first_ns) // length_ns
+                self.get_logger().info(f"{percent} % of {length_ns * 1e-9:.1f} s, lap {lap + 1}")
 
     def _wait_for(self, begin: float, offset_ns: int, first_ns: int) -> bool:
         """Tick ``/clock`` until a message's time; False when the node ends."""

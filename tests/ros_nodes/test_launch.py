@@ -57,5 +57,5 @@ def test_a_launch_of_a_recording_ends_with_it(ros, tmp_path: Path) -> None:
     launched = launch(ros, "replay", f"bag:={tmp_path / 'flight.mcap'}")
     assert ros.spin(lambda: launched.popen.poll() is not None, 30)
     assert launched.popen.returncode == 0, launched.text()
-    assert {s.header.stamp.sec for s in spans} == {10**9}
+    assert {s.header.stamp.sec for s in spans} == {10**9}, launched.text()
     assert "Traceback" not in launched.text()

@@ -13,7 +13,7 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
 from leadsight.stack import CONFIGS  # noqa: E402
-from pipeline.config import Config, option, to_yaml  # noqa: E402
+from pipeline.config import Config, build, option, to_yaml  # noqa: E402
 from pipeline.errors import InputError  # noqa: E402
 from ros_nodes.parameters import Live  # noqa: E402
 
@@ -92,13 +92,13 @@ def test_a_refused_set_says_why_and_changes_nothing(
 
 
 def test_what_cannot_be_built_is_refused(context: rclpy.Context) -> None:
-    def build(config: EarConfig) -> int:
+    def made(config: EarConfig) -> int:
         if config.taps == 4:
             raise InputError("no file for 4 taps")
         return config.taps
 
     node = node_with(context)
-    live = Live(node, "ear", EarConfig, build)
+    live = Live(node, "ear", EarConfig, made)
     result = node.set_parameters([Parameter("ear.taps", value=4)])[0]
     assert (result.successful, result.reason, live.made) == (False, "no file for 4 taps", 3)
     node.destroy_node()
@@ -120,3 +120,12 @@ def test_a_bad_value_at_start_is_one_line_with_the_name(
 def test_the_parameter_file_holds_the_defaults_of_today() -> None:
     text = (ROOT / "config" / "leadsight.yaml").read_text()
     assert text == to_yaml(CONFIGS), "run: leadsight config > config/leadsight.yaml"
+
+
+def test_the_parameter_file_of_the_world_holds_known_options() -> None:
+    from bridges.world import WorldConfig
+    from ros_nodes.sim_camera import SimCameraConfig
+
+    known = CONFIGS | {"world": WorldConfig, "sim_camera": SimCameraConfig}
+    found = build(known, ROOT / "config" / "sim.yaml")
+    assert found["isp"].black_level == (64.0,)
