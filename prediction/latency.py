@@ -18,7 +18,7 @@ from pipeline.span import Horizon, LatencyReport, LatencyStatus, Span, StageLate
 REGIME_SAMPLES = 3
 """Newest ages that must all be new to the window; three at 7 Hz are there within half a second."""
 REGIME_MIN_NS = 5_000_000
-REGIME_SPREADS = 1.5
+REGIME_SPREADS = 0.25
 MAX_SAMPLES = 4096
 
 
@@ -92,9 +92,9 @@ class _Samples:
             return False
         ages = np.array(self.ages, np.int64)
         before, now = ages[:-REGIME_SAMPLES], ages[-REGIME_SAMPLES:]
-        low, middle, high = np.percentile(before, (10, 50, 90))
-        reach = max(REGIME_SPREADS * (high - low), REGIME_MIN_NS)
-        return bool((now > middle + reach).all() or (now < middle - reach).all())
+        low, high = np.percentile(before, (10, 90))
+        margin = max(REGIME_SPREADS * (high - low), REGIME_MIN_NS)
+        return bool((now > high + margin).all() or (now < low - margin).all())
 
 
 class LatencyMonitor:
