@@ -16,7 +16,12 @@ from isp.classical import ClassicalIsp
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-QUICK = {"isp": ["--repeats", "2"], "runner": ["--frames", "20"], "world": ["--frames", "4"]}
+QUICK = {
+    "isp": ["--repeats", "2"],
+    "predictor": ["--repeats", "2"],
+    "runner": ["--frames", "20"],
+    "world": ["--frames", "4"],
+}
 """Benchmarks are run for a moment only: that they run is proved here, not how fast."""
 
 

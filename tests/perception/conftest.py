@@ -35,9 +35,19 @@ class Scene:
 
 
 @pytest.fixture
-def scene():
-    rng = np.random.default_rng(0)
-    return Scene(texture(rng, 240, 320, 11), texture(rng, 40, 52, 6))
+def scene_of():
+    """A scene for each seed."""
+
+    def make(seed):
+        rng = np.random.default_rng(seed)
+        return Scene(texture(rng, 240, 320, 11), texture(rng, 40, 52, 6))
+
+    return make
+
+
+@pytest.fixture
+def scene(scene_of):
+    return scene_of(0)
 
 
 @pytest.fixture

@@ -1,0 +1,148 @@
+"""The command line as a user calls it: results, and one line for everything it cannot use."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from leadsight.cli import main
+from leadsight.stack import CONFIGS
+from pipeline import config
+
+ROOT = Path(__file__).parents[2]
+
+
+def leadsight(*arguments, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "leadsight", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def square(tmp_path_factory):
+    """A folder of 20 pictures of a moving textured square, with its truth."""
+    folder = tmp_path_factory.mktemp("data") / "square"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    ground = cv2.resize(rng.integers(0, 255, (12, 16, 3)).astype(np.uint8), (160, 120))
+    target = cv2.resize(rng.integers(0, 255, (6, 8, 3)).astype(np.uint8), (36, 28))
+    truth = []
+    for k in range(20):
+        picture = ground.copy()
+        picture[10 + 2 * k :, 8 + 4 * k :][:28, :36] = target
+        cv2.imwrite(str(folder / f"{k:03d}.png"), picture)
+        truth.append(f"{8 + 4 * k},{10 + 2 * k},36,28")
+    (folder / "groundtruth.txt").write_text("\n".join(truth))
+    return folder
+
+
+def test_evaluate_takes_lists_and_writes_one_row_for_each_combination(square, tmp_path):
+    out = tmp_path / "out"
+    done = leadsight(
+        "evaluate", square, "--latency", "0.047", "0.070", "--predictor", "none", "kalman",
+        "--tracker", "kcf", "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert [(r["latency"], r["predictor"]) for r in rows] == [
+        ("47 ms", "none"),
+        ("47 ms", "kalman"),
+        ("70 ms", "none"),
+        ("70 ms", "kalman"),
+    ]
+    assert rows[2]["auc"] < rows[0]["auc"] < rows[0]["offline_auc"]
+    assert "<html" in (out / "report.html").read_text()
+
+
+def test_convert_then_evaluate_gives_the_folders_figures_to_the_last_bit(square, tmp_path):
+    bag = tmp_path / "square.mcap"
+    assert leadsight("convert", square, bag).returncode == 0
+    results = []
+    for source in (square, bag):
+        out = tmp_path / source.stem / source.suffix.strip(".")
+        done = leadsight(
+            "evaluate", source, "--latency", "0.1", "--tracker", "kcf", "--out", out
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        results.append((out / "results.json").read_bytes())
+    assert results[0] == results[1]
+
+
+def test_track_writes_a_line_and_a_picture_for_each_frame(square, tmp_path):
+    done = leadsight(
+        "track", square, "--box", "8,10,36,28", "--tracker", "kcf", "--latency", "0.05",
+        "--out", tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "tracks.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(20))
+    assert lines[0]["answer"] == [8, 10, 36, 28] and lines[-1]["forecast_status"] == "ok"
+    video = cv2.VideoCapture(str(tmp_path / "track.mp4"))
+    count = 0
+    while video.read()[0]:
+        count += 1
+    assert count == 20
+
+
+def test_printed_configuration_loads_back_as_the_defaults(tmp_path):
+    file = tmp_path / "leadsight.yaml"
+    file.write_text(leadsight("config").stdout)
+    assert config.build(CONFIGS, file) == {stage: cls() for stage, cls in CONFIGS.items()}
+
+
+BAD = {
+    "no such folder": (["evaluate", "/nowhere", "--latency", "0.1"], "/nowhere"),
+    "no latency": (["evaluate", "{square}"], "--latency"),
+    "latency no number": (["evaluate", "{square}", "--latency", "soon"], "--latency"),
+    "latency nan": (["evaluate", "{square}", "--latency", "nan"], "--latency nan"),
+    "latency inf": (["evaluate", "{square}", "--latency", "inf"], "--latency inf"),
+    "latency zero": (["evaluate", "{square}", "--latency", "0"], "latency of 0"),
+    "unknown tracker": (["evaluate", "{square}", "--tracker", "magic"], "magic"),
+    "no models": (
+        ["evaluate", "{square}", "--latency", "1", "--tracker", "nanotrack-v3", "--models", "/no"],
+        "--models",
+    ),
+    "option out of range": (
+        ["evaluate", "{square}", "--latency", "1", "--set", "tracker.lost_ratio=7"],
+        "lost_ratio",
+    ),
+    "no such option": (["evaluate", "--fast"], "--fast"),
+    "no such command": (["fly"], "fly"),
+    "out is a file": (
+        ["evaluate", "{square}", "--latency", "1", "--tracker", "kcf", "--out", "{truth}"],
+        "groundtruth.txt",
+    ),
+    "box outside": (["track", "{square}", "--box", "900,1,9,9"], "160x120"),
+    "box of three": (["track", "{square}", "--box", "1,2,3"], "--box 1,2,3"),
+    "no video": (["track", "{truth}", "--box", "1,2,3,4"], "groundtruth.txt"),
+    "fps zero": (["track", "{square}", "--box", "9,9,9,9", "--fps", "0"], "--fps"),
+    "replay without archives": (["evaluate", "--replay", "{square}", "--latency", "1"], ".npz"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_that_names_it_and_status_two(case, square, monkeypatch, capsys):
+    arguments, name = BAD[case]
+    places = {"square": square, "truth": square / "groundtruth.txt"}
+    monkeypatch.setattr(sys, "argv", ["leadsight", *(a.format(**places) for a in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.count("\n") == 1 and said.startswith("leadsight: ") and name in said
+
+
+def test_the_process_ends_with_that_line_and_status_and_no_traceback():
+    done = leadsight("evaluate", "/nowhere", "--latency", "0.1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "leadsight: /nowhere: no such file or folder\n"

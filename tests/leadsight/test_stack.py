@@ -1,0 +1,114 @@
+"""The assembled stack in real time: the latency loop is closed and faults do not stop it."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bridges.world import AerialWorld, WorldConfig
+from leadsight.stack import CONFIGS, Stack
+from pipeline import config
+from pipeline.clock import WallClock
+from pipeline.frame import Frame
+from pipeline.span import LatencyStatus
+
+MS = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Ten RAW frames of the embedded world and the target's box in the first."""
+    made = AerialWorld(WorldConfig(seed=2, width=320, height=192, rate_hz=30.0))
+    shots = [made.render(k) for k in range(10)]
+    box = shots[0].boxes[shots[0].ids.tolist().index(made.target_id)]
+    return [shot.frame for shot in shots], box
+
+
+class Live:
+    """A running stack and all it says."""
+
+    def __init__(self, box):
+        self.clock = WallClock()
+        self.forecasts, self.errors = [], []
+        configs = config.build(CONFIGS, assignments=["tracker.name=mosse"])
+        self.stack = Stack(
+            configs,
+            self.clock,
+            on_forecasts=self.forecasts.append,
+            on_error=lambda stage, text: self.errors.append((stage, text)),
+        )
+        self.stack.tracker.select(box)
+        self.stack.start()
+
+    def feed(self, frames, seconds, hz=20.0):
+        """Frames stamped as they are fed; back and forth, so that the scene never jumps."""
+        loop = [*frames, *frames[-2:0:-1]]
+        for k in range(round(seconds * hz)):
+            self.stack.feed(replace(loop[k % len(loop)], stamp_ns=self.clock.now_ns()))
+            time.sleep(1 / hz)
+
+    def lead_ms(self, n=1):
+        """How far the newest forecasts speak past their frames' stamps."""
+        return [(f.valid_at_ns[0] - f.stamp_ns) / MS for f in self.forecasts[-n:]]
+
+
+def test_forecasts_follow_the_measured_horizon_within_a_second_of_a_slowdown(world):
+    frames, box = world
+    live = Live(box)
+    live.feed(frames, 1.5)
+    before = float(np.median(live.lead_ms(10)))
+    report = live.stack.report()
+    assert all(stage.status == LatencyStatus.ESTIMATED for stage in report.stages)
+    assert before == pytest.approx(report.horizons[0].ns / MS, abs=10)
+    live.stack.tracker.extra_delay_s = 0.1
+    live.feed(frames, 1.0)
+    after = live.lead_ms()[0]
+    live.stack.stop()
+    assert 85 < after - before < 190
+    assert live.errors == []
+    ages = [(f.ready_ns - f.stamp_ns) / MS for f in live.forecasts[-3:]]
+    assert after == pytest.approx(np.median(ages), abs=60)
+    assert live.stack.counts()["tracker"].dropped > 0
+
+
+def test_bad_frames_are_counted_and_the_stream_goes_on(world):
+    frames, box = world
+    live = Live(box)
+    live.feed(frames[:1], 0.2)
+    seen = len(live.forecasts)
+    for bad in (
+        Frame(np.zeros((4, 4), np.uint8), 0, "bayer_what8"),
+        Frame(np.zeros((0, 0), np.uint16), 0, "bayer_rggb12"),
+        Frame(np.zeros((9, 9, 7), np.uint8), 0, "rgb8"),
+    ):
+        live.stack.feed(replace(bad, stamp_ns=live.clock.now_ns()))
+        time.sleep(0.05)
+    live.feed(frames, 0.4)
+    live.stack.stop()
+    failed = {stage: count.failed for stage, count in live.stack.counts().items()}
+    assert failed["isp"] + failed["tracker"] == 3 == len(live.errors)
+    assert len(live.forecasts) > seen
+    assert all("\n" not in text for _, text in live.errors)
+
+
+def test_time_that_jumps_back_forgets_targets_motion_and_what_was_on_its_way(world):
+    frames, box = world
+    live = Live(box)
+    live.feed(frames, 0.5)
+    live.stack.tracker.extra_delay_s = 0.3
+    live.feed(frames[:1], 0.1)
+    old = live.forecasts[-1].ids.tolist()
+    assert old == [0]
+    count = len(live.forecasts)
+    past = live.clock.now_ns() - 3_600_000 * MS
+    live.stack.feed(replace(frames[0], stamp_ns=past))
+    time.sleep(0.5)
+    assert live.stack.jumps == 1 and len(live.forecasts) == count
+    assert live.stack.report().horizons[0].status != LatencyStatus.ESTIMATED
+    live.stack.tracker.extra_delay_s = 0.0
+    live.stack.tracker.select(box)
+    live.stack.feed(replace(frames[0], stamp_ns=past + 33 * MS))
+    time.sleep(0.2)
+    live.stack.stop()
+    assert live.forecasts[-1].ids.tolist() == [1] and live.stack.jumps == 1
