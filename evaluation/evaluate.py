@@ -15,7 +15,7 @@ from evaluation.sequences import Sequence
 from prediction.predictor import PredictorConfig
 
 NONE = "none"
-WALL = "this machine"
+WALL = "measured"
 MEASURES = ("offline_auc", "offline_dp", "auc", "dp", "sigma_auc", "sigma_dp")
 
 

@@ -16,6 +16,8 @@ from pipeline.box import FloatArray, iou
 IOU_THRESHOLDS = np.linspace(0, 1, 21)
 CENTER_THRESHOLDS_PX = np.arange(51)
 DP_PX = 20
+MIN_GAP = 0.002
+"""Below this a share of the gap would be a share of noise."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,9 @@ def score(found: Errors) -> Score:
 
 
 def gap_recovered(predicted: float, none: float, offline: float) -> float:
-    """(predicted − none) / (offline − none); NaN where latency costs nothing to begin with."""
+    """(predicted − none) / (offline − none); NaN where latency costs less than ``MIN_GAP``."""
     gap = offline - none
-    return (predicted - none) / gap if gap > 0 else float("nan")
+    return (predicted - none) / gap if gap >= MIN_GAP else float("nan")
 
 
 def mean_curve(curves: list[FloatArray]) -> npt.NDArray[np.float64]:

@@ -158,9 +158,9 @@ def print_rows(rows: list[Row], console: Console) -> None:
         collapse_padding=True,
     )
     for name in ("tracker", "latency", "predictor"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     for name in ("offline", "AUC", "DP", "σ AUC", "gap"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=5)
     if len({row.tracker for row in rows}) > 1:
         rows = rows + mean_rows(rows)
     for row in rows:
