@@ -23,7 +23,7 @@ endif
 # Set by the ROS wheels in their own processes; it would send our Python to their libraries.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help demo test test-all lint format install install-ros lock bench clean check-python
+.PHONY: help demo test lint format install install-ros lock bench clean check-python
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -33,9 +33,6 @@ demo: $(VENV)/.core  ## install and run the main job on the embedded world
 
 test: $(VENV)/.test install-ros  ## install and run every test, ROS 2 ones included
 	$(RUN) $(PY) -m pytest $(PYTEST_ARGS)
-
-test-all: test  ## every test, slow ones too
-	LEADSIGHT_SLOW=1 $(RUN) $(PY) -m pytest -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.test  ## ruff and mypy
 	$(PY) -m ruff check .
@@ -94,7 +91,7 @@ $(VENV)/.ros-wheels: $(VENV)/.core
 
 # Our messages beside the sourced ROS 2; RUN puts them on the paths.
 $(VENV)/.ros-sourced: $(VENV)/.core $(wildcard interfaces/*/*.msg interfaces/*/*.srv interfaces/CMakeLists.txt)
-	cmake -S interfaces -B build/interfaces -DCMAKE_INSTALL_PREFIX=$(CURDIR)/install/leadsight_msgs
+	cmake -S interfaces -B build/interfaces -DCMAKE_INSTALL_PREFIX="$(CURDIR)/install/leadsight_msgs"
 	cmake --build build/interfaces --parallel
 	cmake --install build/interfaces
 	@touch $@

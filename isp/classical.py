@@ -191,10 +191,23 @@ class _Layout:
             else None
         )
         self.shading = shading_gains(size, self.order, config.lens_shading_radial, table)
+        self._to_16_bits: dict[int, npt.NDArray[np.float32]] = {}
         step_y, step_x = (
             2 * max(1, n // (2 * grid)) for n, grid in zip(size[::-1], _GRID, strict=True)
         )
         self.grid = (slice(0, height, step_y), slice(0, width, step_x))
+
+    def shading_to_16_bits(self, shift: int) -> npt.NDArray[np.float32]:
+        """(H, W) gains that also bring each site's white, less its own black, to 65535."""
+        if shift not in self._to_16_bits:
+            assert self.shading is not None
+            gains = self.shading.copy()
+            for site, black in enumerate(self.black):
+                gains[site // 2 :: 2, site % 2 :: 2] *= 65535 / (
+                    (self.white - black) * (1 << shift)
+                )
+            self._to_16_bits[shift] = gains
+        return self._to_16_bits[shift]
 
 
 class ClassicalIsp:
@@ -251,7 +264,7 @@ class ClassicalIsp:
         if layout.shading is None:
             apply_tables(mosaic, tables, layout.coded)
         else:
-            _shade(mosaic, layout, shift, layout.shading, tables)
+            _shade(mosaic, layout, shift, tables)
         return Frame(self._color(layout), frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
 
     def _layout_of(self, frame: Frame) -> _Layout:
@@ -342,20 +355,14 @@ class ClassicalIsp:
         return out
 
 
-def _shade(
-    mosaic: Mosaic,
-    layout: _Layout,
-    shift: int,
-    shading: npt.NDArray[np.float32],
-    tables: list[Table],
-) -> None:
+def _shade(mosaic: Mosaic, layout: _Layout, shift: int, tables: list[Table]) -> None:
     """Black level and lens shading, then the tables, band by band."""
+    gains = layout.shading_to_16_bits(shift)
     black = np.rint(np.array(layout.black) * (1 << shift)).astype(np.uint16).reshape(2, 2)
     block = np.tile(black, (_BAND_ROWS // 2, mosaic.shape[1] // 2))
-    scale = 65535.0 / ((layout.white - sum(layout.black) / 4) * (1 << shift))
     for top in range(0, len(mosaic), _BAND_ROWS):
         rows = slice(top, top + _BAND_ROWS)
         band = mosaic[rows]
         light = cv2.subtract(band.astype(np.uint16, copy=False), block[: len(band)])
-        shaded = cv2.multiply(light, shading[rows], scale=scale, dtype=cv2.CV_16U)
+        shaded = cv2.multiply(light, gains[rows], dtype=cv2.CV_16U)
         apply_tables(shaded, tables, layout.coded[rows])

@@ -50,14 +50,13 @@ class Stack:
         self._monitor = LatencyMonitor(configs["latency"])
         self._lock = threading.Lock()
         self._on_span = on_span
-        self._newest_ns = -1
         self.jumps = 0
         """Times that the frames' stamps jumped back."""
 
         self._runner = Runner(clock, self._take_span, *([on_error] if on_error else []))
-        self._runner.add("isp", self._isp.process)
-        self._runner.add("tracker", self._track, after="isp")
-        self._runner.add("predictor", self._forecast, after="tracker")
+        self._runner.add("isp", self._isp.process, reset=self._restart)
+        self._runner.add("tracker", self.tracker.process, after="isp", reset=self.tracker.reset)
+        self._runner.add("predictor", self._forecast, after="tracker", reset=self._forecaster.reset)
         for stage, callback in (
             ("isp", on_image),
             ("tracker", on_tracks),
@@ -80,15 +79,6 @@ class Stack:
         A stamp before the last one means that the source began anew (a bag that loops): targets,
         motion and latencies are forgotten.
         """
-        if frame.stamp_ns < self._newest_ns:
-            self.jumps += 1
-            self._isp.reset()
-            self.tracker.reset()
-            with self._lock:
-                self._newest_ns = frame.stamp_ns
-                self._forecaster.reset()
-                self._monitor.reset()
-        self._newest_ns = frame.stamp_ns
         self._runner.feed("isp", frame)
 
     def report(self) -> LatencyReport:
@@ -100,21 +90,22 @@ class Stack:
         """Frames handled, dropped and failed, by stage."""
         return self._runner.counts()
 
+    def _restart(self) -> None:
+        """The first stage has seen the stamps jump back; the others see it for themselves."""
+        self.jumps += 1
+        self._isp.reset()
+        with self._lock:
+            self._monitor.reset()
+
     def _take_span(self, span: Span) -> None:
         with self._lock:
             self._monitor.add(span)
         if self._on_span is not None:
             self._on_span(span)
 
-    def _track(self, frame: Frame) -> Tracks | None:
-        # After a jump back, what was on its way has a stamp of the future.
-        return None if frame.stamp_ns > self._newest_ns else self.tracker.process(frame)
-
-    def _forecast(self, tracks: Tracks) -> Forecasts | None:
+    def _forecast(self, tracks: Tracks) -> Forecasts:
+        self._forecaster.observe(tracks)
+        now_ns = self._clock.now_ns()
         with self._lock:
-            if tracks.stamp_ns > self._newest_ns:
-                return None
-            self._forecaster.observe(tracks)
-            now_ns = self._clock.now_ns()
             horizons = {h.consumer: h.ns for h in self._monitor.horizons(now_ns)}
-            return self._forecaster.forecast(tracks.stamp_ns, now_ns, horizons)
+        return self._forecaster.forecast(tracks.stamp_ns, now_ns, horizons)

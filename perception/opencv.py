@@ -1,6 +1,7 @@
 """OpenCV's own trackers (MOSSE, KCF, CSRT and MIL need the contrib build, Nano two ONNX files)."""
 
 import contextlib
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class OpenCvEngine:
         w, h = np.maximum(np.round(box[2:]), 1).astype(int)
         smallest = MIN_SIDE_PX.get(self._name, 2)
         started = False
+        if self._name == "mil":
+            _seed_c_library()
         if min(w, h) >= smallest:
             with contextlib.suppress(cv2.error):
                 started = self._tracker.init(image, (int(x), int(y), int(w), int(h))) is not False
@@ -61,6 +64,12 @@ class OpenCvEngine:
         else:
             score = self._appearance.score(frame, self._box)
         return RawAnswer(self._box, score, True)
+
+
+def _seed_c_library() -> None:
+    """MIL draws its features with C's ``rand``: without a seed each run is another one."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).srand(1)
 
 
 def _factory(name: str, backbone: Path | None, head: Path | None) -> Callable[[], Any]:

@@ -47,10 +47,11 @@ class TargetTracker:
             return self._track_id
 
     def reset(self) -> None:
-        """Drop the target: the clock jumped, or a new run begins."""
-        with self._lock:
-            self._selected = None
-            self._active = False
+        """Drop the target that is followed: the clock jumped. Call it where ``process`` is called.
+
+        A selection that has not been taken yet stays.
+        """
+        self._active = False
 
     def process(self, frame: Frame) -> Tracks | None:
         """The target in this frame; None while nothing is selected.

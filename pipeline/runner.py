@@ -74,9 +74,14 @@ class StageCount:
 
 
 class _Stage:
-    def __init__(self, name: str, work: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, name: str, work: Callable[[Any], Any], reset: Callable[[], None] | None
+    ) -> None:
         self.name = name
         self.work = work
+        self.reset = reset
+        self.newest_ns: int | None = None
+        self.unreported_drops = 0
         self.mailbox: Mailbox[Any] = Mailbox()
         self.followers: list[Mailbox[Any]] = []
         self.listeners: list[Callable[[Any], None]] = []
@@ -102,11 +107,22 @@ class Runner:
         self._on_error = on_error
         self._stages: dict[str, _Stage] = {}
 
-    def add(self, name: str, work: Callable[[Any], Any], after: str | None = None) -> None:
-        """Add a stage: ``work(item)`` returns what its followers get, or None for nothing."""
+    def add(
+        self,
+        name: str,
+        work: Callable[[Any], Any],
+        after: str | None = None,
+        reset: Callable[[], None] | None = None,
+    ) -> None:
+        """Add a stage: ``work(item)`` returns what its followers get, or None for nothing.
+
+        A span is reported where there is a result. ``reset()`` is called before an item whose stamp
+        lies before the last one's: the source began anew. Both run on the stage's own thread, and
+        items reach it in order, so what was on its way never meets what comes after.
+        """
         if name in self._stages:
             raise ValueError(f"stage {name!r} is there already")
-        stage = self._stages[name] = _Stage(name, work)
+        stage = self._stages[name] = _Stage(name, work, reset)
         if after is not None:
             self._stages[after].followers.append(stage.mailbox)
 
@@ -134,42 +150,52 @@ class Runner:
         """Let each stage finish what it has, first stages first, and end the threads.
 
         Raises:
-            TimeoutError: a stage did not finish in time.
+            TimeoutError: stages that did not finish in time; the others have ended.
         """
+        stuck = []
         for stage in self._stages.values():
             stage.mailbox.close()
             if stage.thread is not None:
                 stage.thread.join(timeout_s)
                 if stage.thread.is_alive():
-                    raise TimeoutError(f"stage {stage.name!r} did not finish in {timeout_s:g} s")
+                    stuck.append(stage.name)
+        if stuck:
+            raise TimeoutError(f"stages {stuck} did not finish in {timeout_s:g} s")
 
     def _run(self, stage: _Stage) -> None:
         while (taken := stage.mailbox.take()) is not None:
             item, dropped = taken
             stage.count.dropped += dropped
+            stage.unreported_drops += dropped
+            if stage.newest_ns is not None and item.stamp_ns < stage.newest_ns and stage.reset:
+                self._guarded(stage, item, stage.reset)
+            stage.newest_ns = item.stamp_ns
             start_ns = self._clock.now_ns()
-            result = self._guarded(stage, stage.work, item)
+            result = self._guarded(stage, item, stage.work, item)
+            end_ns = self._clock.now_ns()
             if result is _FAILED:
                 stage.count.failed += 1
-                result = None
-            else:
-                stage.count.handled += 1
-            end_ns = self._clock.now_ns()
-            if result is not None:
-                for follower in stage.followers:
-                    follower.put(result)
-            span = Span(stage.name, item.stamp_ns, start_ns, end_ns, dropped)
-            self._guarded(stage, self._on_span, span)
-            if result is not None:
-                for listener in stage.listeners:
-                    self._guarded(stage, listener, result)
+                continue
+            stage.count.handled += 1
+            if result is None:
+                continue
+            for follower in stage.followers:
+                follower.put(result)
+            span = Span(stage.name, item.stamp_ns, start_ns, end_ns, stage.unreported_drops)
+            stage.unreported_drops = 0
+            self._guarded(stage, item, self._on_span, span)
+            for listener in stage.listeners:
+                self._guarded(stage, item, listener, result)
 
-    def _guarded(self, stage: _Stage, call: Callable[[Any], Any], item: Any) -> Any:
+    def _guarded(self, stage: _Stage, item: Any, call: Callable[..., Any], *given: Any) -> Any:
         """The call's result; a failure is reported and must not end the stage's thread."""
         try:
-            return call(item)
+            return call(*given)
         except Exception as error:
             if not isinstance(error, InputError):
                 log.exception("stage %s failed at stamp %d ns", stage.name, item.stamp_ns)
-            self._on_error(stage.name, str(error) or type(error).__name__)
+            try:
+                self._on_error(stage.name, str(error) or type(error).__name__)
+            except Exception:
+                log.exception("the report of stage %s's failure failed", stage.name)
             return _FAILED

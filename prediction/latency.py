@@ -16,7 +16,9 @@ from pipeline.errors import InputError
 from pipeline.span import Horizon, LatencyReport, LatencyStatus, Span, StageLatency
 
 REGIME_SAMPLES = 3
-"""Newest ages that must all be new to the window; three at 7 Hz are there within half a second."""
+"""Newest ages that must all be new to the window, where they come within ``REGIME_NS``; a stage
+slower than that is judged by two, so that a change is seen within a second down to 2 Hz."""
+REGIME_NS = 700_000_000
 REGIME_MIN_NS = 5_000_000
 REGIME_SPREADS = 0.25
 MAX_SAMPLES = 4096
@@ -78,8 +80,9 @@ class _Samples:
         self.seen += 1
         while span.end_ns - self.ends[0] > window_ns:
             self._forget(1)
-        if self._regime_changed():
-            self._forget(len(self.ages) - REGIME_SAMPLES)
+        new = self._new_regime()
+        if new:
+            self._forget(len(self.ages) - new)
 
     def _forget(self, n: int) -> None:
         for _ in range(n):
@@ -87,14 +90,17 @@ class _Samples:
             self.ages.popleft()
             self.works.popleft()
 
-    def _regime_changed(self) -> bool:
+    def _new_regime(self) -> int:
+        """How many of the newest samples are a regime of their own; 0 where there is no change."""
         if len(self.ages) < 2 * REGIME_SAMPLES:
-            return False
+            return 0
+        n = REGIME_SAMPLES
+        n -= self.ends[-1] - self.ends[-n] > REGIME_NS
         ages = np.array(self.ages, np.int64)
-        before, now = ages[:-REGIME_SAMPLES], ages[-REGIME_SAMPLES:]
+        before, now = ages[:-n], ages[-n:]
         low, high = np.percentile(before, (10, 90))
         margin = max(REGIME_SPREADS * (high - low), REGIME_MIN_NS)
-        return bool((now > high + margin).all() or (now < low - margin).all())
+        return n if (now > high + margin).all() or (now < low - margin).all() else 0
 
 
 class LatencyMonitor:

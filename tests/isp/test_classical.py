@@ -344,3 +344,15 @@ def test_opencv_agrees_on_a_random_mosaic():
     np.testing.assert_array_equal(
         develop(mosaic, "bayer_rggb8", **PLAIN).image, cv2.cvtColor(mosaic, cv2.COLOR_BayerRGGB2RGB)
     )
+
+
+def test_shading_keeps_gray_gray_where_black_levels_differ():
+    black = (50.0, 200.0, 200.0, 400.0)
+    mosaic = np.empty((32, 32), np.uint16)
+    for site, level in enumerate(black):
+        mosaic[site // 2 :: 2, site % 2 :: 2] = round(level + (1023 - level) / 2)
+    fixed = {"black_level": black, "white_balance": "fixed", "curve": "gamma", "gamma": 1.0}
+    plain = ClassicalIsp(IspConfig(**fixed)).process(Frame(mosaic, 0, "bayer_rggb10"))
+    shaded = ClassicalIsp(IspConfig(**fixed, lens_shading_radial=(1e-6,)))
+    out = shaded.process(Frame(mosaic, 0, "bayer_rggb10")).image.astype(int)
+    assert np.abs(out - plain.image.astype(int)).max() <= 1

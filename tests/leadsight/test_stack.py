@@ -92,7 +92,7 @@ def test_bad_frames_are_counted_and_the_stream_goes_on(world):
     assert all("\n" not in text for _, text in live.errors)
 
 
-def test_time_that_jumps_back_forgets_targets_motion_and_what_was_on_its_way(world):
+def test_what_was_on_its_way_when_time_jumped_back_leaves_no_ghost(world):
     frames, box = world
     live = Live(box)
     live.feed(frames, 0.5)
@@ -100,11 +100,11 @@ def test_time_that_jumps_back_forgets_targets_motion_and_what_was_on_its_way(wor
     live.feed(frames[:1], 0.1)
     old = live.forecasts[-1].ids.tolist()
     assert old == [0]
-    count = len(live.forecasts)
     past = live.clock.now_ns() - 3_600_000 * MS
     live.stack.feed(replace(frames[0], stamp_ns=past))
     time.sleep(0.5)
-    assert live.stack.jumps == 1 and len(live.forecasts) == count
+    assert live.stack.jumps == 1
+    assert all(f.stamp_ns > past + 1_000_000 * MS for f in live.forecasts), "no target, no forecast"
     assert live.stack.report().horizons[0].status != LatencyStatus.ESTIMATED
     live.stack.tracker.extra_delay_s = 0.0
     live.stack.tracker.select(box)

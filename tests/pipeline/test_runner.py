@@ -15,6 +15,13 @@ def frame(i):
     return Frame(None, i * 1000, index=i)
 
 
+def wait_for(condition):
+    until = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.001)
+
+
 def test_the_newest_item_wins_and_the_others_are_counted():
     mailbox = Mailbox()
     for i in range(5):
@@ -136,17 +143,76 @@ def test_stop_lets_every_stage_finish_what_it_has():
     assert done == [5]
 
 
-def test_a_stage_that_hangs_is_named():
+def test_a_stage_that_hangs_is_named_and_the_others_end():
     go = threading.Event()
     runner = Runner(WallClock())
     runner.add("stuck", lambda item: go.wait(WAIT_S))
+    runner.add("other", lambda item: None)
     runner.start()
     runner.feed("stuck", frame(0))
     try:
-        with pytest.raises(TimeoutError, match="'stuck' did not finish"):
+        with pytest.raises(TimeoutError, match=r"\['stuck'\] did not finish"):
             runner.stop(timeout_s=0.05)
+        assert [t.name for t in threading.enumerate() if t.name in ("stuck", "other")] == ["stuck"]
     finally:
         go.set()
+
+
+def test_an_error_report_that_fails_does_not_end_the_stage():
+    def report(stage, text):
+        raise RuntimeError("no one listens")
+
+    def work(item):
+        if item.index == 0:
+            raise InputError("bad")
+        return item
+
+    seen = []
+    runner = Runner(WallClock(), on_error=report)
+    runner.add("stage", work)
+    runner.listen("stage", lambda item: seen.append(item.index))
+    runner.start()
+    runner.feed("stage", frame(0))
+    wait_for(lambda: runner.counts()["stage"].failed == 1)
+    runner.feed("stage", frame(1))
+    runner.stop()
+    assert seen == [1]
+
+
+def test_a_stage_without_results_reports_no_span_and_its_drops_come_with_the_next():
+    spans = []
+    go = threading.Event()
+
+    def work(item):
+        if item.index == 0:
+            go.wait(WAIT_S)
+        return item if item.index > 2 else None
+
+    runner = Runner(WallClock(), on_span=spans.append)
+    runner.add("stage", work)
+    runner.start()
+    runner.feed("stage", frame(0))
+    wait_for(lambda: runner._stages["stage"].mailbox._item is None)
+    runner.feed("stage", frame(1))
+    runner.feed("stage", frame(2))
+    go.set()
+    wait_for(lambda: runner.counts()["stage"].handled == 2)
+    runner.feed("stage", frame(3))
+    runner.stop()
+    assert [(s.stamp_ns, s.dropped) for s in spans] == [(frame(3).stamp_ns, 1)]
+
+
+def test_a_stamp_that_goes_back_resets_each_stage_before_the_item():
+    seen = []
+    runner = Runner(WallClock())
+    runner.add("stage", lambda item: seen.append(item.index), reset=lambda: seen.append("reset"))
+    runner.start()
+    for index in (5, 6, 2, 3):
+        before = runner.counts()["stage"].handled
+        runner.feed("stage", frame(index))
+        wait_for(lambda before=before: runner.counts()["stage"].handled == before + 1)
+    runner.stop()
+    assert seen == [5, 6, "reset", 2, 3]
 
 
 def test_nothing_is_passed_on_where_a_stage_returns_none():
