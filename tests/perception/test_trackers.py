@@ -334,3 +334,13 @@ def test_a_selection_outside_the_picture_is_refused_and_the_stage_goes_on(scene)
     assert stage.process(scene.frame(1)) is None
     stage.select(scene.box(2))
     assert len(stage.process(scene.frame(2))) == 1
+
+
+@pytest.mark.parametrize("name", ["csrt", "kcf", "mil", "mosse"])
+def test_two_runs_in_one_process_give_the_same_boxes(name, scene):
+    runs = []
+    for _ in range(2):
+        tracker = make_tracker(TrackerConfig(name=name))
+        tracker.start(scene.frame(0), scene.box(0))
+        runs.append([tracker.update(scene.frame(k)).box.tolist() for k in range(1, 12)])
+    assert runs[0] == runs[1]
