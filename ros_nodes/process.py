@@ -3,17 +3,21 @@
 import ctypes
 import fcntl
 import os
+import re
 import signal
 import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import rclpy
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import LoggingSeverity, get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -37,7 +41,8 @@ def finish(status: int = 0) -> None:
 def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
     """Spin one node until SIGINT, SIGTERM or ``finish``; returns the exit status.
 
-    Status 2 with one line: the node refused its input, or its name is taken.
+    Status 2 with one line: bad ROS arguments, the node refused its input, or its name is taken.
+    An exception in a callback (timer, subscription, service) is logged and the node goes on.
     """
     keep_memory()
     use_profile()
@@ -46,19 +51,22 @@ def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
         cv2.setNumThreads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _stop.set())
-    rclpy.init(
-        args=sys.argv if argv is None else argv, signal_handler_options=SignalHandlerOptions.NO
-    )
     node = lock = None
     try:
-        node = make_node()
+        _init(sys.argv if argv is None else argv)
+        node = _made(make_node)
         # Not the events executor: in rclpy 7.1 it breaks on callbacks that take a MessageInfo.
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         lock = _claim_name(node)
         check_until = time.monotonic() + NAME_CHECK_S
         while not _stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
+            try:
+                executor.spin_once(timeout_sec=0.1)
+            except Exception:
+                if not rclpy.ok():
+                    raise
+                node.get_logger().error(traceback.format_exc(), throttle_duration_sec=1.0)
             if time.monotonic() < check_until and _name_is_shared(node):
                 check_until = 0.0
         executor.remove_node(node)
@@ -72,6 +80,29 @@ def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
         rclpy.try_shutdown()
         if lock is not None:
             os.close(lock)
+
+
+def _init(argv: list[str]) -> None:
+    rcl = get_logger("rcl")  # says "Failed to parse global arguments" beside what it reports
+    rcl.set_level(LoggingSeverity.FATAL)
+    try:
+        rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # what rclpy's bindings raise is no public name
+        raise InputError(f"ROS arguments: {_reason(error)}") from None
+    finally:
+        rcl.set_level(LoggingSeverity.UNSET)
+
+
+def _made(make_node: Callable[[], Node]) -> Node:
+    try:
+        return make_node()
+    except (ParameterException, NameValidationException) as error:
+        raise InputError(f"ROS arguments: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """One line, without the places in rcl's own source."""
+    return re.sub(r", at \S+:\d+", "", " ".join(str(error).split()))
 
 
 def keep_memory() -> None:

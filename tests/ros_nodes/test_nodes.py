@@ -1,6 +1,7 @@
 """Nodes as real processes: what they publish, and how they take bad input."""
 
 import signal
+import sys
 import time
 
 import numpy as np
@@ -313,8 +314,53 @@ def test_two_nodes_of_one_name_do_not_fight(ros) -> None:
     assert again.popen.poll() is None, again.text()
 
 
-def test_a_parameter_out_of_range_is_one_line_and_status_2(ros) -> None:
-    process = ros.start("latency_monitor", "latency.window_s:=-1.0")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("-p", "latency.window_s:=-1.0"), "latency.window_s"),
+        (("-p", "latency.window_s:=3"), "latency.window_s"),
+        (("-p", "latency.window_s:=abc"), "latency.window_s"),
+        (("-p", "latency.window_s:=["), "latency.window_s"),
+        (("-p", "use_sim_time:=3"), "use_sim_time"),
+        (("--params-file", "/nope.yaml"), "/nope.yaml"),
+        (("-r", "__node:=1st"), "1st"),
+        (("--log-level", "loud"), "loud"),
+        (("--bogus",), "--bogus"),
+    ],
+)
+def test_bad_ros_arguments_are_one_line_and_status_2(
+    ros, arguments: tuple[str, ...], says: str
+) -> None:
+    process = ros.start("latency_monitor", arguments=arguments)
     assert process.popen.wait(15) == 2
     assert process.text().count("\n") == 1
-    assert "latency.window_s" in process.text()
+    assert says in process.text()
+    assert ".c:" not in process.text()
+
+
+STUMBLING = """
+import sys
+from rclpy.node import Node
+from ros_nodes import process
+
+class Stumbler(Node):
+    def __init__(self):
+        super().__init__("stumbler")
+        self.ticks = 0
+        self.create_timer(0.05, self.tick)
+
+    def tick(self):
+        self.ticks += 1
+        if self.ticks == 5:
+            process.finish(7)
+        raise OverflowError("too much to tell")
+
+sys.exit(process.run(Stumbler))
+"""
+
+
+def test_a_callback_that_fails_is_logged_and_the_node_goes_on(ros) -> None:
+    process = ros.run([sys.executable, "-c", STUMBLING])
+    assert process.popen.wait(15) == 7
+    assert "OverflowError: too much to tell" in process.text()
+    assert process.text().count("Traceback") == 1  # a line a second at most
