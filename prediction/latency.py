@@ -22,6 +22,9 @@ REGIME_NS = 700_000_000
 REGIME_MIN_NS = 5_000_000
 REGIME_SPREADS = 0.25
 MAX_SAMPLES = 4096
+MAX_AGE_NS = 60_000_000_000
+MAX_DROPPED = 1 << 20
+"""In one span: ten hours at 30 Hz."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ class LatencyMonitor:
         """Take in one span.
 
         Raises:
-            InputError: a stage that is not configured, or times that do not fit together.
+            InputError: a stage that is not configured, times that do not fit together, an age
+                above 60 s (and work, which is part of it), or an absurd number of dropped frames.
         """
         samples = self._samples.get(span.stage)
         if samples is None:
@@ -126,10 +130,20 @@ class LatencyMonitor:
                 f"span of stage {span.stage!r}: expected are {', '.join(self._samples)}; "
                 "add it to latency.stages"
             )
-        if not span.stamp_ns <= span.start_ns <= span.end_ns or span.dropped < 0:
+        if not span.stamp_ns <= span.start_ns <= span.end_ns:
             raise InputError(
                 f"span of stage {span.stage!r}: stamp {span.stamp_ns}, start {span.start_ns}, "
                 f"end {span.end_ns} ns are not in order; give all stages one clock"
+            )
+        if span.age_ns > MAX_AGE_NS:
+            raise InputError(
+                f"span of stage {span.stage!r}: an age of {span.age_ns} ns, allowed is 0 to 60 s; "
+                "give all stages one clock"
+            )
+        if not 0 <= span.dropped <= MAX_DROPPED:
+            raise InputError(
+                f"span of stage {span.stage!r}: {span.dropped} frames dropped, allowed is 0 to "
+                f"{MAX_DROPPED}; its sender is at fault"
             )
         if samples.ends and span.end_ns < samples.ends[-1]:
             raise InputError(

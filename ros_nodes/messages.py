@@ -15,9 +15,10 @@ from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.images import frame_from_bytes
 from pipeline.span import Horizon, LatencyReport, LatencyStatus, Span, StageLatency
-from pipeline.tracks import Forecasts, ForecastStatus, Tracks
+from pipeline.tracks import MAX_TARGETS, Forecasts, ForecastStatus, Tracks
 
-MAX_TARGETS = 4096
+MAX_COUNT = 2**32 - 1
+"""What a uint32 holds; counters stay there."""
 
 
 def header(stamp_ns: int, frame_id: str = "") -> Header:
@@ -148,7 +149,7 @@ def span_message(span: Span, frame_id: str = "") -> own.Span:
         stage=span.stage,
         start_ns=span.start_ns,
         end_ns=span.end_ns,
-        dropped=span.dropped,
+        dropped=min(span.dropped, MAX_COUNT),
     )
 
 
@@ -177,7 +178,7 @@ def report_message(report: LatencyReport) -> own.LatencyReport:
         jitter_ns=array.array("q", [s.jitter_ns for s in stages]),
         work_median_ns=array.array("q", [s.work_median_ns for s in stages]),
         rate_hz=array.array("f", [s.rate_hz for s in stages]),
-        drops=array.array("I", [s.drops for s in stages]),
+        drops=array.array("I", [min(s.drops, MAX_COUNT) for s in stages]),
         consumers=[h.consumer for h in horizons],
         horizon_ns=array.array("q", [h.ns for h in horizons]),
         horizon_status=array.array("B", [h.status for h in horizons]),

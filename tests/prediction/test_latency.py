@@ -184,7 +184,10 @@ def test_without_input_nothing_is_ever_called_estimated(now_ns):
         (Span("radar", 0, 1, 2), "'radar'.*isp, tracker, predictor.*latency.stages"),
         (Span("isp", 10, 9, 20), "not in order"),
         (Span("isp", 10, 20, 19), "not in order"),
-        (Span("isp", 10, 20, 30, -1), "not in order"),
+        (Span("isp", 10, 20, 30, -1), "-1 frames dropped"),
+        (Span("isp", EPOCH, EPOCH + S, EPOCH + 2 * S, 2**32 - 1), "4294967295 frames dropped"),
+        (Span("isp", EPOCH, 2**63 - 1, 2**63 - 1), "allowed is 0 to 60 s"),
+        (Span("isp", EPOCH, EPOCH, EPOCH + 60 * S + 1), "allowed is 0 to 60 s"),
         (Span("isp", EPOCH, EPOCH, EPOCH + 1), "before the one before it"),
     ],
 )

@@ -11,7 +11,7 @@ own = pytest.importorskip("leadsight_msgs.msg", reason="leadsight_msgs is not bu
 from pipeline.errors import InputError  # noqa: E402
 from pipeline.frame import Frame  # noqa: E402
 from pipeline.span import Horizon, LatencyReport, LatencyStatus, Span, StageLatency  # noqa: E402
-from pipeline.tracks import Forecasts, Tracks  # noqa: E402
+from pipeline.tracks import MAX_TARGETS, Forecasts, Tracks  # noqa: E402
 from ros_nodes import messages  # noqa: E402
 
 STAMP = 1_700_000_000_123_456_789
@@ -76,6 +76,13 @@ def test_spans_and_reports_survive_the_wire() -> None:
         (Horizon("control", 14, LatencyStatus.PRIOR),),
     )
     assert messages.report_of(wire(messages.report_message(report))) == report
+
+
+def test_counters_stop_at_the_most_that_a_message_holds() -> None:
+    assert messages.span_message(Span("isp", STAMP, STAMP, STAMP, 2**40)).dropped == 2**32 - 1
+    stage = StageLatency("isp", LatencyStatus.ESTIMATED, 1, 2, 3, 4, 5, 0.5, 2**40)
+    report = messages.report_message(LatencyReport(STAMP, (stage,), ()))
+    assert list(wire(report).drops) == [2**32 - 1]
 
 
 @pytest.mark.parametrize(
@@ -143,6 +150,13 @@ def test_tracks_that_make_no_sense_are_refused(spoil) -> None:
     spoil(message)
     with pytest.raises(InputError, match=r"TrackArray|Tracks|stamp"):
         messages.tracks_of(message)
+
+
+def test_forecasts_hold_no_more_targets_than_tracks_may() -> None:
+    n = MAX_TARGETS + 1
+    message = own.ForecastArray(ids=array.array("i", range(n)))
+    with pytest.raises(InputError, match=f"{n} targets, allowed are {MAX_TARGETS}"):
+        messages.forecasts_of(message)
 
 
 def test_reports_that_make_no_sense_are_refused() -> None:

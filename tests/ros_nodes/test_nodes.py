@@ -254,6 +254,11 @@ def test_monitor_warns_of_stages_it_does_not_hear(ros) -> None:
     publish(begin + SECOND // 4, stage="intruder")
     assert ros.spin(lambda: reports[-1].horizon_ns[0] == 60 * 10**6)
     assert ros.spin(lambda: "intruder" in process.text())
+    last = 2**63 - 1
+    spans.publish(own.Span(stage="tracker", start_ns=last, end_ns=last, dropped=2**32 - 1))
+    heard = len(reports)
+    assert ros.spin(lambda: len(reports) > heard + 5)
+    assert reports[-1].horizon_ns[0] == 60 * 10**6
     # Spans of a bag that began again, later than the others by nothing but their age.
     for k in range(4):
         publish(begin - 100 * SECOND + k * SECOND // 30, age_ms=40)
