@@ -25,7 +25,8 @@ class ForecastStatus(IntEnum):
 
     OK = 0
     PRIOR = 1
-    """Too few observations for a velocity: the box stands where it was seen."""
+    """Too few observations for a velocity, so that the box stands where it was seen; or the moment
+    is the configured prior, since nobody measures the latency."""
     STALE = 2
     """The last observation is older than the predictor is configured to bridge."""
     LOST = 3

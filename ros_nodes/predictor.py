@@ -1,18 +1,24 @@
 """Node ``predictor``: ``tracks`` → ``forecasts``, as far ahead as ``latency`` says."""
 
 import sys
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from leadsight_msgs.msg import ForecastArray, LatencyReport, TrackArray
 from rclpy.node import Node
 
 from pipeline.errors import InputError
+from pipeline.tracks import ForecastStatus
 from prediction.forecaster import Forecaster
 from prediction.latency import LatencyConfig
 from prediction.predictor import PredictorConfig
 from ros_nodes import messages, process, qos
 from ros_nodes.parameters import Live
-from ros_nodes.stage import Stage
+from ros_nodes.stage import STEADY, Stage
+
+REPORT_SILENT_NS = 2_000_000_000
+"""Twice the longest period of ``latency_monitor``; in real time, which goes on when a bag does not."""
 
 
 class PredictorNode(Node):
@@ -24,6 +30,7 @@ class PredictorNode(Node):
         self._latency = Live(self, "latency", LatencyConfig, _priors)
         self._stage = Stage(self, self._reset)
         self._horizons: dict[str, int] = {}
+        self._reported_ns: int | None = None
         self._forecasts = self.create_publisher(ForecastArray, "forecasts", qos.results())
         self.create_subscription(TrackArray, "tracks", self._receive, qos.results())
         self.create_subscription(LatencyReport, "latency", self._adjust, qos.results(1))
@@ -35,9 +42,17 @@ class PredictorNode(Node):
         tracks = messages.tracks_of(message)
         forecaster = self._forecaster.made
         forecaster.observe(tracks)
-        forecasts = forecaster.forecast(
-            tracks.stamp_ns, self._stage.clock.now_ns(), self._latency.made | self._horizons
+        horizons = self._latency.made
+        measured = (
+            self._reported_ns is not None
+            and STEADY.now().nanoseconds - self._reported_ns < REPORT_SILENT_NS
         )
+        if measured:
+            horizons = {name: self._horizons.get(name, ns) for name, ns in horizons.items()}
+        forecasts = forecaster.forecast(tracks.stamp_ns, self._stage.clock.now_ns(), horizons)
+        if not measured:
+            status = np.maximum(forecasts.status, np.uint8(ForecastStatus.PRIOR))
+            forecasts = replace(forecasts, status=status)
         self._forecasts.publish(messages.forecasts_message(forecasts, message.header.frame_id))
         return True
 
@@ -47,11 +62,16 @@ class PredictorNode(Node):
         except InputError as error:
             self._stage.complain(str(error))
             return
-        self._horizons = {h.consumer: h.ns for h in report.horizons}
+        # Horizons of consumers that are not configured would only grow the forecasts.
+        self._horizons = {
+            h.consumer: h.ns for h in report.horizons if h.consumer in self._latency.made
+        }
+        self._reported_ns = STEADY.now().nanoseconds
 
     def _reset(self) -> None:
         self._forecaster.made.reset()
         self._horizons = {}
+        self._reported_ns = None
 
 
 def _priors(config: LatencyConfig) -> dict[str, int]:

@@ -19,7 +19,7 @@ from rcl_interfaces.srv import SetParameters  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
 from pipeline.frame import Frame  # noqa: E402
-from pipeline.tracks import Tracks, TrackStatus  # noqa: E402
+from pipeline.tracks import ForecastStatus, Tracks, TrackStatus  # noqa: E402
 from ros_nodes import messages, qos  # noqa: E402
 
 SECOND = 10**9
@@ -211,12 +211,29 @@ def test_predictor_looks_as_far_ahead_as_the_report_says_and_starts_afresh_in_th
     # 100 px a second
     np.testing.assert_allclose(found.boxes[:, 0, 0], [147, 153], atol=0.5)
 
-    message = own.LatencyReport(consumers=["viewer"], horizon_ns=[250_000_000], horizon_status=[0])
-    reports.publish(message)
+    assert (found.status == ForecastStatus.PRIOR).all()  # nobody has measured yet
+
+    # Consumers that are not configured get no forecast.
+    names = ["viewer", *(f"intruder{i}" for i in range(1000))]
+    reports.publish(
+        own.LatencyReport(
+            consumers=names,
+            horizon_ns=[250_000_000] * len(names),
+            horizon_status=[0] * len(names),
+        )
+    )
     ros.spin(lambda: False, 0.3)
     found = forecast(begin + SECOND // 2, 150.0)
     ahead = (found.valid_at_ns - found.stamp_ns) * 1e-6
     assert dict(zip(found.consumers, ahead, strict=True)) == {"control": 70.0, "viewer": 250.0}
+    assert (found.status == ForecastStatus.OK).all()
+
+    # The monitor is silent: back to the priors, and said so.
+    ros.spin(lambda: False, 2.0)
+    found = forecast(begin + SECOND * 6 // 10, 160.0)
+    ahead = (found.valid_at_ns - found.stamp_ns) * 1e-6
+    assert dict(zip(found.consumers, ahead, strict=True)) == {"control": 70.0, "viewer": 130.0}
+    assert (found.status == ForecastStatus.PRIOR).all()
 
     spoilt = single(begin + SECOND, 160.0)
     spoilt.boxes[2] = float("inf")
