@@ -1,5 +1,5 @@
 """Node ``replay``: a rosbag2's topics at their own pace, with ``/clock``; the camera's on
-``image_raw``."""
+``image_raw``, what a stack said when it was recorded under ``recorded/``."""
 
 import importlib
 import itertools
@@ -22,6 +22,8 @@ from ros_nodes.parameters import Live
 
 TICK_S = 0.005
 PROGRESS_S = 2.0
+LIVE_NAMES = {"image_raw", "image", "diagnostics", "rosout", "parameter_events", "transition_event"}
+"""Last parts of the names of topics that a running stack publishes, beside its own messages'."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class ReplayNode(Node):
             )
             return None
         picture = connection.msgtype in (IMAGE, COMPRESSED)
-        topic = "image_raw" if connection.topic == self._camera else connection.topic.lstrip("/")
+        topic = played_as(connection.topic, connection.msgtype, self._camera)
         if topic == "clock":
             return None
         return self.create_publisher(kind, topic, qos.images() if picture else qos.results())
@@ -125,6 +127,19 @@ class ReplayNode(Node):
 
     def _tick(self, now_ns: int) -> None:
         self._clock_ticks.publish(Clock(clock=messages.header(now_ns).stamp))
+
+
+def played_as(topic: str, kind: str, camera: str) -> str:
+    """A bag's topic in the node's namespace.
+
+    What the stack of that day published must not meet what today's publishes: stages that
+    subscribe to it would get both. The truth is nobody's to publish but the bag's.
+    """
+    if topic == camera:
+        return "image_raw"
+    name = topic.rpartition("/")[2]
+    live = name in LIVE_NAMES or (kind.startswith("leadsight_msgs/") and name != "truth")
+    return f"recorded/{topic.lstrip('/')}" if live else topic.lstrip("/")
 
 
 def main() -> None:

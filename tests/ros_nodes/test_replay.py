@@ -59,6 +59,51 @@ def test_a_bag_plays_at_its_own_pace_and_ends(ros, tmp_path: Path) -> None:
     assert len(times) > 2 * COUNT
 
 
+def test_what_a_stack_said_when_recorded_does_not_meet_the_live_one(ros, tmp_path: Path) -> None:
+    path = tmp_path / "flight.mcap"
+    with BagWriter(path) as bag:
+        for k in range(COUNT):
+            stamp = BEGIN + k * STEP
+            bag.frame("/uav/image_raw", Frame(picture(k), stamp, "mono8", k, "nose"))
+            bag.frame("/uav/image", Frame(picture(k), stamp, "mono8", k, "nose"))
+            box = np.array([k, 1.0, 5.0, 6.0])
+            tracks = Tracks.single(stamp, stamp, k, (60, 40), box, 1, TrackStatus.TRACKED)
+            bag.tracks("/tracks", tracks)
+            bag.tracks("/uav/tracks", tracks)
+    live = [ros.heard(own.TrackArray, name) for name in ("tracks", "uav/tracks")]
+    recorded = [ros.heard(own.TrackArray, f"recorded/{name}") for name in ("tracks", "uav/tracks")]
+    images, old = ros.heard(Image, "image_raw"), ros.heard(Image, "recorded/uav/image")
+    forecasts = ros.heard(own.ForecastArray, "forecasts")
+    ros.start("predictor", "use_sim_time:=true")
+    assert ros.spin(lambda: ros.node.count_publishers("forecasts"))
+    replay = ros.start("replay", f"replay.bag:={path}", "replay.camera:=/uav/image_raw")
+    assert ros.spin(lambda: replay.popen.poll() is not None)
+    assert [len(m) for m in (images, old, *recorded)] == [COUNT] * 4
+    assert [*live, forecasts] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("topic", "kind", "expected"),
+    [
+        ("/nose/raw", "sensor_msgs/msg/Image", "image_raw"),
+        ("/uav/image_raw", "sensor_msgs/msg/Image", "recorded/uav/image_raw"),
+        ("/tail/raw", "sensor_msgs/msg/Image", "tail/raw"),
+        ("/truth", "leadsight_msgs/msg/TrackArray", "truth"),
+        ("/uav/truth", "leadsight_msgs/msg/TrackArray", "uav/truth"),
+        ("/isp/span", "leadsight_msgs/msg/Span", "recorded/isp/span"),
+        ("/latency", "leadsight_msgs/msg/LatencyReport", "recorded/latency"),
+        ("/decision", "leadsight_msgs/msg/Decision", "recorded/decision"),
+        ("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", "recorded/diagnostics"),
+        ("/tf", "tf2_msgs/msg/TFMessage", "tf"),
+        ("/clock", "rosgraph_msgs/msg/Clock", "clock"),
+    ],
+)
+def test_only_what_a_stack_publishes_is_set_apart(topic: str, kind: str, expected: str) -> None:
+    from ros_nodes.replay import played_as
+
+    assert played_as(topic, kind, camera="/nose/raw") == expected
+
+
 def test_a_bag_that_loops_jumps_back_and_the_stack_starts_afresh(ros, tmp_path: Path) -> None:
     clocks = ros.heard(Clock, "/clock", 1000)
     isp = ros.start("isp", "use_sim_time:=true")
