@@ -1,4 +1,8 @@
-"""Node ``isp``: ``image_raw`` (Bayer RAW, or a picture, which passes) → ``image`` (rgb8)."""
+"""Node ``isp``: ``image_raw`` (Bayer RAW, or a picture, which passes) → ``image`` (rgb8).
+
+A sensor of 10 to 14 bits comes as ``bayer_<order>16``, the only name that ``sensor_msgs`` has for
+it: set ``isp.bits`` to its bits. Where they lie in the pixel, ``isp.justified`` finds out or is told.
+"""
 
 import sys
 from typing import Any

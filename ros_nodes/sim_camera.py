@@ -1,5 +1,10 @@
-"""Node ``sim_camera``: the embedded world's RAW frames on ``image_raw``, its truth on ``truth``."""
+"""Node ``sim_camera``: the embedded world's RAW frames on ``image_raw``, its truth on ``truth``.
 
+``sensor_msgs`` names Bayer RAW of 8 and 16 bits only, so 10 to 14 bits go as ``bayer_<order>16``,
+right-justified; the ISP is told with ``isp.bits``.
+"""
+
+import re
 import sys
 import threading
 import time
@@ -92,7 +97,9 @@ class SimCameraNode(Node):
 
     def _drawn(self, index: int) -> tuple[WorldFrame, Image]:
         truth = self._world.render(index)
-        return truth, messages.image_of(truth.frame)
+        image = messages.image_of(truth.frame)
+        image.encoding = re.sub(r"(10|12|14)$", "16", image.encoding)
+        return truth, image
 
     def _tell(self, truth: WorldFrame, head: Any) -> None:
         """Publish what is where, and point the tracker at the target until it has been taken."""

@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -286,7 +287,7 @@ def test_monitor_warns_of_stages_it_does_not_hear(ros) -> None:
 
 
 def test_pipeline_does_it_all_in_one_process(ros) -> None:
-    ros.start("pipeline", "isp.black_level:=[64.0]", "tracker.name:=mosse")
+    ros.start("pipeline", "isp.bits:=12", "isp.black_level:=[64.0]", "tracker.name:=mosse")
     forecasts, tracks = (
         ros.heard(own.ForecastArray, "forecasts"),
         ros.heard(own.TrackArray, "tracks"),
@@ -305,6 +306,31 @@ def test_pipeline_does_it_all_in_one_process(ros) -> None:
     assert found.consumers == ("control",)
     assert 0 < found.valid_at_ns[0] - found.stamp_ns < SECOND
     assert images[-1].encoding == "rgb8"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sent", "bits"),
+    [("bayer_rggb12", "bayer_rggb16", 12), ("bayer_gbrg8", "bayer_gbrg8", 8)],
+)
+def test_the_camera_sends_encodings_that_sensor_msgs_knows(
+    ros, encoding: str, sent: str, bits: int
+) -> None:
+    images = ros.heard(Image, "image_raw")
+    ros.start("sim_camera", "world.width:=320", "world.height:=240", f"world.encoding:={encoding}")
+    assert ros.spin(lambda: len(images) > 2)
+    assert images[0].encoding == sent
+    highest = messages.frame_of(images[0], 0).image.max()
+    assert 1 << (bits - 1) <= highest < 1 << bits  # right-justified
+
+
+def test_the_stack_develops_the_camera_as_its_parameter_file_says(ros) -> None:
+    sim = ("--params-file", str(Path(__file__).parents[2] / "config" / "sim.yaml"))
+    images = ros.heard(Image, "image")
+    ros.start("isp", arguments=sim)
+    ros.start("sim_camera", "world.width:=320", "world.height:=240", arguments=sim)
+    assert ros.spin(lambda: len(images) > 10)
+    # With 16 bits taken as significant a day's picture is nearly black.
+    assert messages.frame_of(images[-1], 0).image.mean() > 60
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
