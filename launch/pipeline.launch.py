@@ -31,9 +31,6 @@ STAGES = {"one": ["pipeline"], "many": ["isp", "tracker", "predictor", "latency_
 ENVIRONMENT = {
     "FASTDDS_DEFAULT_PROFILES_FILE": str(SHARE / "config" / "fastdds.xml"),
     "FASTRTPS_DEFAULT_PROFILES_FILE": str(SHARE / "config" / "fastdds.xml"),
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
-    "MALLOC_ARENA_MAX": "2",
 }
 
 
