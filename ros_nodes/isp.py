@@ -1,7 +1,7 @@
 """Node ``isp``: ``image_raw`` (Bayer RAW, or a picture, which passes) → ``image`` (rgb8).
 
 A sensor of 10 to 14 bits comes as ``bayer_<order>16``, the only name that ``sensor_msgs`` has for
-it: set ``isp.bits`` to its bits. Where they lie in the pixel, ``isp.justified`` finds out or is told.
+it: set ``isp.bits`` to its bits. ``isp.justified`` says where they lie, or finds out by itself.
 """
 
 import sys

@@ -18,7 +18,7 @@ from ros_nodes.parameters import Live
 from ros_nodes.stage import STEADY, Stage
 
 REPORT_SILENT_NS = 2_000_000_000
-"""Twice the longest period of ``latency_monitor``; in real time, which goes on when a bag does not."""
+"""Twice the longest period of ``latency_monitor``; of real time, in which that one reports."""
 
 
 class PredictorNode(Node):
