@@ -1,11 +1,12 @@
 """sim_camera → isp → tracker → predictor → latency_monitor as five processes over DDS.
 
-    python -m benchmarks.ros_transport [--seconds 60] [--tracker csrt]
+    python -m benchmarks.ros_transport [--seconds 60] [--tracker csrt] [--nice 5]
 
 Prints the frames sent by the camera and received by the ISP, the transport (from just before
 ``publish`` in the camera's process to the callback in the ISP's), the age of each stage's results
 as the monitor's own ``latency`` says it, and how long the predictor's horizon takes to follow when
 the tracker is slowed by 100 ms in mid-run: until half and until 80 % of the change have come.
+``--nice`` starts the tracker's process at a lower priority.
 """
 
 import argparse
@@ -49,13 +50,17 @@ class Result:
 
 
 @contextmanager
-def nodes(*commands: list[str]) -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """Run nodes as processes; each is asked to end, and waited for."""
+def nodes(
+    *commands: list[str], nice: dict[str, int] | None = None
+) -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """Run nodes as processes; each is asked to end, and waited for. nice: by node."""
     started = []
     try:
         for name, *parameters in commands:
             arguments = [text for p in parameters for text in ("-p", p)]
             command = [sys.executable, "-m", f"ros_nodes.{name}", "--ros-args", *arguments]
+            if nice and nice.get(name):
+                command = ["nice", "-n", str(nice[name]), *command]
             started.append(subprocess.Popen(command, cwd=ROOT))
         yield started
     finally:
@@ -69,7 +74,12 @@ def nodes(*commands: list[str]) -> Iterator[list["subprocess.Popen[bytes]"]]:
 
 
 def measure(
-    seconds: float, tracker: str, width: int, height: int, tell: Callable[[str], None] = print
+    seconds: float,
+    tracker: str,
+    width: int,
+    height: int,
+    nice: int = 0,
+    tell: Callable[[str], None] = print,
 ) -> Result:
     """Run the five processes and watch them; the step comes at half time."""
     os.environ.setdefault("ROS_DOMAIN_ID", str(random.randrange(1, 100)))
@@ -118,6 +128,7 @@ def measure(
             "sim_camera.prerendered:=60",
             "sim_camera.select_service:=tracker/select",
         ],
+        nice={"tracker": nice},
     ):
         tell("starting five processes")
         spin_until(lambda: bool(horizons) and parameters.service_is_ready(), 60)
@@ -188,8 +199,9 @@ def main() -> None:
     parser.add_argument("--tracker", default="csrt")
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--height", type=int, default=720)
+    parser.add_argument("--nice", type=int, default=0)
     options = parser.parse_args()
-    found = measure(options.seconds, options.tracker, options.width, options.height)
+    found = measure(options.seconds, options.tracker, options.width, options.height, options.nice)
     print(f"frames {options.width}x{options.height}, sim_camera -> isp, sent / received")
     print(f"                       {found.sent} / {found.received}")
     transport = " / ".join(f"{ms:.2f}" for ms in found.transport_ms)
