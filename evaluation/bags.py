@@ -17,7 +17,7 @@ from rosbags.typesys.store import Typestore
 
 from evaluation.sequences import Frames, Sequence, read_boxes
 from pipeline.box import FloatArray
-from pipeline.errors import InputError
+from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
 from pipeline.images import compressed_frame, frame_from_bytes
 from pipeline.resources import share_path
@@ -150,7 +150,9 @@ class Bag:
             self.reader = AnyReader([path], default_typestore=typestore())
             self.reader.open()
         except Exception as error:  # a damaged file makes its parser raise anything
-            raise InputError(f"{path}: is no rosbag2 that can be read ({_line(error)})") from None
+            raise InputError(
+                f"{path}: is no rosbag2 that can be read ({first_line(error)})"
+            ) from None
 
     def topics(self) -> dict[str, str]:
         """Topic → message type."""
@@ -192,8 +194,8 @@ class Bag:
                 return
             except Exception as error:
                 raise InputError(
-                    f"{self.path}: {place} or what follows it cannot be read ({_line(error)}); "
-                    "cut the bag there, or repair it with `ros2 bag convert`"
+                    f"{self.path}: {place} or what follows it cannot be read "
+                    f"({first_line(error)}); cut the bag there, or repair it with `ros2 bag convert`"
                 ) from None
             yield connection.topic, log_ns, message
 
@@ -270,7 +272,3 @@ def _bag_truth(bag: Bag, topic: str, stamps: np.ndarray, target: int | None) -> 
             by_stamp[stamp_of(message.header)] = np.asarray(message.boxes).reshape(-1, 4)[rows[0]]
     absent = np.full(4, np.nan)
     return np.array([by_stamp.get(s, absent) for s in stamps.tolist()])
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
