@@ -195,7 +195,8 @@ class Bag:
             except Exception as error:
                 raise InputError(
                     f"{self.path}: {place} or what follows it cannot be read "
-                    f"({first_line(error)}); cut the bag there, or repair it with `ros2 bag convert`"
+                    f"({first_line(error)}); cut the bag there, or repair it with "
+                    "`ros2 bag convert`"
                 ) from None
             yield connection.topic, log_ns, message
 
