@@ -165,12 +165,14 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        problem = ""
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError(f"line {event.start_mark.line + 1}: aliases are not allowed")
-        if isinstance(event, yaml.ScalarEvent) and len(event.value) > _MAX_SCALAR:
-            raise yaml.YAMLError(
-                f"line {event.start_mark.line + 1}: a value of over {_MAX_SCALAR} characters"
-            )
+            problem = "aliases are not allowed"
+        elif isinstance(event, yaml.ScalarEvent) and len(event.value) > _MAX_SCALAR:
+            problem = f"a value of over {_MAX_SCALAR} characters"
+        if problem:
+            mark: Any = event.start_mark
+            raise yaml.YAMLError(f"line {mark.line + 1}: {problem}")
         return super().compose_node(parent, index)
 
 
