@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -43,15 +44,19 @@ LIST_OPTIONS: dict[str, Callable[[str], bool]] = {
 Box = Annotated[str, typer.Option(help="The target in the first frame: x,y,w,h in pixels.")]
 Models = Annotated[
     Path | None,
-    typer.Option(help="Folder of model files (nanotrackv3/ …); $LEADSIGHT_DATA/models if unset."),
+    typer.Option(
+        help="Folder of model files (nanotrackv3/ …); else tracker.models, $LEADSIGHT_DATA/models."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="stage.option=value, as often as wanted (`leadsight config`)."),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML parameter file.")]
-Tracker = Annotated[str, typer.Option(help=f"One of {', '.join(TRACKERS)}.")]
-Predictor = Annotated[str, typer.Option(help=f"One of {', '.join(PREDICTORS)}.")]
+Tracker = Annotated[str | None, typer.Option(help=f"One of {', '.join(TRACKERS)}; tracker.name.")]
+Predictor = Annotated[
+    str | None, typer.Option(help=f"One of {', '.join(PREDICTORS)}; predictor.name.")
+]
 Topic = Annotated[str | None, typer.Option(help="Camera topic of a bag that holds several.")]
 Truth = Annotated[Path | None, typer.Option("--gt", help="Box file: x,y,w,h a line.")]
 Fps = Annotated[float | None, typer.Option(help="Frame rate, where the recording has none.")]
@@ -75,8 +80,8 @@ def track(
     source: Annotated[Path, typer.Argument(help="Video, folder of pictures, or bag.")],
     box: Box,
     out: Annotated[Path, typer.Option(help="Folder for video and JSON lines.")] = Path("out/track"),
-    tracker: Tracker = "csrt",
-    predictor: Predictor = "kalman",
+    tracker: Tracker = None,
+    predictor: Predictor = None,
     latency: Annotated[
         float, typer.Option(min=0, max=10, help="Latency to simulate, in s; 0 sees every frame.")
     ] = 0.0,
@@ -89,7 +94,13 @@ def track(
     """Follow one target through a recording: annotated video and one JSON line a frame."""
     from leadsight.track import run_track
 
-    configs = _configs(config_file, settings, models, tracker=tracker, predictor=predictor)
+    _check_names("--tracker", [tracker] if tracker else [], TRACKERS)
+    _check_names("--predictor", [predictor] if predictor else [], PREDICTORS)
+    configs = _configs(config_file, settings, models)
+    if tracker:
+        configs["tracker"] = replace(configs["tracker"], name=tracker)
+    if predictor:
+        configs["predictor"] = replace(configs["predictor"], name=predictor)
     run_track(source, box, out, configs, latency, fps, topic, console)
 
 
@@ -107,7 +118,7 @@ def evaluate(
         Path | None, typer.Option("--gt", help="Box file; with --replay, the folder of them.")
     ] = None,
     tracker: Annotated[
-        list[str] | None, typer.Option(help=f"One or more of {', '.join(TRACKERS)}.")
+        list[str] | None, typer.Option(help=f"One or more of {', '.join(TRACKERS)}; tracker.name.")
     ] = None,
     models: Models = None,
     latency: Annotated[
@@ -123,7 +134,8 @@ def evaluate(
         str, typer.Option(help="sim, or wall: what it costs on this machine.")
     ] = "sim",
     predictor: Annotated[
-        list[str] | None, typer.Option(help=f"One or more of {', '.join(PREDICTORS)}.")
+        list[str] | None,
+        typer.Option(help=f"One or more of {', '.join(PREDICTORS)}; predictor.name."),
     ] = None,
     predictor_cost_ms: Annotated[
         float, typer.Option(min=0, max=1000, help="Charged to the clock for each prediction.")
@@ -143,12 +155,8 @@ def evaluate(
 
     if clock not in ("sim", "wall"):
         raise InputError(f"--clock {clock}: give sim or wall")
-    for name in tracker or ():
-        if name not in TRACKERS:
-            raise InputError(f"--tracker {name}: give one of {', '.join(TRACKERS)}")
-    for name in predictor or ():
-        if name not in PREDICTORS:
-            raise InputError(f"--predictor {name}: give one of {', '.join(PREDICTORS)}")
+    _check_names("--tracker", tracker or [], TRACKERS)
+    _check_names("--predictor", predictor or [], PREDICTORS)
     configs = _configs(config_file, settings, models)
     request = command.Request(
         tuple(sources or ()),
@@ -159,7 +167,7 @@ def evaluate(
         latency_file,
         jitter,
         clock,
-        tuple(predictor or ("kalman",)),
+        tuple(predictor or (configs["predictor"].name,)),
         predictor_cost_ms,
         seed,
         fps,
@@ -214,18 +222,24 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _configs(
-    file: Path | None, settings: list[str] | None, models: Path | None, **names: str
-) -> dict[str, Any]:
-    """Every stage's configuration: defaults, file, --set, then the options of their own."""
+def _configs(file: Path | None, settings: list[str] | None, models: Path | None) -> dict[str, Any]:
+    """Every stage's configuration: defaults, file, --set, then --models.
+
+    The folder of models that lies at hand serves only where none of them names one.
+    """
     from leadsight.stack import CONFIGS
 
-    assignments = list(settings or ())
-    folder = models or find_data("models")
+    configs = config.build(CONFIGS, file, settings or ())
+    folder = models or (None if configs["tracker"].models else find_data("models"))
     if folder is not None:
-        assignments.insert(0, f"tracker.models={folder}")
-    assignments += [f"{stage}.name={name}" for stage, name in names.items()]
-    return config.build(CONFIGS, file, assignments)
+        configs["tracker"] = replace(configs["tracker"], models=str(folder))
+    return configs
+
+
+def _check_names(option: str, names: list[str], known: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in known:
+            raise InputError(f"{option} {name}: give one of {', '.join(known)}")
 
 
 def _spread(arguments: list[str]) -> list[str]:

@@ -100,6 +100,63 @@ def test_printed_configuration_loads_back_as_the_defaults(tmp_path):
     assert config.build(CONFIGS, file) == {stage: cls() for stage, cls in CONFIGS.items()}
 
 
+@pytest.fixture
+def call(monkeypatch):
+    """Run a command in this process; its exit status."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["leadsight", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code
+
+    return run
+
+
+def test_what_the_command_line_leaves_out_comes_from_file_and_set(square, tmp_path, call):
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "/**: {ros__parameters: {tracker: {name: mosse}, predictor: {name: constant-velocity}}}\n"
+    )
+    given = ["evaluate", square, "--latency", "0.1", "--config", file]
+    runs = {
+        "file": (given, ["none", "constant-velocity"], "mosse"),
+        "set": ([*given, "--set", "tracker.name=kcf"], ["none", "constant-velocity"], "kcf"),
+        "own": ([*given, "--tracker", "kcf", "--predictor", "kalman"], ["none", "kalman"], "kcf"),
+    }
+    for name, (arguments, predictors, tracker) in runs.items():
+        assert call(*arguments, "--out", tmp_path / name) == 0
+        rows = json.loads((tmp_path / name / "results.json").read_text())["rows"]
+        assert [(r["tracker"], r["predictor"]) for r in rows] == [(tracker, p) for p in predictors]
+
+
+def test_track_takes_tracker_and_predictor_from_the_configuration(square, tmp_path, call):
+    def lines(*more):
+        arguments = ["track", square, "--box", "8,10,36,28", "--latency", "0.07", *more]
+        assert call(*arguments, "--out", tmp_path) == 0
+        return [json.loads(line) for line in (tmp_path / "tracks.jsonl").read_text().splitlines()]
+
+    still = lines("--set", "tracker.name=kcf", "--set", "predictor.name=none")
+    assert still == lines("--tracker", "kcf", "--predictor", "none")
+    assert all(line["forecast"] == line["answer"] for line in still)
+
+
+def test_models_are_taken_from_the_option_then_the_configuration_then_the_data(
+    square, tmp_path, call, monkeypatch, capsys
+):
+    (tmp_path / "models").mkdir()
+    monkeypatch.setenv("LEADSIGHT_DATA", str(tmp_path))
+    given = ["evaluate", square, "--latency", "1", "--tracker", "nanotrack-v3"]
+    configured = [*given, "--set", "tracker.models=/configured"]
+    for arguments, folder in (
+        (given, f"{tmp_path}/models"),
+        (configured, "/configured"),
+        ([*configured, "--models", "/given #2"], "/given #2"),
+    ):
+        assert call(*arguments) == 2
+        assert f"{folder}/nanotrackv3;" in capsys.readouterr().err
+
+
 BAD = {
     "no such folder": (["evaluate", "/nowhere", "--latency", "0.1"], "/nowhere"),
     "no latency": (["evaluate", "{square}"], "--latency"),
