@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from evaluation.data import find_data
+from isp.classical import ClassicalIsp
 from leadsight import __version__
 from perception.tracker import TRACKERS
 from pipeline import config
@@ -177,7 +178,8 @@ def evaluate(
     )
     evaluation = command.run(request, console)
     command.print_rows(evaluation.rows(), console)
-    command.write(evaluation, out, "leadsight " + " ".join(sys.argv[1:]))
+    isp = ClassicalIsp(configs["isp"])
+    command.write(evaluation, out, "leadsight " + " ".join(sys.argv[1:]), isp)
     console.print(f"wrote {out / 'report.html'} and {out / 'results.json'}")
 
 

@@ -52,8 +52,6 @@ def run(request: Request, console: Console) -> Evaluation:
     """
     if bool(request.sources) == bool(request.replay):
         raise InputError("give recordings, or stored outputs with --replay, and not both")
-    if request.truth is not None and len(request.sources) > 1:
-        raise InputError("--gt: one box file goes with one recording; keep truth beside each")
     latencies = _latencies(request)
     count, cases = _cases(request)
     with Progress(
@@ -115,6 +113,11 @@ def _cases(request: Request) -> tuple[int, Iterator[tuple[Sequence, Source]]]:
         opened = open_replay(find_outputs(list(request.replay)), request.truth, request.fps)
         return len(opened), iter(opened)
     paths = [path for source in request.sources for path in find_sequences(source)]
+    if request.truth is not None and len(paths) > 1:
+        raise InputError(
+            f"--gt {request.truth}: one box file goes with one recording, here are {len(paths)}; "
+            "keep truth beside each"
+        )
 
     def recordings() -> Iterator[tuple[Sequence, Source]]:
         isp = ClassicalIsp(request.configs["isp"])
@@ -141,11 +144,11 @@ def _settings(request: Request) -> dict[str, object]:
     }
 
 
-def write(evaluation: Evaluation, out: Path, command: str) -> None:
-    """Write ``results.json`` and ``report.html``."""
+def write(evaluation: Evaluation, out: Path, command: str, isp: ClassicalIsp) -> None:
+    """Write ``results.json`` and ``report.html``; ``isp`` develops RAW for its pictures."""
     out.mkdir(parents=True, exist_ok=True)
     write_json(evaluation, out / "results.json")
-    write_report(evaluation, out / "report.html", command=command)
+    write_report(evaluation, out / "report.html", command=command, isp=isp)
 
 
 def print_rows(rows: list[Row], console: Console) -> None:

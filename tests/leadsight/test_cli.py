@@ -1,7 +1,10 @@
 """The command line as a user calls it: results, and one line for everything it cannot use."""
 
+import base64
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+from evaluation.bags import BagWriter
 from leadsight.cli import main
 from leadsight.stack import CONFIGS
 from pipeline import config
+from pipeline.frame import Frame
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,6 +160,31 @@ def test_models_are_taken_from_the_option_then_the_configuration_then_the_data(
     ):
         assert call(*arguments) == 2
         assert f"{folder}/nanotrackv3;" in capsys.readouterr().err
+
+
+def test_the_reports_pictures_are_developed_as_configured(square, tmp_path, call):
+    bag, truth = tmp_path / "raw.mcap", square / "groundtruth.txt"
+    with BagWriter(bag) as writer:
+        for k in range(20):
+            picture = cv2.imread(str(square / f"{k:03d}.png"), cv2.IMREAD_GRAYSCALE)
+            writer.frame("image_raw", Frame(picture, k * 33_000_000, "bayer_rggb8", k))
+    light = []
+    for gain in (0.1, 1.0):
+        out = tmp_path / str(gain)
+        given = ["--gt", truth, "--latency", "0.1", "--tracker", "kcf", "--out", out]
+        assert call("evaluate", bag, *given, "--set", f"isp.exposure_gain={gain}") == 0
+        tiles = re.findall("base64,([^']+)'", (out / "report.html").read_text())
+        data = np.frombuffer(base64.b64decode(tiles[0]), np.uint8)
+        light.append(cv2.imdecode(data, cv2.IMREAD_COLOR).mean())
+    assert light[0] < 0.6 * light[1]
+
+
+def test_one_box_file_does_not_serve_a_folder_of_sequences(square, tmp_path, call, capsys):
+    for name in ("a", "b"):
+        shutil.copytree(square, tmp_path / "set" / name)
+    truth = square / "groundtruth.txt"
+    assert call("evaluate", tmp_path / "set", "--gt", truth, "--latency", "1") == 2
+    assert "here are 2" in capsys.readouterr().err
 
 
 BAD = {
