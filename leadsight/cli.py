@@ -1,9 +1,12 @@
 """The command line: ``leadsight --help``."""
 
+import math
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,7 +26,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console()
+# Rich folds tables at 80 columns where there is no terminal, as in a pipe or a log.
+console = Console(width=None if sys.stdout.isatty() else max(get_terminal_size().columns, 120))
+
+
+def _finite(value: float | None) -> float | None:
+    """Ranges of typer before 0.29 let NaN pass."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number.")
+    return value
+
+
+def _folder(path: Path) -> Path:
+    """Refuse, before any work, a folder that could not be written to after it."""
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise typer.BadParameter(f"{there} is no folder that can be written to.")
+    return path
 
 
 def _is_number(text: str) -> bool:
@@ -60,14 +79,25 @@ Predictor = Annotated[
 ]
 Topic = Annotated[str | None, typer.Option(help="Camera topic of a bag that holds several.")]
 Truth = Annotated[Path | None, typer.Option("--gt", help="Box file: x,y,w,h a line.")]
-Fps = Annotated[float | None, typer.Option(help="Frame rate, where the recording has none.")]
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        min=1e-3, max=1e5, callback=_finite, help="Frame rate, where the recording has none."
+    ),
+]
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for what it makes.")] = Path("out/demo"),
-    seconds: Annotated[float, typer.Option(min=2, max=60, help="Length of the flight.")] = 8.0,
-    latency: Annotated[float, typer.Option(min=0.001, max=2, help="Simulated, in s.")] = 0.12,
+    out: Annotated[Path, typer.Option(callback=_folder, help="Folder for what it makes.")] = Path(
+        "out/demo"
+    ),
+    seconds: Annotated[
+        float, typer.Option(callback=_finite, min=2, max=60, help="Length of the flight.")
+    ] = 8.0,
+    latency: Annotated[
+        float, typer.Option(callback=_finite, min=0.001, max=2, help="Simulated, in s.")
+    ] = 0.12,
     seed: Annotated[int, typer.Option(min=0, help="Of the embedded world.")] = 7,
 ) -> None:
     """Fly the embedded world, track a car late, and win the delay back. Needs nothing else."""
@@ -80,11 +110,16 @@ def demo(
 def track(
     source: Annotated[Path, typer.Argument(help="Video, folder of pictures, or bag.")],
     box: Box,
-    out: Annotated[Path, typer.Option(help="Folder for video and JSON lines.")] = Path("out/track"),
+    out: Annotated[
+        Path, typer.Option(callback=_folder, help="Folder for video and JSON lines.")
+    ] = Path("out/track"),
     tracker: Tracker = None,
     predictor: Predictor = None,
     latency: Annotated[
-        float, typer.Option(min=0, max=10, help="Latency to simulate, in s; 0 sees every frame.")
+        float,
+        typer.Option(
+            callback=_finite, min=0, max=10, help="Latency to simulate, in s; 0 sees every frame."
+        ),
     ] = 0.0,
     models: Models = None,
     fps: Fps = None,
@@ -126,7 +161,10 @@ def evaluate(
         list[float] | None, typer.Option(help="One or more latencies of the tracker, in s.")
     ] = None,
     jitter: Annotated[
-        float, typer.Option(min=0, max=2, help="Sigma of a log-normal latency; 0 is fixed.")
+        float,
+        typer.Option(
+            callback=_finite, min=0, max=2, help="Sigma of a log-normal latency; 0 is fixed."
+        ),
     ] = 0.0,
     latency_file: Annotated[
         Path | None, typer.Option(help="Recorded latencies: one in s a line.")
@@ -139,15 +177,18 @@ def evaluate(
         typer.Option(help=f"One or more of {', '.join(PREDICTORS)}; predictor.name."),
     ] = None,
     predictor_cost_ms: Annotated[
-        float, typer.Option(min=0, max=1000, help="Charged to the clock for each prediction.")
+        float,
+        typer.Option(
+            callback=_finite, min=0, max=1000, help="Charged to the clock for each prediction."
+        ),
     ] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Of sampled latencies.")] = 0,
     fps: Fps = None,
     topic: Topic = None,
     target: Annotated[int | None, typer.Option(help="Id to follow in a bag's truth.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for report and figures.")] = Path(
-        "out/evaluate"
-    ),
+    out: Annotated[
+        Path, typer.Option(callback=_folder, help="Folder for report and figures.")
+    ] = Path("out/evaluate"),
     config_file: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
@@ -180,7 +221,7 @@ def evaluate(
     command.print_rows(evaluation.rows(), console)
     isp = ClassicalIsp(configs["isp"])
     command.write(evaluation, out, "leadsight " + " ".join(sys.argv[1:]), isp)
-    console.print(f"wrote {out / 'report.html'} and {out / 'results.json'}")
+    console.print(f"wrote {out / 'report.html'} and {out / 'results.json'}", soft_wrap=True)
 
 
 @app.command()

@@ -54,7 +54,7 @@ def run_demo(out: Path, seconds: float, latency_s: float, seed: int, console: Co
     )
     frames = _record(world, round(seconds * RATE_HZ), out / "run.mcap", console)
     sequence = open_bag_sequence(out / "run.mcap", target=world.target_id)
-    latency = Latency(round(latency_s * 1e9))
+    latency = Latency.of_seconds(latency_s)
     evaluation = _evaluate(sequence, latency, seed, console)
     isp = ClassicalIsp(config.build(CONFIGS, assignments=SETTINGS)["isp"])
     write(evaluation, out, "leadsight demo", isp)

@@ -1,6 +1,5 @@
 """``leadsight evaluate``: recordings or stored outputs in, figures and a report out."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,11 +93,8 @@ def _latencies(request: Request) -> list[Latency | None]:
                 "--clock wall measures this machine: leave --latency and --replay away"
             )
         return [None]
-    for seconds in request.latencies_s:
-        if not math.isfinite(seconds):
-            raise InputError(f"--latency {seconds}: give seconds above 0")
     given: list[Latency | None] = [
-        Latency(round(s * 1e9), request.jitter, request.seed) for s in request.latencies_s
+        Latency.of_seconds(s, request.jitter, request.seed) for s in request.latencies_s
     ]
     if request.latency_file is not None:
         given.append(read_latency(request.latency_file))

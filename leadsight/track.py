@@ -119,7 +119,7 @@ def run_track(
 def _schedule(stamps: np.ndarray, latency_s: float, name: str) -> Schedule:
     if latency_s == 0:
         return Schedule(np.arange(len(stamps)), stamps)
-    return simulate(stamps, Latency(round(latency_s * 1e9)), name)
+    return simulate(stamps, Latency.of_seconds(latency_s), name)
 
 
 def _rate(stamps: np.ndarray) -> float:

@@ -191,8 +191,25 @@ BAD = {
     "no such folder": (["evaluate", "/nowhere", "--latency", "0.1"], "/nowhere"),
     "no latency": (["evaluate", "{square}"], "--latency"),
     "latency no number": (["evaluate", "{square}", "--latency", "soon"], "--latency"),
-    "latency nan": (["evaluate", "{square}", "--latency", "nan"], "--latency nan"),
-    "latency inf": (["evaluate", "{square}", "--latency", "inf"], "--latency inf"),
+    "latency nan": (["evaluate", "{square}", "--latency", "nan"], "latency of nan"),
+    "latency inf": (["evaluate", "{square}", "--latency", "inf"], "latency of inf"),
+    "latency 1e400": (["evaluate", "{square}", "--latency", "1e400"], "latency of inf"),
+    "latency 1e300": (["evaluate", "{square}", "--latency", "1e300"], "latency of 1e+300"),
+    "track latency nan": (
+        ["track", "{square}", "--box", "8,10,36,28", "--latency", "nan"],
+        "--latency",
+    ),
+    "track latency inf": (
+        ["track", "{square}", "--box", "8,10,36,28", "--latency", "inf"],
+        "--latency",
+    ),
+    "demo latency nan": (["demo", "--latency", "nan"], "--latency"),
+    "demo seconds nan": (["demo", "--seconds", "nan"], "--seconds"),
+    "jitter nan": (["evaluate", "{square}", "--latency", "1", "--jitter", "nan"], "--jitter"),
+    "cost nan": (
+        ["evaluate", "{square}", "--latency", "1", "--predictor-cost-ms", "nan"],
+        "--predictor-cost-ms",
+    ),
     "latency zero": (["evaluate", "{square}", "--latency", "0"], "latency of 0"),
     "unknown tracker": (["evaluate", "{square}", "--tracker", "magic"], "magic"),
     "no models": (
@@ -212,9 +229,39 @@ BAD = {
     "box outside": (["track", "{square}", "--box", "900,1,9,9"], "160x120"),
     "box of three": (["track", "{square}", "--box", "1,2,3"], "--box 1,2,3"),
     "no video": (["track", "{truth}", "--box", "1,2,3,4"], "groundtruth.txt"),
+    "fps zero for a replay": (["evaluate", "--replay", "{square}", "--fps", "0"], "--fps"),
+    "fps nan": (["track", "{square}", "--box", "9,9,9,9", "--fps", "nan"], "--fps"),
     "fps zero": (["track", "{square}", "--box", "9,9,9,9", "--fps", "0"], "--fps"),
     "replay without archives": (["evaluate", "--replay", "{square}", "--latency", "1"], ".npz"),
 }
+
+
+@pytest.mark.parametrize("command", [["evaluate", "{bad}"], ["track", "{bad}", "--box", "1,1,9,9"]])
+@pytest.mark.parametrize("out", ["{bad}", "{bad}/below"])
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    command, out, tmp_path, call, capsys
+):
+    bad = tmp_path / "file.txt"
+    bad.write_text("no recording")
+    arguments = [a.format(bad=bad) for a in (*command, "--out", out)]
+    assert call(*arguments) == 2
+    assert f"{bad} is no folder that can be written to" in capsys.readouterr().err
+
+
+def test_a_piped_table_is_not_folded(square, tmp_path):
+    arguments = ["evaluate", square, "--latency", "0.1", "--tracker", "kcf", "--jitter", "0.2"]
+    command = [sys.executable, "-m", "leadsight", *arguments, "--predictor", "constant-velocity"]
+    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"}
+    done = subprocess.run(
+        [*command, "--out", tmp_path / ("long" * 12)],
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    lines = done.stdout.splitlines()
+    assert any(re.search(r"kcf +100 ms ± 0.2 +constant-velocity +\d", line) for line in lines)
+    assert lines[-1].endswith("results.json") and lines[-1].startswith("wrote ")
 
 
 @pytest.mark.parametrize("case", BAD)
