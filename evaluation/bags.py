@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer, WriterError
@@ -200,6 +201,10 @@ class Bag:
                 ) from None
             yield connection.topic, log_ns, message
 
+    def stamps(self, topic: str) -> npt.NDArray[np.int64]:
+        """(n,) acquisition times in ns of a topic's pictures."""
+        return np.array([stamp_of(m.header) for _, _, m in self.messages(topic)], np.int64)
+
     def frames(self, topic: str) -> Iterator[Frame]:
         """The pictures of a topic, numbered from 0.
 
@@ -248,7 +253,7 @@ def open_bag_sequence(
     """
     bag = Bag(path)
     camera = bag.camera(topic)
-    stamps = np.array([stamp_of(m.header) for _, _, m in bag.messages(camera)], np.int64)
+    stamps = bag.stamps(camera)
     if not len(stamps):
         raise InputError(f"{path}: {camera} holds no pictures")
     boxes = read_boxes(truth) if truth is not None else _bag_truth(bag, truth_topic, stamps, target)

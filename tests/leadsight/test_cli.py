@@ -179,6 +179,16 @@ def test_the_reports_pictures_are_developed_as_configured(square, tmp_path, call
     assert light[0] < 0.6 * light[1]
 
 
+def test_track_refuses_a_bag_whose_time_does_not_rise(tmp_path, call, capsys):
+    bag = tmp_path / "still.mcap"
+    with BagWriter(bag) as writer:
+        for stamp in (0, 40, 40, 80):
+            writer.frame("image", Frame(np.zeros((64, 64, 3), np.uint8), stamp * 1_000_000))
+    assert call("track", bag, "--box", "9,9,20,20", "--out", tmp_path / "out") == 2
+    assert "still.mcap: time stands still or jumps back at frame 2" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_box_file_does_not_serve_a_folder_of_sequences(square, tmp_path, call, capsys):
     for name in ("a", "b"):
         shutil.copytree(square, tmp_path / "set" / name)
