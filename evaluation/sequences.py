@@ -100,8 +100,8 @@ def check_rising(name: str, stamps_ns: npt.NDArray[np.int64]) -> None:
     falls = np.flatnonzero(np.diff(stamps_ns) <= 0)
     if len(falls):
         raise InputError(
-            f"{name}: time stands still or jumps back at frame {falls[0] + 1}; cut the recording there and give "
-            "the parts one by one"
+            f"{name}: time stands still or jumps back at frame {falls[0] + 1}; cut the recording "
+            "there and give the parts one by one"
         )
 
 
