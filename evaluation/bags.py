@@ -271,10 +271,16 @@ def _bag_truth(bag: Bag, topic: str, stamps: np.ndarray, target: int | None) -> 
         )
     by_stamp: dict[int, FloatArray] = {}
     for _, _, message in bag.messages(found[0]):
-        if target is None and len(message.ids):
-            target = int(message.ids[0])
-        rows = np.flatnonzero(np.asarray(message.ids) == target)
+        ids, boxes = np.asarray(message.ids), np.asarray(message.boxes)
+        if len(boxes) != 4 * len(ids):
+            raise InputError(
+                f"{bag.path}: a message of {found[0]} has {len(boxes)} numbers in boxes for "
+                f"{len(ids)} ids; write 4 for each, or give a box file with --gt"
+            )
+        if target is None and len(ids):
+            target = int(ids[0])
+        rows = np.flatnonzero(ids == target)
         if len(rows):
-            by_stamp[stamp_of(message.header)] = np.asarray(message.boxes).reshape(-1, 4)[rows[0]]
+            by_stamp[stamp_of(message.header)] = boxes.reshape(-1, 4)[rows[0]]
     absent = np.full(4, np.nan)
     return np.array([by_stamp.get(s, absent) for s in stamps.tolist()])

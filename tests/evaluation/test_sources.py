@@ -206,6 +206,15 @@ def test_pictures_that_their_header_belies_are_refused(options, tmp_path):
     refused(lambda: read_all(folder, truth), "bag: /cam/image")
 
 
+def test_truth_whose_boxes_do_not_fit_its_ids_is_refused(tmp_path):
+    with BagWriter(tmp_path / "odd.mcap") as bag:
+        bag.frame("image", Frame(np.zeros((8, 8, 3), np.uint8), 10**9))
+        good = Tracks.single(10**9, 10**9, 0, (8, 8), np.ones(4), 1, TrackStatus.TRACKED)
+        object.__setattr__(good, "boxes", np.ones((1, 3)))
+        bag.tracks("truth", good)
+    refused(lambda: open_any(tmp_path / "odd.mcap"), r"odd\.mcap", "3 numbers in boxes for 1 ids")
+
+
 def test_a_bag_without_camera_or_with_several_says_what_it_holds(otb, tmp_path):
     frame = Frame(np.zeros((8, 8, 3), np.uint8), 10**9)
     tracks = Tracks.single(10**9, 10**9, 0, (8, 8), np.ones(4), 1, TrackStatus.TRACKED)

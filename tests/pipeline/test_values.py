@@ -1,6 +1,8 @@
 """Clocks, boxes, frames, tracks and forecasts."""
 
+import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from pipeline.box import as_box, from_center, iou, to_center
 from pipeline.clock import SimClock, WallClock
 from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
+from pipeline.images import compressed_frame
 from pipeline.tracks import Forecasts, Tracks, TrackStatus
 
 
@@ -104,6 +107,28 @@ def test_a_frame_that_is_no_picture_is_named(image, encoding, text):
     with pytest.raises(InputError, match=text) as caught:
         frame.bgr()
     assert "frame 41" in str(caught.value)
+
+
+def png(width, height, rows=2):
+    """A gray PNG whose header says this size, with a few of its rows."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(rows * (width + 1)))
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def test_compressed_pictures_are_bounded_like_others():
+    assert compressed_frame(png(9, 2), 7, 0).size == (9, 2)
+    for data in (png(20_000, 2), png(60_000, 60_000), png(1 << 24, 2), b"", b"no picture"):
+        with pytest.raises(InputError, match=r"image of|compressed image") as caught:
+            compressed_frame(data, 7, 0)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
