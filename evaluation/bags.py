@@ -1,5 +1,6 @@
 """rosbag2 files (MCAP, SQLite) without ROS: pictures, tracks and spans in and out."""
 
+import os
 import re
 import shutil
 import tempfile
@@ -27,6 +28,8 @@ from pipeline.tracks import Tracks
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 TRACKS = "leadsight_msgs/msg/TrackArray"
+MAX_STAMP_NS = 2**31 * 10**9
+"""builtin_interfaces/Time counts seconds in an int32."""
 OWN_MESSAGES = ("Span", "TrackArray")
 
 
@@ -53,6 +56,8 @@ class BagWriter:
     def __init__(self, path: Path, overwrite: bool = False, compress: bool = False) -> None:
         if path.suffix != ".mcap":
             raise InputError(f"{path}: give a name that ends in .mcap")
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give the name of a file")
         if path.exists() and not overwrite:
             raise InputError(f"{path}: exists already; give another name or --overwrite")
         self._path = path
@@ -60,6 +65,9 @@ class BagWriter:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._folder = Path(tempfile.mkdtemp(prefix=".bag-", dir=path.parent))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({first_line(error)})") from None
+        try:
             self._writer = Writer(
                 self._folder / "bag", version=9, storage_plugin=StoragePlugin.MCAP
             )
@@ -67,7 +75,8 @@ class BagWriter:
                 self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
         except (OSError, WriterError) as error:
-            raise InputError(f"{path}: cannot be written ({error})") from None
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise InputError(f"{path}: cannot be written ({first_line(error)})") from None
         self._connections: dict[str, Connection] = {}
 
     def __enter__(self) -> "BagWriter":
@@ -79,10 +88,17 @@ class BagWriter:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._writer.close()
-        if kind is None:
-            shutil.move(next((self._folder / "bag").glob("*.mcap")), self._path)
-        shutil.rmtree(self._folder)
+        try:
+            self._writer.close()
+            if kind is None:
+                os.replace(next((self._folder / "bag").glob("*.mcap")), self._path)
+        except (OSError, WriterError) as problem:
+            if kind is None:
+                raise InputError(
+                    f"{self._path}: cannot be written ({first_line(problem)})"
+                ) from None
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def frame(self, topic: str, frame: Frame) -> None:
         """Write a picture as sensor_msgs/Image, logged at its acquisition."""
@@ -120,6 +136,11 @@ class BagWriter:
         self._write(topic, TRACKS, tracks.ready_ns, message)
 
     def _header(self, stamp_ns: int, frame_id: str) -> Any:
+        if not 0 <= stamp_ns < MAX_STAMP_NS:
+            raise InputError(
+                f"{self._path}: a stamp of {stamp_ns} ns cannot be written; ROS 2 takes 0 to under "
+                "2^31 s"
+            )
         seconds, nanoseconds = divmod(stamp_ns, 10**9)
         time = self._new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
         return self._new("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
