@@ -88,7 +88,7 @@ def rivals(mosaic: npt.NDArray[np.uint16], folder: Path) -> dict[str, Callable[[
     try:
         import rawpy
     except ImportError:
-        print("rawpy is not installed (pip install leadsight[raw]): its rows are left out\n")
+        print("rawpy is not installed (pip install '.[raw]'): its rows are left out\n")
         return rows
     path = folder / f"{mosaic.shape[1]}.dng"
     path.write_bytes(dng(mosaic))

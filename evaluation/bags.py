@@ -1,5 +1,6 @@
 """rosbag2 files (MCAP, SQLite) without ROS: pictures, tracks and spans in and out."""
 
+import os
 import re
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer, WriterError
@@ -17,7 +19,7 @@ from rosbags.typesys.store import Typestore
 
 from evaluation.sequences import Frames, Sequence, read_boxes
 from pipeline.box import FloatArray
-from pipeline.errors import InputError
+from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
 from pipeline.images import compressed_frame, frame_from_bytes
 from pipeline.resources import share_path
@@ -26,6 +28,8 @@ from pipeline.tracks import Tracks
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 TRACKS = "leadsight_msgs/msg/TrackArray"
+MAX_STAMP_NS = 2**31 * 10**9
+"""builtin_interfaces/Time counts seconds in an int32."""
 OWN_MESSAGES = ("Span", "TrackArray")
 
 
@@ -52,6 +56,8 @@ class BagWriter:
     def __init__(self, path: Path, overwrite: bool = False, compress: bool = False) -> None:
         if path.suffix != ".mcap":
             raise InputError(f"{path}: give a name that ends in .mcap")
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give the name of a file")
         if path.exists() and not overwrite:
             raise InputError(f"{path}: exists already; give another name or --overwrite")
         self._path = path
@@ -59,6 +65,9 @@ class BagWriter:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._folder = Path(tempfile.mkdtemp(prefix=".bag-", dir=path.parent))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({first_line(error)})") from None
+        try:
             self._writer = Writer(
                 self._folder / "bag", version=9, storage_plugin=StoragePlugin.MCAP
             )
@@ -66,7 +75,8 @@ class BagWriter:
                 self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
         except (OSError, WriterError) as error:
-            raise InputError(f"{path}: cannot be written ({error})") from None
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise InputError(f"{path}: cannot be written ({first_line(error)})") from None
         self._connections: dict[str, Connection] = {}
 
     def __enter__(self) -> "BagWriter":
@@ -78,10 +88,17 @@ class BagWriter:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._writer.close()
-        if kind is None:
-            shutil.move(next((self._folder / "bag").glob("*.mcap")), self._path)
-        shutil.rmtree(self._folder)
+        try:
+            self._writer.close()
+            if kind is None:
+                os.replace(next((self._folder / "bag").glob("*.mcap")), self._path)
+        except (OSError, WriterError) as problem:
+            if kind is None:
+                raise InputError(
+                    f"{self._path}: cannot be written ({first_line(problem)})"
+                ) from None
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def frame(self, topic: str, frame: Frame) -> None:
         """Write a picture as sensor_msgs/Image, logged at its acquisition."""
@@ -119,6 +136,11 @@ class BagWriter:
         self._write(topic, TRACKS, tracks.ready_ns, message)
 
     def _header(self, stamp_ns: int, frame_id: str) -> Any:
+        if not 0 <= stamp_ns < MAX_STAMP_NS:
+            raise InputError(
+                f"{self._path}: a stamp of {stamp_ns} ns cannot be written; ROS 2 takes 0 to under "
+                "2^31 s"
+            )
         seconds, nanoseconds = divmod(stamp_ns, 10**9)
         time = self._new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
         return self._new("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
@@ -150,7 +172,9 @@ class Bag:
             self.reader = AnyReader([path], default_typestore=typestore())
             self.reader.open()
         except Exception as error:  # a damaged file makes its parser raise anything
-            raise InputError(f"{path}: is no rosbag2 that can be read ({_line(error)})") from None
+            raise InputError(
+                f"{path}: is no rosbag2 that can be read ({first_line(error)})"
+            ) from None
 
     def topics(self) -> dict[str, str]:
         """Topic → message type."""
@@ -192,10 +216,15 @@ class Bag:
                 return
             except Exception as error:
                 raise InputError(
-                    f"{self.path}: {place} or what follows it cannot be read ({_line(error)}); "
-                    "cut the bag there, or repair it with `ros2 bag convert`"
+                    f"{self.path}: {place} or what follows it cannot be read "
+                    f"({first_line(error)}); cut the bag there, or repair it with "
+                    "`ros2 bag convert`"
                 ) from None
             yield connection.topic, log_ns, message
+
+    def stamps(self, topic: str) -> npt.NDArray[np.int64]:
+        """(n,) acquisition times in ns of a topic's pictures."""
+        return np.array([stamp_of(m.header) for _, _, m in self.messages(topic)], np.int64)
 
     def frames(self, topic: str) -> Iterator[Frame]:
         """The pictures of a topic, numbered from 0.
@@ -245,7 +274,7 @@ def open_bag_sequence(
     """
     bag = Bag(path)
     camera = bag.camera(topic)
-    stamps = np.array([stamp_of(m.header) for _, _, m in bag.messages(camera)], np.int64)
+    stamps = bag.stamps(camera)
     if not len(stamps):
         raise InputError(f"{path}: {camera} holds no pictures")
     boxes = read_boxes(truth) if truth is not None else _bag_truth(bag, truth_topic, stamps, target)
@@ -263,14 +292,16 @@ def _bag_truth(bag: Bag, topic: str, stamps: np.ndarray, target: int | None) -> 
         )
     by_stamp: dict[int, FloatArray] = {}
     for _, _, message in bag.messages(found[0]):
-        if target is None and len(message.ids):
-            target = int(message.ids[0])
-        rows = np.flatnonzero(np.asarray(message.ids) == target)
+        ids, boxes = np.asarray(message.ids), np.asarray(message.boxes)
+        if len(boxes) != 4 * len(ids):
+            raise InputError(
+                f"{bag.path}: a message of {found[0]} has {len(boxes)} numbers in boxes for "
+                f"{len(ids)} ids; write 4 for each, or give a box file with --gt"
+            )
+        if target is None and len(ids):
+            target = int(ids[0])
+        rows = np.flatnonzero(ids == target)
         if len(rows):
-            by_stamp[stamp_of(message.header)] = np.asarray(message.boxes).reshape(-1, 4)[rows[0]]
+            by_stamp[stamp_of(message.header)] = boxes.reshape(-1, 4)[rows[0]]
     absent = np.full(4, np.nan)
     return np.array([by_stamp.get(s, absent) for s in stamps.tolist()])
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -19,6 +19,7 @@ from pipeline.errors import InputError
 
 IntArray = npt.NDArray[np.int64]
 MAX_LATENCY_S = 60.0
+_RANGE = f"latency of {{:g}} s: give seconds above 0, at most {MAX_LATENCY_S:g}"
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,20 @@ class Latency:
 
     def __post_init__(self) -> None:
         if not 0 < self.median_ns <= MAX_LATENCY_S * 1e9:
-            raise InputError(
-                f"latency of {self.median_ns * 1e-9:g} s: give seconds above 0, at most "
-                f"{MAX_LATENCY_S:g}"
-            )
+            raise InputError(_RANGE.format(self.median_ns * 1e-9))
         if not 0 <= self.jitter <= 2:
             raise InputError(f"jitter {self.jitter:g}: allowed is 0 to 2")
+
+    @classmethod
+    def of_seconds(cls, seconds: float, jitter: float = 0.0, seed: int = 0) -> "Latency":
+        """A simulated latency.
+
+        Raises:
+            InputError: seconds or jitter out of range, or no numbers.
+        """
+        if not 0 < seconds <= MAX_LATENCY_S:
+            raise InputError(_RANGE.format(seconds))
+        return cls(max(round(seconds * 1e9), 1), jitter, seed)
 
     @property
     def label(self) -> str:

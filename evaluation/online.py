@@ -168,8 +168,11 @@ def online(
     stamps = sequence.stamps_ns
     period = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
     tolerance = np.round(SIGMAS * period).astype(np.int64)
-    # used[s, i]: which answer a user has for frame i under tolerance s; never falls with s.
+    # used[s, i]: which answer a user has for frame i under tolerance s; never falls with s, nor
+    # is it about a later frame, which with uneven stamps may be ready within the tolerance.
     used = np.searchsorted(schedule.ready_ns, stamps + tolerance[:, None], side="right") - 1
+    newest = np.searchsorted(schedule.frames, np.arange(len(stamps)), side="right") - 1
+    used = np.minimum(used, newest)
     table = _forecast_table(sequence, schedule, answers, predictor, used[0], used[-1])
     found = errors(table, sequence.truth[:, None])
     value = success_value(found.overlap)

@@ -77,12 +77,7 @@ class Sequence:
             raise InputError(
                 f"{self.name}: {len(self.stamps_ns)} stamps for truth of {self.truth.shape}"
             )
-        if (np.diff(self.stamps_ns) <= 0).any():
-            k = int(np.argmax(np.diff(self.stamps_ns) <= 0)) + 1
-            raise InputError(
-                f"{self.name}: time jumps back at frame {k}; cut the recording there and give "
-                "the parts one by one"
-            )
+        check_rising(self.name, self.stamps_ns)
         first = self.truth[0]
         if not np.isfinite(first).all() or first[2] <= 0 or first[3] <= 0:
             raise InputError(
@@ -92,6 +87,22 @@ class Sequence:
 
     def __len__(self) -> int:
         return len(self.truth)
+
+
+def check_rising(name: str, stamps_ns: npt.NDArray[np.int64]) -> None:
+    """Whether there are stamps, (n,), each later than the one before.
+
+    Raises:
+        InputError: there are none, or time stands still or jumps back.
+    """
+    if not len(stamps_ns):
+        raise InputError(f"{name}: holds no pictures")
+    falls = np.flatnonzero(np.diff(stamps_ns) <= 0)
+    if len(falls):
+        raise InputError(
+            f"{name}: time stands still or jumps back at frame {falls[0] + 1}; cut the recording "
+            "there and give the parts one by one"
+        )
 
 
 def read_boxes(path: Path) -> FloatArray:

@@ -1,6 +1,6 @@
 """Build leadsight_msgs into the virtual environment this Python belongs to.
 
-For machines whose ROS 2 comes from the PyPI wheels (``pip install 'leadsight[ros]'``). Where a
+For machines whose ROS 2 comes from the PyPI wheels (``pip install '.[ros]'``). Where a
 ROS 2 is sourced, use ``colcon build --base-paths . interfaces`` instead. Nothing is done where the
 environment already holds messages made from the same files by the same wheels.
 """
@@ -96,7 +96,7 @@ def missing(versions: dict[str, str]) -> str:
         return f"needs {', '.join(tools)}: sudo apt install {' '.join(tools)}"
     absent = [name for name, version in versions.items() if not version]
     if absent:
-        return f"needs {', '.join(absent)}: pip install 'leadsight[ros]'"
+        return f"needs {', '.join(absent)}: pip install '.[ros]'"
     return ""
 
 

@@ -15,13 +15,12 @@ import numpy.typing as npt
 
 from pipeline.errors import InputError
 from pipeline.frame import Frame
-from pipeline.images import frame_from_bytes
+from pipeline.images import MAX_SIDE_PX, frame_from_bytes
 
 Mosaic = npt.NDArray[Any]
 """(H, W) uint8 or uint16, one value a pixel."""
 
 ORDERS = ("rggb", "bggr", "grbg", "gbrg")
-MAX_SIDE_PX = 1 << 15
 _NAME = re.compile(r"bayer_(rggb|bggr|grbg|gbrg)(?:(8|10|12|14|16)|(10|12)p)")
 _BAND_BYTES = 1 << 17  # unpacked in bands that stay in the cache
 
@@ -200,7 +199,7 @@ def read_raw_file(path: Path) -> tuple[Frame, RawMetadata]:
         import rawpy
     except ImportError:
         raise InputError(
-            f"{path}: reading camera RAW needs rawpy; install it with `pip install leadsight[raw]`"
+            f"{path}: reading camera RAW needs rawpy; install it with `pip install '.[raw]'`"
         ) from None
     try:
         with path.open("rb") as file, rawpy.imread(file) as raw:

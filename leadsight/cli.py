@@ -1,14 +1,19 @@
 """The command line: ``leadsight --help``."""
 
+import math
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
 from evaluation.data import find_data
+from isp.classical import ClassicalIsp
 from leadsight import __version__
 from perception.tracker import TRACKERS
 from pipeline import config
@@ -21,7 +26,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console()
+# Rich folds tables at 80 columns where there is no terminal, as in a pipe or a log.
+console = Console(width=None if sys.stdout.isatty() else max(get_terminal_size().columns, 120))
+
+
+def _finite(value: float | None) -> float | None:
+    """Ranges of typer before 0.29 let NaN pass."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number.")
+    return value
+
+
+def _folder(path: Path) -> Path:
+    """Refuse, before any work, a folder that could not be written to after it."""
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise typer.BadParameter(f"{there} is no folder that can be written to.")
+    return path
 
 
 def _is_number(text: str) -> bool:
@@ -43,25 +64,40 @@ LIST_OPTIONS: dict[str, Callable[[str], bool]] = {
 Box = Annotated[str, typer.Option(help="The target in the first frame: x,y,w,h in pixels.")]
 Models = Annotated[
     Path | None,
-    typer.Option(help="Folder of model files (nanotrackv3/ …); $LEADSIGHT_DATA/models if unset."),
+    typer.Option(
+        help="Folder of model files (nanotrackv3/ …); else tracker.models, $LEADSIGHT_DATA/models."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="stage.option=value, as often as wanted (`leadsight config`)."),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML parameter file.")]
-Tracker = Annotated[str, typer.Option(help=f"One of {', '.join(TRACKERS)}.")]
-Predictor = Annotated[str, typer.Option(help=f"One of {', '.join(PREDICTORS)}.")]
+Tracker = Annotated[str | None, typer.Option(help=f"One of {', '.join(TRACKERS)}; tracker.name.")]
+Predictor = Annotated[
+    str | None, typer.Option(help=f"One of {', '.join(PREDICTORS)}; predictor.name.")
+]
 Topic = Annotated[str | None, typer.Option(help="Camera topic of a bag that holds several.")]
 Truth = Annotated[Path | None, typer.Option("--gt", help="Box file: x,y,w,h a line.")]
-Fps = Annotated[float | None, typer.Option(help="Frame rate, where the recording has none.")]
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        min=1e-3, max=1e5, callback=_finite, help="Frame rate, where the recording has none."
+    ),
+]
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for what it makes.")] = Path("out/demo"),
-    seconds: Annotated[float, typer.Option(min=2, max=60, help="Length of the flight.")] = 8.0,
-    latency: Annotated[float, typer.Option(min=0.001, max=2, help="Simulated, in s.")] = 0.12,
+    out: Annotated[Path, typer.Option(callback=_folder, help="Folder for what it makes.")] = Path(
+        "out/demo"
+    ),
+    seconds: Annotated[
+        float, typer.Option(callback=_finite, min=2, max=60, help="Length of the flight.")
+    ] = 8.0,
+    latency: Annotated[
+        float, typer.Option(callback=_finite, min=0.001, max=2, help="Simulated, in s.")
+    ] = 0.12,
     seed: Annotated[int, typer.Option(min=0, help="Of the embedded world.")] = 7,
 ) -> None:
     """Fly the embedded world, track a car late, and win the delay back. Needs nothing else."""
@@ -74,11 +110,16 @@ def demo(
 def track(
     source: Annotated[Path, typer.Argument(help="Video, folder of pictures, or bag.")],
     box: Box,
-    out: Annotated[Path, typer.Option(help="Folder for video and JSON lines.")] = Path("out/track"),
-    tracker: Tracker = "csrt",
-    predictor: Predictor = "kalman",
+    out: Annotated[
+        Path, typer.Option(callback=_folder, help="Folder for video and JSON lines.")
+    ] = Path("out/track"),
+    tracker: Tracker = None,
+    predictor: Predictor = None,
     latency: Annotated[
-        float, typer.Option(min=0, max=10, help="Latency to simulate, in s; 0 sees every frame.")
+        float,
+        typer.Option(
+            callback=_finite, min=0, max=10, help="Latency to simulate, in s; 0 sees every frame."
+        ),
     ] = 0.0,
     models: Models = None,
     fps: Fps = None,
@@ -89,7 +130,13 @@ def track(
     """Follow one target through a recording: annotated video and one JSON line a frame."""
     from leadsight.track import run_track
 
-    configs = _configs(config_file, settings, models, tracker=tracker, predictor=predictor)
+    _check_names("--tracker", [tracker] if tracker else [], TRACKERS)
+    _check_names("--predictor", [predictor] if predictor else [], PREDICTORS)
+    configs = _configs(config_file, settings, models)
+    if tracker:
+        configs["tracker"] = replace(configs["tracker"], name=tracker)
+    if predictor:
+        configs["predictor"] = replace(configs["predictor"], name=predictor)
     run_track(source, box, out, configs, latency, fps, topic, console)
 
 
@@ -107,14 +154,17 @@ def evaluate(
         Path | None, typer.Option("--gt", help="Box file; with --replay, the folder of them.")
     ] = None,
     tracker: Annotated[
-        list[str] | None, typer.Option(help=f"One or more of {', '.join(TRACKERS)}.")
+        list[str] | None, typer.Option(help=f"One or more of {', '.join(TRACKERS)}; tracker.name.")
     ] = None,
     models: Models = None,
     latency: Annotated[
         list[float] | None, typer.Option(help="One or more latencies of the tracker, in s.")
     ] = None,
     jitter: Annotated[
-        float, typer.Option(min=0, max=2, help="Sigma of a log-normal latency; 0 is fixed.")
+        float,
+        typer.Option(
+            callback=_finite, min=0, max=2, help="Sigma of a log-normal latency; 0 is fixed."
+        ),
     ] = 0.0,
     latency_file: Annotated[
         Path | None, typer.Option(help="Recorded latencies: one in s a line.")
@@ -123,18 +173,22 @@ def evaluate(
         str, typer.Option(help="sim, or wall: what it costs on this machine.")
     ] = "sim",
     predictor: Annotated[
-        list[str] | None, typer.Option(help=f"One or more of {', '.join(PREDICTORS)}.")
+        list[str] | None,
+        typer.Option(help=f"One or more of {', '.join(PREDICTORS)}; predictor.name."),
     ] = None,
     predictor_cost_ms: Annotated[
-        float, typer.Option(min=0, max=1000, help="Charged to the clock for each prediction.")
+        float,
+        typer.Option(
+            callback=_finite, min=0, max=1000, help="Charged to the clock for each prediction."
+        ),
     ] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Of sampled latencies.")] = 0,
     fps: Fps = None,
     topic: Topic = None,
     target: Annotated[int | None, typer.Option(help="Id to follow in a bag's truth.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for report and figures.")] = Path(
-        "out/evaluate"
-    ),
+    out: Annotated[
+        Path, typer.Option(callback=_folder, help="Folder for report and figures.")
+    ] = Path("out/evaluate"),
     config_file: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
@@ -143,12 +197,8 @@ def evaluate(
 
     if clock not in ("sim", "wall"):
         raise InputError(f"--clock {clock}: give sim or wall")
-    for name in tracker or ():
-        if name not in TRACKERS:
-            raise InputError(f"--tracker {name}: give one of {', '.join(TRACKERS)}")
-    for name in predictor or ():
-        if name not in PREDICTORS:
-            raise InputError(f"--predictor {name}: give one of {', '.join(PREDICTORS)}")
+    _check_names("--tracker", tracker or [], TRACKERS)
+    _check_names("--predictor", predictor or [], PREDICTORS)
     configs = _configs(config_file, settings, models)
     request = command.Request(
         tuple(sources or ()),
@@ -159,7 +209,7 @@ def evaluate(
         latency_file,
         jitter,
         clock,
-        tuple(predictor or ("kalman",)),
+        tuple(predictor or (configs["predictor"].name,)),
         predictor_cost_ms,
         seed,
         fps,
@@ -169,8 +219,9 @@ def evaluate(
     )
     evaluation = command.run(request, console)
     command.print_rows(evaluation.rows(), console)
-    command.write(evaluation, out, "leadsight " + " ".join(sys.argv[1:]))
-    console.print(f"wrote {out / 'report.html'} and {out / 'results.json'}")
+    isp = ClassicalIsp(configs["isp"])
+    command.write(evaluation, out, "leadsight " + " ".join(sys.argv[1:]), isp)
+    console.print(f"wrote {out / 'report.html'} and {out / 'results.json'}", soft_wrap=True)
 
 
 @app.command()
@@ -214,18 +265,24 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _configs(
-    file: Path | None, settings: list[str] | None, models: Path | None, **names: str
-) -> dict[str, Any]:
-    """Every stage's configuration: defaults, file, --set, then the options of their own."""
+def _configs(file: Path | None, settings: list[str] | None, models: Path | None) -> dict[str, Any]:
+    """Every stage's configuration: defaults, file, --set, then --models.
+
+    The folder of models that lies at hand serves only where none of them names one.
+    """
     from leadsight.stack import CONFIGS
 
-    assignments = list(settings or ())
-    folder = models or find_data("models")
+    configs = config.build(CONFIGS, file, settings or ())
+    folder = models or (None if configs["tracker"].models else find_data("models"))
     if folder is not None:
-        assignments.insert(0, f"tracker.models={folder}")
-    assignments += [f"{stage}.name={name}" for stage, name in names.items()]
-    return config.build(CONFIGS, file, assignments)
+        configs["tracker"] = replace(configs["tracker"], models=str(folder))
+    return configs
+
+
+def _check_names(option: str, names: list[str], known: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in known:
+            raise InputError(f"{option} {name}: give one of {', '.join(known)}")
 
 
 def _spread(arguments: list[str]) -> list[str]:

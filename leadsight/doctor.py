@@ -34,9 +34,9 @@ OPTIONAL = {
     "rclpy": ("ROS 2 nodes", "source a ROS 2, or `make install-ros`"),
     "leadsight_msgs": ("ROS 2 messages", "`make install-ros`, or colcon build with interfaces"),
     "launch_ros": ("ROS 2 launch files", "comes with a ROS 2 installation only"),
-    "rawpy": ("DNG and camera RAW files", "`pip install leadsight[raw]`"),
-    "rerun": ("viewer for .mcap files", "`pip install leadsight[viz]`"),
-    "torch": ("training", "`pip install leadsight[train]`"),
+    "rawpy": ("DNG and camera RAW files", "`pip install '.[raw]'`"),
+    "rerun": ("viewer for .mcap files", "`pip install '.[viz]'`"),
+    "torch": ("training", "`pip install '.[train]'`"),
 }
 SELFTEST_S = 10.0
 

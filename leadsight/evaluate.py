@@ -1,6 +1,5 @@
 """``leadsight evaluate``: recordings or stored outputs in, figures and a report out."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,8 +51,6 @@ def run(request: Request, console: Console) -> Evaluation:
     """
     if bool(request.sources) == bool(request.replay):
         raise InputError("give recordings, or stored outputs with --replay, and not both")
-    if request.truth is not None and len(request.sources) > 1:
-        raise InputError("--gt: one box file goes with one recording; keep truth beside each")
     latencies = _latencies(request)
     count, cases = _cases(request)
     with Progress(
@@ -96,11 +93,8 @@ def _latencies(request: Request) -> list[Latency | None]:
                 "--clock wall measures this machine: leave --latency and --replay away"
             )
         return [None]
-    for seconds in request.latencies_s:
-        if not math.isfinite(seconds):
-            raise InputError(f"--latency {seconds}: give seconds above 0")
     given: list[Latency | None] = [
-        Latency(round(s * 1e9), request.jitter, request.seed) for s in request.latencies_s
+        Latency.of_seconds(s, request.jitter, request.seed) for s in request.latencies_s
     ]
     if request.latency_file is not None:
         given.append(read_latency(request.latency_file))
@@ -115,6 +109,11 @@ def _cases(request: Request) -> tuple[int, Iterator[tuple[Sequence, Source]]]:
         opened = open_replay(find_outputs(list(request.replay)), request.truth, request.fps)
         return len(opened), iter(opened)
     paths = [path for source in request.sources for path in find_sequences(source)]
+    if request.truth is not None and len(paths) > 1:
+        raise InputError(
+            f"--gt {request.truth}: one box file goes with one recording, here are {len(paths)}; "
+            "keep truth beside each"
+        )
 
     def recordings() -> Iterator[tuple[Sequence, Source]]:
         isp = ClassicalIsp(request.configs["isp"])
@@ -141,11 +140,11 @@ def _settings(request: Request) -> dict[str, object]:
     }
 
 
-def write(evaluation: Evaluation, out: Path, command: str) -> None:
-    """Write ``results.json`` and ``report.html``."""
+def write(evaluation: Evaluation, out: Path, command: str, isp: ClassicalIsp) -> None:
+    """Write ``results.json`` and ``report.html``; ``isp`` develops RAW for its pictures."""
     out.mkdir(parents=True, exist_ok=True)
     write_json(evaluation, out / "results.json")
-    write_report(evaluation, out / "report.html", command=command)
+    write_report(evaluation, out / "report.html", command=command, isp=isp)
 
 
 def print_rows(rows: list[Row], console: Console) -> None:

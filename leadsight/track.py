@@ -8,9 +8,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from evaluation.bags import Bag, stamp_of
+from evaluation.bags import Bag
 from evaluation.clock import Latency, Schedule, simulate
-from evaluation.sequences import Frames, open_frames
+from evaluation.sequences import Frames, check_rising, open_frames
 from evaluation.sources import is_bag
 from evaluation.video import AnnotatedVideo
 from isp.classical import ClassicalIsp
@@ -37,16 +37,17 @@ def parse_box(text: str) -> np.ndarray:
 
 
 def open_source(source: Path, fps: float | None, topic: str | None) -> tuple[Frames, np.ndarray]:
-    """Frames and their stamps, (n,) ns, of any recording.
+    """Frames and their stamps, (n,) ns, rising, of any recording.
 
     Raises:
-        InputError: nothing that can be read.
+        InputError: nothing that can be read, or time that jumps back.
     """
     if not is_bag(source):
         return open_frames(source, fps)
     bag = Bag(source)
     camera = bag.camera(topic)
-    stamps = np.array([stamp_of(m.header) for _, _, m in bag.messages(camera)], np.int64)
+    stamps = bag.stamps(camera)
+    check_rising(str(source), stamps)
     return Frames(str(source), len(stamps), lambda: bag.frames(camera)), stamps
 
 
@@ -119,7 +120,7 @@ def run_track(
 def _schedule(stamps: np.ndarray, latency_s: float, name: str) -> Schedule:
     if latency_s == 0:
         return Schedule(np.arange(len(stamps)), stamps)
-    return simulate(stamps, Latency(round(latency_s * 1e9)), name)
+    return simulate(stamps, Latency.of_seconds(latency_s), name)
 
 
 def _rate(stamps: np.ndarray) -> float:

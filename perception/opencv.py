@@ -12,7 +12,7 @@ import numpy as np
 from perception.appearance import Appearance, ScoredAppearance
 from perception.engine import RawAnswer
 from pipeline.box import FloatArray
-from pipeline.errors import InputError
+from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
 
 MIN_SIDE_PX = {"mil": 5}
@@ -86,7 +86,7 @@ def _factory(name: str, backbone: Path | None, head: Path | None) -> Callable[[]
             trial.update(blank)
         except cv2.error as error:
             raise InputError(
-                f"{backbone} and {head}: OpenCV cannot track with them ({_line(error)}); "
+                f"{backbone} and {head}: OpenCV cannot track with them ({first_line(error)}); "
                 "give backbone and head of the same model"
             ) from None
         return make_nano
@@ -99,7 +99,3 @@ def _factory(name: str, backbone: Path | None, head: Path | None) -> Callable[[]
             f"this OpenCV {cv2.__version__} has no {name} tracker: "
             "install opencv-contrib-python-headless"
         ) from None
-
-
-def _line(error: cv2.error) -> str:
-    return (str(error.err or error).strip().splitlines() or ["no reason given"])[0][:120]

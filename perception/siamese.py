@@ -17,7 +17,7 @@ import onnxruntime as ort
 from perception.appearance import ScoredAppearance
 from perception.engine import RawAnswer
 from pipeline.box import FloatArray
-from pipeline.errors import InputError
+from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
 
 TEMPLATE_PX = 127
@@ -188,7 +188,7 @@ def _backbone_at(path: Path, px: int) -> bytes:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path}: is no ONNX model ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: is no ONNX model ({first_line(error)})") from None
 
 
 class _Session:
@@ -204,7 +204,7 @@ class _Session:
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise InputError(f"{path}: onnxruntime cannot load it ({_line(error)})") from None
+            raise InputError(f"{path}: onnxruntime cannot load it ({first_line(error)})") from None
         self._names = [i.name for i in self._session.get_inputs()]
 
     def __call__(self, *arrays: np.ndarray) -> list[Any]:
@@ -217,10 +217,6 @@ class _Session:
         except Exception as error:
             shapes = ", ".join(str(a.shape) for a in arrays)
             raise InputError(
-                f"{self._path}: does not take inputs of {shapes} ({_line(error)}); "
+                f"{self._path}: does not take inputs of {shapes} ({first_line(error)}); "
                 "give backbone and head of the same model"
             ) from None
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -21,11 +21,12 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, first_line
 
 Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
 _SCALARS = (bool, int, float, str)
 _MAX_FILE_BYTES = 1 << 20
+_MAX_SCALAR = 4096
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,24 @@ class Option:
         if not self.is_list:
             return self._scalar(value)  # type: ignore[no-any-return]
         if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-            raise InputError(f"{self.name}: {value!r:.60} is no list of {self.kind.__name__}")
+            raise InputError(f"{self.name}: {_shown(value)} is no list of {self.kind.__name__}")
         return tuple(self._scalar(v) for v in value)
 
     def _scalar(self, value: Any) -> Any:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if self.kind is float and number:
-            value = float(value)
+            try:
+                value = float(value)
+            except OverflowError:
+                value = math.inf
         elif self.kind is int and isinstance(value, float) and value.is_integer():
             value = int(value)
         if type(value) is not self.kind:
-            raise InputError(f"{self.name}: {value!r:.60} is no {self.kind.__name__}; {self.help}")
+            raise InputError(
+                f"{self.name}: {_shown(value)} is no {self.kind.__name__}; {self.help}"
+            )
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InputError(f"{self.name}: {_shown(value)} takes more than 64 bits; {self.help}")
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{self.name}: {value} is not finite; {self.help}")
         value = typing.cast(Any, value)
@@ -71,7 +79,7 @@ class Option:
                 f"{self.name}: {value} is out of range, allowed is {self.range_text()}"
             )
         if self.choices and value not in self.choices:
-            raise InputError(f"{self.name}: {value!r:.60} is none of {', '.join(self.choices)}")
+            raise InputError(f"{self.name}: {_shown(value)} is none of {', '.join(self.choices)}")
         return value
 
     def range_text(self) -> str:
@@ -83,6 +91,17 @@ class Option:
         if self.low is not None:
             return f"at least {self.low:g}"
         return f"at most {self.high:g}" if self.high is not None else ""
+
+
+def _shown(value: object) -> str:
+    """A value in a message: never the text of something large."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a number of {value.bit_length()} bits"
+    if value is None or isinstance(value, (int, float)):
+        return repr(value)
+    return f"a {type(value).__name__}"
 
 
 def option(
@@ -134,11 +153,37 @@ def from_mapping(cls: type[C], values: Mapping[str, object], where: str = "") ->
     known = [opt.name for opt in options(cls)]
     for name in values:
         if name not in known:
-            raise InputError(f"{where}{name}: no such option; known are {', '.join(known)}")
+            raise InputError(f"{where}{name:.60}: no such option; known are {', '.join(known)}")
     try:
         return cls(**values)
     except InputError as error:
         raise InputError(f"{where}{error}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without what unfolds to any size: aliases, and scalars longer than any path."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        problem = ""
+        if isinstance(event, yaml.AliasEvent):
+            problem = "aliases are not allowed"
+        elif isinstance(event, yaml.ScalarEvent) and len(event.value) > _MAX_SCALAR:
+            problem = f"a value of over {_MAX_SCALAR} characters"
+        if problem:
+            mark: Any = event.start_mark
+            raise yaml.YAMLError(f"line {mark.line + 1}: {problem}")
+        return super().compose_node(parent, index)
+
+
+def _parse(text: str) -> Any:
+    """Raises YAMLError, also for the impossible dates and the depths that PyYAML trips over."""
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except ValueError as error:
+        raise yaml.YAMLError(first_line(error)) from None
 
 
 def load_yaml(path: Path) -> dict[str, dict[str, object]]:
@@ -150,14 +195,17 @@ def load_yaml(path: Path) -> dict[str, dict[str, object]]:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise InputError(f"{path}: over {_MAX_FILE_BYTES} bytes is no parameter file")
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = _parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no YAML ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: is no YAML ({first_line(error)})") from None
     try:
         stages = document["/**"]["ros__parameters"]
-        return {str(stage): dict(values) for stage, values in stages.items()}
+        return {
+            str(stage): {str(name): value for name, value in values.items()}
+            for stage, values in stages.items()
+        }
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InputError(
             f"{path}: needs the shape '/**: ros__parameters: <stage>: <option>: value' "
@@ -174,11 +222,11 @@ def parse_assignment(text: str) -> tuple[str, str, object]:
     name, equals, value = text.partition("=")
     stage, dot, opt = name.strip().partition(".")
     if not (equals and dot and stage and opt):
-        raise InputError(f"--set {text}: write stage.option=value, for example isp.gamma=2.2")
+        raise InputError(f"--set {text:.60}: write stage.option=value, for example isp.gamma=2.2")
     try:
-        return stage, opt, yaml.safe_load(value)
+        return stage, opt, _parse(value)
     except yaml.YAMLError:
-        raise InputError(f"--set {text}: the value is no YAML scalar or list") from None
+        raise InputError(f"--set {text:.60}: the value is no YAML scalar or list") from None
 
 
 def build(
@@ -195,7 +243,7 @@ def build(
 
     def place(stage: str, name: str, value: object, where: str) -> None:
         if stage not in classes:
-            raise InputError(f"{where}{stage}: no such stage; known are {', '.join(classes)}")
+            raise InputError(f"{where}{stage:.60}: no such stage; known are {', '.join(classes)}")
         values[stage][name] = value
 
     if file is not None:

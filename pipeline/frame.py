@@ -15,12 +15,6 @@ _TO_BGR = {
     "rgba8": cv2.COLOR_RGBA2BGR,
     "bgra8": cv2.COLOR_BGRA2BGR,
 }
-_TO_MONO = {
-    "rgb8": cv2.COLOR_RGB2GRAY,
-    "bgr8": cv2.COLOR_BGR2GRAY,
-    "rgba8": cv2.COLOR_RGBA2GRAY,
-    "bgra8": cv2.COLOR_BGRA2GRAY,
-}
 _CHANNELS = {"mono8": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
 
 
@@ -58,17 +52,6 @@ class Frame:
         if self.encoding == "bgr8":
             return self.image
         return cv2.cvtColor(self.image, _TO_BGR[self.encoding])  # type: ignore[return-value]
-
-    def mono(self) -> npt.NDArray[np.uint8]:
-        """(H, W) uint8; the image itself where it already is gray.
-
-        Raises:
-            InputError: an encoding that is no 8-bit color or gray picture.
-        """
-        self.check()
-        if self.encoding == "mono8":
-            return self.image
-        return cv2.cvtColor(self.image, _TO_MONO[self.encoding])  # type: ignore[return-value]
 
     def check(self) -> None:
         """Whether it is the 8-bit color or gray picture that its encoding says.

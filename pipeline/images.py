@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
 
 BYTES_PER_PIXEL = {
@@ -44,6 +44,11 @@ def bytes_per_pixel(encoding: str) -> float:
     )
 
 
+def _check_size(width: int, height: int) -> None:
+    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
+        raise InputError(f"image of {width}x{height}: sides must be 1 to {MAX_SIDE_PX} pixels")
+
+
 def frame_from_bytes(
     data: Any,
     size: tuple[int, int],
@@ -62,8 +67,7 @@ def frame_from_bytes(
         InputError: an unknown encoding, an impossible size, or data that ends too early.
     """
     width, height = size
-    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
-        raise InputError(f"image of {width}x{height}: sides must be 1 to {MAX_SIDE_PX} pixels")
+    _check_size(width, height)
     pixel = bytes_per_pixel(encoding)
     row = int(np.ceil(width * pixel))
     flat = np.frombuffer(data, np.uint8)
@@ -89,10 +93,14 @@ def compressed_frame(data: Any, stamp_ns: int, index: int, frame_id: str = "came
     """A JPEG or PNG message as a BGR frame.
 
     Raises:
-        InputError: data that OpenCV cannot decode.
+        InputError: data that OpenCV cannot decode, or a picture with longer sides than we take.
     """
     flat = np.frombuffer(data, np.uint8)
-    image = cv2.imdecode(flat, cv2.IMREAD_COLOR) if len(flat) else None
+    try:
+        image = cv2.imdecode(flat, cv2.IMREAD_COLOR) if len(flat) else None
+    except cv2.error as error:
+        raise InputError(f"compressed image cannot be decoded ({first_line(error)})") from None
     if image is None:
         raise InputError(f"compressed image of {len(flat)} bytes is neither JPEG nor PNG")
+    _check_size(image.shape[1], image.shape[0])
     return Frame(image, stamp_ns, "bgr8", index, frame_id)

@@ -66,7 +66,7 @@ class NoPredictor:
 
     def predict(self, state: History, valid_at_ns: IntArray) -> Estimates:
         dt = (valid_at_ns - state.stamps_ns[:, -1:]) * 1e-9
-        reach = np.minimum(dt, self._config.max_horizon_ms * 1e-3)[..., None]
+        reach = np.clip(dt, 0, self._config.max_horizon_ms * 1e-3)[..., None]
         last = state.boxes[:, -1:]
         sides = np.maximum(last[..., 2:], MIN_SIDE_PX)
         velocity, growth = self._motion(state)

@@ -116,6 +116,17 @@ def test_more_tolerance_never_lowers_the_score_of_the_same_answers():
     assert late == math.ceil(27 / (1000 / 30) / 0.02)
 
 
+def test_tolerance_never_uses_an_answer_about_a_later_frame():
+    stamps = np.array([0, 100, 200, 210, 220, 300, 400]) * MS  # its median period is 90 ms
+    truth = from_center(np.column_stack([60 + stamps * 2e-7, np.tile([50, 20, 20], (7, 1))]))
+    case = Sequence("uneven", stamps, truth, None), ReplaySource(("perfect",), truth[None].copy())
+    (result,) = evaluate([case], [Latency(5 * MS)], ["kalman"], PredictorConfig(), 0)
+    run = result.runs["5 ms", "none"]
+    # Answers are ready at 105, 205, 215, 225, 305, 405: each is the frame's own within 5 ms.
+    assert (np.diff(run.auc) >= 0).all() and run.auc[0] < 0.9
+    assert run.auc[3:].tolist() == [result.offline.auc] * 48
+
+
 def test_jitter_gives_the_same_figures_for_the_same_seed_only():
     def auc(seed):
         latency = Latency(70 * MS, 0.4, seed)

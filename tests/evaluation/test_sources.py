@@ -206,6 +206,15 @@ def test_pictures_that_their_header_belies_are_refused(options, tmp_path):
     refused(lambda: read_all(folder, truth), "bag: /cam/image")
 
 
+def test_truth_whose_boxes_do_not_fit_its_ids_is_refused(tmp_path):
+    with BagWriter(tmp_path / "odd.mcap") as bag:
+        bag.frame("image", Frame(np.zeros((8, 8, 3), np.uint8), 10**9))
+        good = Tracks.single(10**9, 10**9, 0, (8, 8), np.ones(4), 1, TrackStatus.TRACKED)
+        object.__setattr__(good, "boxes", np.ones((1, 3)))
+        bag.tracks("truth", good)
+    refused(lambda: open_any(tmp_path / "odd.mcap"), r"odd\.mcap", "3 numbers in boxes for 1 ids")
+
+
 def test_a_bag_without_camera_or_with_several_says_what_it_holds(otb, tmp_path):
     frame = Frame(np.zeros((8, 8, 3), np.uint8), 10**9)
     tracks = Tracks.single(10**9, 10**9, 0, (8, 8), np.ones(4), 1, TrackStatus.TRACKED)
@@ -250,6 +259,46 @@ def test_a_writer_that_fails_leaves_nothing_behind(tmp_path):
     with pytest.raises(RuntimeError), BagWriter(tmp_path / "a.mcap"):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bag_that_cannot_be_finished_or_opened_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    for name in ("close", "open"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Writer, name, full)
+            refused(lambda: BagWriter(tmp_path / "a.mcap").__exit__(None, None, None), "No space")
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "dir.mcap").mkdir()
+    refused(lambda: BagWriter(tmp_path / "dir.mcap", overwrite=True), r"dir\.mcap: is a folder")
+    with BagWriter(tmp_path / "late.mcap"):
+        (tmp_path / "late.mcap").write_bytes(b"old")
+    assert Bag(tmp_path / "late.mcap").topics() == {}
+
+
+def test_the_error_in_the_block_goes_before_that_of_closing(tmp_path, monkeypatch):
+    monkeypatch.setattr(Writer, "close", lambda writer: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(RuntimeError, match="mine"), BagWriter(tmp_path / "a.mcap"):
+        raise RuntimeError("mine")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stamp_ns", [-1, 2**31 * 10**9])
+def test_a_stamp_that_ros_cannot_hold_is_refused(stamp_ns, tmp_path):
+    def write():
+        with BagWriter(tmp_path / "a.mcap") as bag:
+            bag.frame("image", Frame(np.zeros((8, 8, 3), np.uint8), stamp_ns))
+
+    refused(write, r"a\.mcap", "a stamp of")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_stamp_that_ros_can_hold_is_written(tmp_path):
+    stamp_ns = 2**31 * 10**9 - 1
+    with BagWriter(tmp_path / "a.mcap") as bag:
+        bag.frame("image", Frame(np.zeros((8, 8, 3), np.uint8), stamp_ns))
+    assert [f.stamp_ns for f in Bag(tmp_path / "a.mcap").frames("image")] == [stamp_ns]
 
 
 def test_empty_and_missing_folders_are_told(tmp_path, otb):

@@ -1,7 +1,10 @@
 """The command line as a user calls it: results, and one line for everything it cannot use."""
 
+import base64
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+from evaluation.bags import BagWriter
 from leadsight.cli import main
 from leadsight.stack import CONFIGS
 from pipeline import config
+from pipeline.frame import Frame
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,12 +105,121 @@ def test_printed_configuration_loads_back_as_the_defaults(tmp_path):
     assert config.build(CONFIGS, file) == {stage: cls() for stage, cls in CONFIGS.items()}
 
 
+@pytest.fixture
+def call(monkeypatch):
+    """Run a command in this process; its exit status."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["leadsight", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code
+
+    return run
+
+
+def test_what_the_command_line_leaves_out_comes_from_file_and_set(square, tmp_path, call):
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "/**: {ros__parameters: {tracker: {name: mosse}, predictor: {name: constant-velocity}}}\n"
+    )
+    given = ["evaluate", square, "--latency", "0.1", "--config", file]
+    runs = {
+        "file": (given, ["none", "constant-velocity"], "mosse"),
+        "set": ([*given, "--set", "tracker.name=kcf"], ["none", "constant-velocity"], "kcf"),
+        "own": ([*given, "--tracker", "kcf", "--predictor", "kalman"], ["none", "kalman"], "kcf"),
+    }
+    for name, (arguments, predictors, tracker) in runs.items():
+        assert call(*arguments, "--out", tmp_path / name) == 0
+        rows = json.loads((tmp_path / name / "results.json").read_text())["rows"]
+        assert [(r["tracker"], r["predictor"]) for r in rows] == [(tracker, p) for p in predictors]
+
+
+def test_track_takes_tracker_and_predictor_from_the_configuration(square, tmp_path, call):
+    def lines(*more):
+        arguments = ["track", square, "--box", "8,10,36,28", "--latency", "0.07", *more]
+        assert call(*arguments, "--out", tmp_path) == 0
+        return [json.loads(line) for line in (tmp_path / "tracks.jsonl").read_text().splitlines()]
+
+    still = lines("--set", "tracker.name=kcf", "--set", "predictor.name=none")
+    assert still == lines("--tracker", "kcf", "--predictor", "none")
+    assert all(line["forecast"] == line["answer"] for line in still)
+
+
+def test_models_are_taken_from_the_option_then_the_configuration_then_the_data(
+    square, tmp_path, call, monkeypatch, capsys
+):
+    (tmp_path / "models").mkdir()
+    monkeypatch.setenv("LEADSIGHT_DATA", str(tmp_path))
+    given = ["evaluate", square, "--latency", "1", "--tracker", "nanotrack-v3"]
+    configured = [*given, "--set", "tracker.models=/configured"]
+    for arguments, folder in (
+        (given, f"{tmp_path}/models"),
+        (configured, "/configured"),
+        ([*configured, "--models", "/given #2"], "/given #2"),
+    ):
+        assert call(*arguments) == 2
+        assert f"{folder}/nanotrackv3;" in capsys.readouterr().err
+
+
+def test_the_reports_pictures_are_developed_as_configured(square, tmp_path, call):
+    bag, truth = tmp_path / "raw.mcap", square / "groundtruth.txt"
+    with BagWriter(bag) as writer:
+        for k in range(20):
+            picture = cv2.imread(str(square / f"{k:03d}.png"), cv2.IMREAD_GRAYSCALE)
+            writer.frame("image_raw", Frame(picture, k * 33_000_000, "bayer_rggb8", k))
+    light = []
+    for gain in (0.1, 1.0):
+        out = tmp_path / str(gain)
+        given = ["--gt", truth, "--latency", "0.1", "--tracker", "kcf", "--out", out]
+        assert call("evaluate", bag, *given, "--set", f"isp.exposure_gain={gain}") == 0
+        tiles = re.findall("base64,([^']+)'", (out / "report.html").read_text())
+        data = np.frombuffer(base64.b64decode(tiles[0]), np.uint8)
+        light.append(cv2.imdecode(data, cv2.IMREAD_COLOR).mean())
+    assert light[0] < 0.6 * light[1]
+
+
+def test_track_refuses_a_bag_whose_time_does_not_rise(tmp_path, call, capsys):
+    bag = tmp_path / "still.mcap"
+    with BagWriter(bag) as writer:
+        for stamp in (0, 40, 40, 80):
+            writer.frame("image", Frame(np.zeros((64, 64, 3), np.uint8), stamp * 1_000_000))
+    assert call("track", bag, "--box", "9,9,20,20", "--out", tmp_path / "out") == 2
+    assert "still.mcap: time stands still or jumps back at frame 2" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_box_file_does_not_serve_a_folder_of_sequences(square, tmp_path, call, capsys):
+    for name in ("a", "b"):
+        shutil.copytree(square, tmp_path / "set" / name)
+    truth = square / "groundtruth.txt"
+    assert call("evaluate", tmp_path / "set", "--gt", truth, "--latency", "1") == 2
+    assert "here are 2" in capsys.readouterr().err
+
+
 BAD = {
     "no such folder": (["evaluate", "/nowhere", "--latency", "0.1"], "/nowhere"),
     "no latency": (["evaluate", "{square}"], "--latency"),
     "latency no number": (["evaluate", "{square}", "--latency", "soon"], "--latency"),
-    "latency nan": (["evaluate", "{square}", "--latency", "nan"], "--latency nan"),
-    "latency inf": (["evaluate", "{square}", "--latency", "inf"], "--latency inf"),
+    "latency nan": (["evaluate", "{square}", "--latency", "nan"], "latency of nan"),
+    "latency inf": (["evaluate", "{square}", "--latency", "inf"], "latency of inf"),
+    "latency 1e400": (["evaluate", "{square}", "--latency", "1e400"], "latency of inf"),
+    "latency 1e300": (["evaluate", "{square}", "--latency", "1e300"], "latency of 1e+300"),
+    "track latency nan": (
+        ["track", "{square}", "--box", "8,10,36,28", "--latency", "nan"],
+        "--latency",
+    ),
+    "track latency inf": (
+        ["track", "{square}", "--box", "8,10,36,28", "--latency", "inf"],
+        "--latency",
+    ),
+    "demo latency nan": (["demo", "--latency", "nan"], "--latency"),
+    "demo seconds nan": (["demo", "--seconds", "nan"], "--seconds"),
+    "jitter nan": (["evaluate", "{square}", "--latency", "1", "--jitter", "nan"], "--jitter"),
+    "cost nan": (
+        ["evaluate", "{square}", "--latency", "1", "--predictor-cost-ms", "nan"],
+        "--predictor-cost-ms",
+    ),
     "latency zero": (["evaluate", "{square}", "--latency", "0"], "latency of 0"),
     "unknown tracker": (["evaluate", "{square}", "--tracker", "magic"], "magic"),
     "no models": (
@@ -125,9 +239,39 @@ BAD = {
     "box outside": (["track", "{square}", "--box", "900,1,9,9"], "160x120"),
     "box of three": (["track", "{square}", "--box", "1,2,3"], "--box 1,2,3"),
     "no video": (["track", "{truth}", "--box", "1,2,3,4"], "groundtruth.txt"),
+    "fps zero for a replay": (["evaluate", "--replay", "{square}", "--fps", "0"], "--fps"),
+    "fps nan": (["track", "{square}", "--box", "9,9,9,9", "--fps", "nan"], "--fps"),
     "fps zero": (["track", "{square}", "--box", "9,9,9,9", "--fps", "0"], "--fps"),
     "replay without archives": (["evaluate", "--replay", "{square}", "--latency", "1"], ".npz"),
 }
+
+
+@pytest.mark.parametrize("command", [["evaluate", "{bad}"], ["track", "{bad}", "--box", "1,1,9,9"]])
+@pytest.mark.parametrize("out", ["{bad}", "{bad}/below"])
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    command, out, tmp_path, call, capsys
+):
+    bad = tmp_path / "file.txt"
+    bad.write_text("no recording")
+    arguments = [a.format(bad=bad) for a in (*command, "--out", out)]
+    assert call(*arguments) == 2
+    assert f"{bad} is no folder that can be written to" in capsys.readouterr().err
+
+
+def test_a_piped_table_is_not_folded(square, tmp_path):
+    arguments = ["evaluate", square, "--latency", "0.1", "--tracker", "kcf", "--jitter", "0.2"]
+    command = [sys.executable, "-m", "leadsight", *arguments, "--predictor", "constant-velocity"]
+    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"}
+    done = subprocess.run(
+        [*command, "--out", tmp_path / ("long" * 12)],
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    lines = done.stdout.splitlines()
+    assert any(re.search(r"kcf +100 ms ± 0.2 +constant-velocity +\d", line) for line in lines)
+    assert lines[-1].endswith("results.json") and lines[-1].startswith("wrote ")
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -87,11 +87,27 @@ def test_a_refused_value_names_the_option_and_what_is_allowed(values, text):
         ("lens.k2=1", r"lens\.k2: no such option"),
         ("lens.k1=2", r"lens\.k1: 2.0 is out of range, allowed is at most 1"),
         ("lens.k1=!!python/object/apply:os.getcwd []", "no YAML"),
+        ("lens.k1=[&a 1, *a]", "no YAML"),
+        ("lens.k1=" + "[" * 5000, "no YAML"),
+        ("lens.k1=2024-99-99", "no YAML"),
+        ("lens.k1=" + "9" * 5000, "no YAML"),
+        ("lens.k1=" + "9" * 400, r"lens\.k1: inf is not finite"),
+        ("lens.k1=0x" + "9" * 4000, r"lens\.k1: inf is not finite"),
+        ("camera.width_px=" + "9" * 400, "a number of 1329 bits takes more than 64 bits"),
+        ("camera.width_px=0x" + "9" * 4000, "takes more than 64 bits"),
+        ("camera.mode=0x" + "9" * 4000, "a number of 16000 bits is no str"),
+        ("camera.mode=" + "[" * 90 + "]" * 90, "mode: a list is no str"),
+        ("camera.mode=" + "x" * 2000, "'x{60}' is none of"),
+        ("x" * 2000 + ".k=1", "^--set x{60}: no such stage"),
     ],
 )
 def test_a_bad_assignment_is_named(assignment, text):
-    with pytest.raises(InputError, match=text):
+    with pytest.raises(InputError, match=text) as caught:
         build(CLASSES, None, [assignment])
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{k}: &a{k} [{f'*a{k - 1},' * 9}]\n" for k in range(1, 12))
 
 
 @pytest.mark.parametrize(
@@ -104,6 +120,10 @@ def test_a_bad_assignment_is_named(assignment, text):
         ("/**: {ros__parameters: [", "is no YAML"),
         ("!!python/object/apply:os.getcwd []", "is no YAML"),
         ("/**: {ros__parameters: {engine: {k: 1}}}\n", "engine: no such stage"),
+        (BOMB, "is no YAML .*line 2: aliases"),
+        ("[" * 100_000, "is no YAML .*deeply"),
+        ("/**: 2024-02-31\n", "is no YAML"),
+        ("/**: " + "9:" * 50_000 + "9\n", "is no YAML .*4096 characters"),
         ("#" * ((1 << 20) + 1), "is no parameter file"),
     ],
 )

@@ -39,6 +39,17 @@ def test_constant_velocity_is_exact_on_steady_motion_at_irregular_times(history)
     assert (found.status == ForecastStatus.OK).all()
 
 
+@pytest.mark.parametrize("kind", [NoPredictor, ConstantVelocity])
+def test_a_moment_before_the_last_observation_gets_that_observation(kind):
+    predictor = kind(PredictorConfig())
+    stamps = np.cumsum(GAPS_MS) * MS
+    state = observed(predictor, stamps, at(stamps * 1e-9))
+    early = predictor.predict(state, stamps[-1:] - 70 * MS)
+    last = predictor.predict(state, stamps[-1:])
+    np.testing.assert_array_equal(early.boxes, last.boxes)
+    np.testing.assert_array_equal(early.variances, last.variances)
+
+
 def test_constant_velocity_is_exact_on_steady_growth():
     predictor = ConstantVelocity(PredictorConfig())
     seconds = np.cumsum(GAPS_MS) * 1e-3
