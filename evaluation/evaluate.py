@@ -4,6 +4,7 @@ import json
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,12 @@ class SequenceResult:
     runs: dict[tuple[str, str], Run] = field(default_factory=dict)
     """(latency label, predictor) → run."""
 
+    def gap(self, latency: str, predictor: str, measure: str = "auc") -> float:
+        """Share of the AUC or DP lost to latency that the predictor won back; NaN without loss."""
+        of = attrgetter(measure)
+        run, none = self.runs[latency, predictor], self.runs[latency, NONE]
+        return gap_recovered(of(run.la0), of(none.la0), of(self.offline))
+
 
 @dataclass
 class Evaluation:
@@ -93,6 +100,8 @@ class Evaluation:
                             "dp": run.la0.dp,
                             "sigma_auc": float(run.auc.mean()),
                             "sigma_dp": float(run.dp.mean()),
+                            "gap_auc": r.gap(latency, predictor, "auc"),
+                            "gap_dp": r.gap(latency, predictor, "dp"),
                             "frames_seen": run.seen,
                             "mean_age_ms": float(run.age_ns.mean()) * 1e-6,
                         }

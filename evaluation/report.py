@@ -103,8 +103,9 @@ def render(evaluation: Evaluation, *, command: str = "", isp: ClassicalIsp | Non
                 _section(
                     "Every sequence",
                     _sequences_table(evaluation),
-                    "La0 AUC of each predictor; age is the mean age of what a user had, seen the "
-                    "share of frames that the tracker had time for.",
+                    "La0 AUC of each predictor and the share of the gap that it won back; age is "
+                    "the mean age of what a user had, seen the share of frames that the tracker "
+                    "had time for.",
                     folded=True,
                 ),
             ]
@@ -215,20 +216,25 @@ def _sequences_table(evaluation: Evaluation) -> str:
     latencies = list(dict.fromkeys(latency for latency, _ in first.runs))
     predictors = list(dict.fromkeys(predictor for _, predictor in first.runs))
 
+    def score(result: SequenceResult, latency: str, predictor: str) -> str:
+        auc = _number(result.runs[latency, predictor].la0.auc)
+        gap = result.gap(latency, predictor)
+        return auc if predictor == NONE or not np.isfinite(gap) else f"{auc} ({gap:.0%})"
+
     def lines() -> Iterable[Iterable[str]]:
         for result in evaluation.results:
             frames = len(result.sequence)
             for latency in latencies:
-                runs = [result.runs[latency, predictor] for predictor in predictors]
+                none = result.runs[latency, NONE]
                 yield (
                     _text(result.tracker),
                     _text(result.sequence.name),
                     str(frames),
                     _text(latency),
                     _number(result.offline.auc),
-                    *(_number(run.la0.auc) for run in runs),
-                    f"{runs[0].age_ns.mean() * 1e-6:.0f} ms",
-                    f"{runs[0].seen / frames:.0%}",
+                    *(score(result, latency, predictor) for predictor in predictors),
+                    f"{none.age_ns.mean() * 1e-6:.0f} ms",
+                    f"{none.seen / frames:.0%}",
                 )
 
     header = ("tracker", "sequence", "frames", "latency", "offline", *map(_text, predictors))

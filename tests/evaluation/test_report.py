@@ -1,5 +1,6 @@
 """The report page: complete, self-contained, and safe with whatever a sequence is called."""
 
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -97,6 +98,20 @@ def test_every_row_stands_in_the_table_with_its_figures(stored, page):
 def test_every_sequence_and_tracker_has_its_own_line(stored, page):
     lines = _Reader(page).lines
     assert sum(line[1:2] == ["car one"] for line in lines) == 4
+
+
+def test_every_sequence_says_what_its_predictor_won_back(stored, page):
+    lines = [line for line in _Reader(page).lines if line[1:2] == ["car one"]]
+    found = {(line[0], line[3]): line for line in lines}
+    document = {(s["tracker"], s["sequence"]): s for s in json.loads(stored.to_json())["sequences"]}
+    for run in document["exact", "car one"]["runs"]:
+        none, kalman = found["exact", run["latency"]][5:7]
+        if run["predictor"] == "none":
+            assert run["gap_auc"] == 0 and none == f"{run['auc']:.3f}"
+            offline, lost = document["exact", "car one"]["offline"]["auc"], run["auc"]
+        else:
+            assert run["gap_auc"] == pytest.approx((run["auc"] - lost) / (offline - lost))
+            assert kalman == f"{run['auc']:.3f} ({run['gap_auc']:.0%})"
 
 
 def test_figures_are_inline_one_for_each_tracker_and_two_more(page):
