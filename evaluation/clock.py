@@ -7,7 +7,6 @@ counts as known from the first moment, though the start costs its time like any 
 """
 
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.clock import SimClock
 from pipeline.errors import InputError
 
 IntArray = npt.NDArray[np.int64]
@@ -68,15 +68,15 @@ class Latency:
             return f"recorded (median {text})"
         return f"{text} ± {self.jitter:g}" if self.jitter else text
 
-    def draw(self, sequence: str) -> Iterator[int]:
-        """Latencies of one run, in ns; the same for the same seed and sequence name."""
+    def draw(self, key: int = 0) -> Iterator[int]:
+        """Latencies of one run, in ns; the same for the same seed and key (of the sequence)."""
         if self.recorded_ns:
             while True:
                 yield from self.recorded_ns
         if not self.jitter:
             while True:
                 yield self.median_ns
-        rng = np.random.default_rng([self.seed, zlib.crc32(sequence.encode())])
+        rng = np.random.default_rng([self.seed, key])
         while True:
             factors = np.exp(self.jitter * rng.standard_normal(1024))
             yield from np.maximum(self.median_ns * factors, 1).astype(np.int64).tolist()
@@ -111,25 +111,28 @@ def run_clock(stamps_ns: IntArray, cost_ns: Callable[[int], int]) -> Schedule:
     n = len(stamps_ns)
     stamps = stamps_ns.tolist()
     frames, ready = [0], [stamps[0]]
-    now = stamps[0] + cost_ns(0)
+    clock = SimClock(stamps[0] + cost_ns(0))
     frame = 0
     while True:
         newest = frame
-        while newest + 1 < n and stamps[newest + 1] <= now:
+        while newest + 1 < n and stamps[newest + 1] <= clock.now_ns():
             newest += 1
         if newest == frame:
             newest += 1
             if newest == n:
                 break
-            now = stamps[newest]
+            clock.advance_to(stamps[newest])
         frame = newest
-        now += cost_ns(frame)
+        clock.advance_to(clock.now_ns() + cost_ns(frame))
         frames.append(frame)
-        ready.append(now)
+        ready.append(clock.now_ns())
     return Schedule(np.array(frames, np.int64), np.array(ready, np.int64))
 
 
-def simulate(stamps_ns: IntArray, latency: Latency, sequence: str, extra_ns: int = 0) -> Schedule:
-    """The schedule under a simulated latency, plus ``extra_ns`` (a predictor's cost) each."""
-    costs = latency.draw(sequence)
+def simulate(stamps_ns: IntArray, latency: Latency, extra_ns: int = 0, key: int = 0) -> Schedule:
+    """The schedule under a simulated latency, plus ``extra_ns`` (a predictor's cost) each.
+
+    ``key`` chooses the draw of a sampled latency, with the latency's seed.
+    """
+    costs = latency.draw(key)
     return run_clock(stamps_ns, lambda frame: next(costs) + extra_ns)

@@ -162,7 +162,7 @@ def online(
         later = np.minimum(schedule.ready_ns - schedule.ready_ns[0], predictor_cost_ns)
         schedule = Schedule(schedule.frames, schedule.ready_ns + later)
     else:
-        schedule = simulate(sequence.stamps_ns, latency, sequence.name, predictor_cost_ns)
+        schedule = simulate(sequence.stamps_ns, latency, predictor_cost_ns, sequence.key)
         answers = source.answers(schedule.frames, progress)
 
     stamps = sequence.stamps_ns

@@ -72,7 +72,7 @@ def run_track(
     frames, stamps = open_source(source, fps, topic)
     first = frames.read(0)
     target = as_box(parse_box(box), first.size)
-    schedule = _schedule(stamps, latency_s, source.stem)
+    schedule = _schedule(stamps, latency_s)
     tracker, isp = make_tracker(configs["tracker"]), ClassicalIsp(configs["isp"])
     predictor = make_predictor(configs["predictor"])
     state = predictor.blank(1)
@@ -117,10 +117,10 @@ def run_track(
     console.print(f"wrote {out / 'track.mp4'} and {out / 'tracks.jsonl'} ({len(stamps)} frames)")
 
 
-def _schedule(stamps: np.ndarray, latency_s: float, name: str) -> Schedule:
+def _schedule(stamps: np.ndarray, latency_s: float) -> Schedule:
     if latency_s == 0:
         return Schedule(np.arange(len(stamps)), stamps)
-    return simulate(stamps, Latency.of_seconds(latency_s), name)
+    return simulate(stamps, Latency.of_seconds(latency_s))
 
 
 def _rate(stamps: np.ndarray) -> float:

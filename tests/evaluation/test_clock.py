@@ -13,7 +13,7 @@ MS = 1_000_000
 
 
 def schedule(latency_ms, frames=20, fps=30.0):
-    return simulate(even_stamps(frames, fps), Latency(round(latency_ms * MS)), "s")
+    return simulate(even_stamps(frames, fps), Latency(round(latency_ms * MS)))
 
 
 def test_47_ms_at_30_fps_sees_two_frames_of_three():
@@ -38,7 +38,7 @@ def test_a_tracker_faster_than_the_camera_sees_every_frame_and_waits_for_each():
 
 def test_a_latency_of_just_the_period_skips_nothing():
     stamps = np.arange(10) * 40 * MS
-    found = simulate(stamps, Latency(40 * MS), "s")
+    found = simulate(stamps, Latency(40 * MS))
     assert found.frames.tolist() == list(range(10))
     assert found.ready_ns.tolist() == [0, *(stamps[1:] + 40 * MS)]
 
@@ -50,7 +50,7 @@ def test_one_frame_is_a_schedule():
 
 def test_time_starts_at_the_first_stamp_and_follows_irregular_ones():
     stamps = 10**18 + np.array([0, 10, 20, 200, 210]) * MS
-    found = simulate(stamps, Latency(15 * MS), "s")
+    found = simulate(stamps, Latency(15 * MS))
     assert found.frames.tolist() == [0, 1, 2, 3, 4]
     assert ((found.ready_ns - 10**18) // MS).tolist() == [0, 30, 45, 215, 230]
 
@@ -67,18 +67,18 @@ def test_work_is_asked_once_for_each_frame_seen_in_order():
 
 
 def test_the_predictors_cost_is_charged_to_every_answer():
-    with_cost = simulate(even_stamps(40, 30.0), Latency(60 * MS), "s", 9 * MS)
-    plain = simulate(even_stamps(40, 30.0), Latency(69 * MS), "s")
+    with_cost = simulate(even_stamps(40, 30.0), Latency(60 * MS), 9 * MS)
+    plain = simulate(even_stamps(40, 30.0), Latency(69 * MS))
     np.testing.assert_array_equal(with_cost.ready_ns, plain.ready_ns)
 
 
-def test_sampled_latencies_repeat_with_seed_and_name_and_differ_without():
-    def draw(seed, name):
-        return list(itertools.islice(Latency(80 * MS, 0.3, seed).draw(name), 3000))
+def test_sampled_latencies_repeat_with_seed_and_key_and_differ_without():
+    def draw(seed, key):
+        return list(itertools.islice(Latency(80 * MS, 0.3, seed).draw(key), 3000))
 
-    assert draw(1, "a") == draw(1, "a")
-    assert draw(1, "a") != draw(2, "a") and draw(1, "a") != draw(1, "b")
-    logs = np.log(np.array(draw(1, "a")) / (80 * MS))
+    assert draw(1, 5) == draw(1, 5)
+    assert draw(1, 5) != draw(2, 5) and draw(1, 5) != draw(1, 6)
+    logs = np.log(np.array(draw(1, 5)) / (80 * MS))
     assert abs(np.median(logs)) < 0.02 and abs(logs.std() - 0.3) < 0.02
 
 
@@ -87,7 +87,7 @@ def test_recorded_latencies_are_used_in_turn_and_again(tmp_path):
     file.write_text("0.010\n0.030\n0.250\n")
     latency = read_latency(file)
     assert latency.median_ns == 30 * MS
-    drawn = list(itertools.islice(latency.draw("s"), 5))
+    drawn = list(itertools.islice(latency.draw(), 5))
     assert drawn == [10 * MS, 30 * MS, 250 * MS, 10 * MS, 30 * MS]
 
 

@@ -15,7 +15,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from evaluation.bags import IMAGE, Bag, BagWriter, open_bag_sequence, typestore
 from evaluation.clock import Latency
 from evaluation.evaluate import Evaluation, evaluate
-from evaluation.online import TrackerSource, offline
+from evaluation.online import ReplaySource, TrackerSource, offline, online
 from evaluation.replay import find_outputs, open_replay
 from evaluation.sequences import Sequence, open_sequence, read_boxes
 from evaluation.sources import find_sequences, open_any
@@ -119,6 +119,26 @@ def test_a_converted_bag_gives_bit_identical_figures(otb, tmp_path):
     assert found == figures(bag, "kcf")
     row = json.loads(found)["rows"][0]
     assert row["offline_auc"] > row["auc"] > 0
+
+
+def test_a_sampled_latency_does_not_depend_on_a_recordings_name_or_form(otb, tmp_path):
+    file = otb / "groundtruth_rect.txt"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:9], "nan,nan,3,4", *lines[10:]]))
+    folder = open_any(otb)
+    bag = open_any(to_bag(folder, tmp_path / "other name.mcap"))
+    latency = Latency(70 * MS, 0.5, seed=3)
+    schedules = [online_frames(s, latency) for s in (folder, bag)]
+    assert schedules[0] == schedules[1]
+    file.write_text("\n".join(["11,12,36,28", *lines[1:]]))
+    assert open_any(otb).key != folder.key
+
+
+def online_frames(sequence, latency):
+    """What a run reports of its schedule."""
+    source = ReplaySource(("perfect",), sequence.truth[None].copy())
+    (run,) = online(sequence, source, latency, PredictorConfig(name="none"), 0)
+    return run.age_ns.tolist()
 
 
 def test_a_converted_real_clip_gives_bit_identical_figures_with_nanotrack(data, tmp_path):
