@@ -36,6 +36,7 @@ setup(
         "opencv-contrib-python-headless>=4.10",
         "onnx>=1.16",
         "onnxruntime>=1.17",
+        "pillow",
         "PyYAML",
         "typer>=0.12",
         "rich",

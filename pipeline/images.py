@@ -1,10 +1,12 @@
 """Image messages to frames: the same checks for a topic, a bag and a simulator."""
 
+import io
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 
 from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
@@ -97,10 +99,12 @@ def compressed_frame(data: Any, stamp_ns: int, index: int, frame_id: str = "came
     """
     flat = np.frombuffer(data, np.uint8)
     try:
-        image = cv2.imdecode(flat, cv2.IMREAD_COLOR) if len(flat) else None
-    except cv2.error as error:
+        # The header alone says how large it will be: a few bytes can unfold to gigabytes.
+        with PIL.Image.open(io.BytesIO(flat), formats=("JPEG", "PNG")) as header:
+            _check_size(*header.size)
+        image = cv2.imdecode(flat, cv2.IMREAD_COLOR)
+    except (PIL.Image.DecompressionBombError, OSError, SyntaxError, cv2.error) as error:
         raise InputError(f"compressed image cannot be decoded ({first_line(error)})") from None
     if image is None:
         raise InputError(f"compressed image of {len(flat)} bytes is neither JPEG nor PNG")
-    _check_size(image.shape[1], image.shape[0])
     return Frame(image, stamp_ns, "bgr8", index, frame_id)

@@ -121,11 +121,25 @@ class LatencyMonitor:
         """Take in one span.
 
         Raises:
+            InputError: what ``check`` raises, or an end before that of the stage's last span.
+        """
+        self.check(span)
+        samples = self._samples[span.stage]
+        if samples.ends and span.end_ns < samples.ends[-1]:
+            raise InputError(
+                f"span of stage {span.stage!r} ends {samples.ends[-1] - span.end_ns} ns before "
+                "the one before it; reset the monitor when the clock jumps back"
+            )
+        samples.add(span, int(self._config.window_s * 1e9))
+
+    def check(self, span: Span) -> None:
+        """Whether a span can be true, whatever came before it.
+
+        Raises:
             InputError: a stage that is not configured, times that do not fit together, an age
                 above 60 s (and work, which is part of it), or an absurd number of dropped frames.
         """
-        samples = self._samples.get(span.stage)
-        if samples is None:
+        if span.stage not in self._samples:
             raise InputError(
                 f"span of stage {span.stage!r}: expected are {', '.join(self._samples)}; "
                 "add it to latency.stages"
@@ -145,12 +159,6 @@ class LatencyMonitor:
                 f"span of stage {span.stage!r}: {span.dropped} frames dropped, allowed is 0 to "
                 f"{MAX_DROPPED}; its sender is at fault"
             )
-        if samples.ends and span.end_ns < samples.ends[-1]:
-            raise InputError(
-                f"span of stage {span.stage!r} ends {samples.ends[-1] - span.end_ns} ns before "
-                "the one before it; reset the monitor when the clock jumps back"
-            )
-        samples.add(span, int(self._config.window_s * 1e9))
 
     def stage(self, name: str, now_ns: int) -> StageLatency:
         """One stage's distribution as of ``now_ns``; zeros with status PRIOR before any span."""

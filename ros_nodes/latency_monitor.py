@@ -56,6 +56,7 @@ class LatencyMonitorNode(Node):
     def _receive(self, message: SpanMessage) -> None:
         try:
             span = messages.span_of(message)
+            self._monitor.made.check(span)
             if span.end_ns < self._ends.get(span.stage, 0):
                 self._restart()
             self._monitor.made.add(span)
