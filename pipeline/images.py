@@ -100,7 +100,7 @@ def compressed_frame(data: Any, stamp_ns: int, index: int, frame_id: str = "came
     flat = np.frombuffer(data, np.uint8)
     try:
         # The header alone says how large it will be: a few bytes can unfold to gigabytes.
-        with PIL.Image.open(io.BytesIO(memoryview(flat)), formats=("JPEG", "PNG")) as header:
+        with PIL.Image.open(io.BytesIO(flat.data), formats=("JPEG", "PNG")) as header:
             _check_size(*header.size)
         image = cv2.imdecode(flat, cv2.IMREAD_COLOR)
     except (PIL.Image.DecompressionBombError, OSError, SyntaxError, cv2.error) as error:
