@@ -16,7 +16,8 @@ from collections.abc import Callable
 import numpy as np
 from filterpy.kalman import KalmanFilter
 
-from prediction.predictor import PREDICTORS, PredictorConfig, make_predictor
+from prediction.make import make_predictor
+from prediction.predictor import PREDICTORS, PredictorConfig
 
 PERIOD_NS = 33_000_000
 

@@ -20,7 +20,8 @@ from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.tracks import TrackStatus
-from prediction.predictor import PredictorConfig, make_predictor
+from prediction.make import make_predictor
+from prediction.predictor import PredictorConfig
 
 Progress = Callable[[int], None]
 SIGMAS = np.arange(51) * 0.02

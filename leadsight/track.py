@@ -18,7 +18,7 @@ from perception.tracker import make_tracker
 from pipeline.box import as_box
 from pipeline.errors import InputError
 from pipeline.tracks import ForecastStatus, TrackStatus
-from prediction.predictor import make_predictor
+from prediction.make import make_predictor
 
 
 def parse_box(text: str) -> np.ndarray:

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.tracks import MAX_TARGETS, Forecasts, Tracks
-from prediction.predictor import PredictorConfig, join, make_predictor, select
+from prediction.make import make_predictor
+from prediction.predictor import PredictorConfig, join, select
 
 
 class Forecaster:

@@ -91,19 +91,6 @@ class PredictorConfig(Config):
     )
 
 
-def make_predictor(config: PredictorConfig) -> Predictor:
-    """The configured predictor."""
-    from prediction.constant import ConstantVelocity, NoPredictor
-    from prediction.kalman import KalmanPredictor
-
-    by_name: dict[str, type[NoPredictor] | type[KalmanPredictor]] = {
-        "none": NoPredictor,
-        "constant-velocity": ConstantVelocity,
-        "kalman": KalmanPredictor,
-    }
-    return by_name[config.name](config)
-
-
 S = TypeVar("S")
 
 

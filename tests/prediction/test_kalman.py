@@ -10,7 +10,8 @@ from filterpy.kalman import KalmanFilter
 from pipeline.box import from_center
 from pipeline.tracks import ForecastStatus, TrackStatus
 from prediction.kalman import KalmanPredictor
-from prediction.predictor import PredictorConfig, make_predictor, select
+from prediction.make import make_predictor
+from prediction.predictor import PredictorConfig, select
 
 CONFIG = PredictorConfig(
     acceleration_sigma=2.5,
