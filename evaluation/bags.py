@@ -1,4 +1,4 @@
-"""rosbag2 files (MCAP, SQLite) without ROS: pictures, tracks and spans in and out."""
+"""rosbag2 files (MCAP, SQLite) without ROS: pictures and tracks in and out."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from evaluation.sequences import Frames, Sequence, read_boxes
 from pipeline.box import FloatArray
 from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
-from pipeline.images import compressed_frame, frame_from_bytes
+from pipeline.images import compressed_frame, image_frame
 from pipeline.resources import share_path
 from pipeline.tracks import Tracks
 
@@ -30,17 +30,14 @@ COMPRESSED = "sensor_msgs/msg/CompressedImage"
 TRACKS = "leadsight_msgs/msg/TrackArray"
 MAX_STAMP_NS = 2**31 * 10**9
 """builtin_interfaces/Time counts seconds in an int32."""
-OWN_MESSAGES = ("Span", "TrackArray")
+TRUTH_TOPIC = "truth"
 
 
 def typestore() -> Typestore:
-    """ROS 2 Jazzy's messages and our own."""
+    """ROS 2 Jazzy's messages and our tracks."""
     store = get_typestore(Stores.ROS2_JAZZY)
-    types: dict[str, Any] = {}
-    for name in OWN_MESSAGES:
-        text = share_path("interfaces", "msg", f"{name}.msg").read_text(encoding="utf-8")
-        types.update(get_types_from_msg(text, f"leadsight_msgs/msg/{name}"))
-    store.register(types)
+    text = share_path("interfaces", "msg", "TrackArray.msg").read_text(encoding="utf-8")
+    store.register(get_types_from_msg(text, TRACKS))
     return store
 
 
@@ -239,16 +236,7 @@ class Bag:
                 if compressed:
                     yield compressed_frame(message.data, stamp_ns, index, message.header.frame_id)
                 else:
-                    yield frame_from_bytes(
-                        message.data,
-                        (message.width, message.height),
-                        message.step,
-                        message.encoding,
-                        bool(message.is_bigendian),
-                        stamp_ns,
-                        index,
-                        message.header.frame_id,
-                    )
+                    yield image_frame(message, stamp_ns, index)
             except InputError as error:
                 raise InputError(f"{self.path}: {topic}: {error}") from None
 
@@ -258,11 +246,23 @@ def stamp_of(header: Any) -> int:
     return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
 
 
+def open_bag_frames(
+    path: Path, topic: str | None = None
+) -> tuple[Bag, Frames, npt.NDArray[np.int64]]:
+    """A bag, the pictures of its camera, and their stamps, (n,), as they were recorded.
+
+    Raises:
+        InputError: no bag, or no camera.
+    """
+    bag = Bag(path)
+    camera = bag.camera(topic)
+    return bag, Frames(str(path), lambda: bag.frames(camera)), bag.stamps(camera)
+
+
 def open_bag_sequence(
     path: Path,
     truth: Path | None = None,
     topic: str | None = None,
-    truth_topic: str = "truth",
     target: int | None = None,
 ) -> Sequence:
     """A bag's camera with its truth: a TrackArray topic, or a box file, a line a frame.
@@ -272,23 +272,23 @@ def open_bag_sequence(
     Raises:
         InputError: no camera, no truth, or time that jumps back.
     """
-    bag = Bag(path)
-    camera = bag.camera(topic)
-    stamps = bag.stamps(camera)
+    bag, frames, stamps = open_bag_frames(path, topic)
     if not len(stamps):
-        raise InputError(f"{path}: {camera} holds no pictures")
-    boxes = read_boxes(truth) if truth is not None else _bag_truth(bag, truth_topic, stamps, target)
+        raise InputError(f"{path}: {bag.camera(topic)} holds no pictures")
+    boxes = read_boxes(truth) if truth is not None else _bag_truth(bag, stamps, target)
     n = min(len(stamps), len(boxes))
-    frames = Frames(str(path), n, lambda: bag.frames(camera))
     return Sequence(re.sub(r"\W+", "_", path.stem), stamps[:n], boxes[:n], frames)
 
 
-def _bag_truth(bag: Bag, topic: str, stamps: np.ndarray, target: int | None) -> FloatArray:
+def _bag_truth(bag: Bag, stamps: np.ndarray, target: int | None) -> FloatArray:
     """(n, 4) boxes at the pictures' stamps; NaN where the truth does not hold the target."""
-    found = [t for t, kind in bag.topics().items() if t.strip("/") == topic and kind == TRACKS]
+    found = [
+        t for t, kind in bag.topics().items() if t.strip("/") == TRUTH_TOPIC and kind == TRACKS
+    ]
     if not found:
         raise InputError(
-            f"{bag.path}: no topic {topic} of {TRACKS}; give a box file with --gt, a line a picture"
+            f"{bag.path}: no topic {TRUTH_TOPIC} of {TRACKS}; give a box file with --gt, "
+            "a line a picture"
         )
     by_stamp: dict[int, FloatArray] = {}
     for _, _, message in bag.messages(found[0]):

@@ -28,16 +28,12 @@ class Frames:
     ``read(k)`` reads on to frame k; asking for one that has gone by starts over.
     """
 
-    def __init__(self, name: str, count: int, open_source: Callable[[], Iterator[Frame]]) -> None:
+    def __init__(self, name: str, open_source: Callable[[], Iterator[Frame]]) -> None:
         self._name = name
-        self._count = count
         self._open = open_source
         self._iterator = open_source()
         self._next = 0
         self._last: Frame | None = None
-
-    def __len__(self) -> int:
-        return self._count
 
     def read(self, index: int) -> Frame:
         """Frame ``index``.
@@ -171,7 +167,7 @@ def open_frames(path: Path, fps: float | None = None) -> tuple[Frames, npt.NDArr
     else:
         kinds = ", ".join(sorted(VIDEO_SUFFIXES | BAG_SUFFIXES))
         raise InputError(f"{path}: is no folder of pictures and no file of {kinds}")
-    return Frames(str(path), count, lambda: _stamp(read(), stamps)), stamps
+    return Frames(str(path), lambda: _stamp(read(), stamps)), stamps
 
 
 def open_sequence(path: Path, truth: Path | None = None, fps: float | None = None) -> Sequence:

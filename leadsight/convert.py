@@ -6,13 +6,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from evaluation.bags import BagWriter
+from evaluation.bags import TRUTH_TOPIC, BagWriter
 from evaluation.sources import open_any
 from pipeline.errors import InputError
 from pipeline.tracks import Tracks, TrackStatus
 
 IMAGE_TOPIC = "image"
-TRUTH_TOPIC = "truth"
 
 
 def run_convert(

@@ -14,7 +14,7 @@ from rich.progress import Progress, track
 from rich.table import Table
 
 from bridges.world import AerialWorld, WorldConfig
-from evaluation.bags import BagWriter, open_bag_sequence
+from evaluation.bags import TRUTH_TOPIC, BagWriter, open_bag_sequence
 from evaluation.clock import Latency
 from evaluation.evaluate import Evaluation, SequenceResult, environment, evaluate
 from evaluation.metrics import errors, score
@@ -75,7 +75,7 @@ def _record(world: AerialWorld, count: int, path: Path, console: Console) -> lis
             seen = np.isfinite(shot.boxes).all(axis=1)
             n = int(seen.sum())
             bag.tracks(
-                "truth",
+                TRUTH_TOPIC,
                 Tracks(
                     shot.stamp_ns,
                     shot.stamp_ns,

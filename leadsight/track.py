@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from evaluation.bags import Bag
+from evaluation.bags import open_bag_frames
 from evaluation.clock import Latency, Schedule, simulate
 from evaluation.sequences import Frames, check_rising, open_frames
 from evaluation.sources import is_bag
@@ -44,11 +44,9 @@ def open_source(source: Path, fps: float | None, topic: str | None) -> tuple[Fra
     """
     if not is_bag(source):
         return open_frames(source, fps)
-    bag = Bag(source)
-    camera = bag.camera(topic)
-    stamps = bag.stamps(camera)
+    _, frames, stamps = open_bag_frames(source, topic)
     check_rising(str(source), stamps)
-    return Frames(str(source), len(stamps), lambda: bag.frames(camera)), stamps
+    return frames, stamps
 
 
 def run_track(

@@ -5,8 +5,6 @@ trackers whose scores mean different things: the score has fallen well below its
 box has become implausible (left the image, collapsed, or grown beyond reason in one step).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from perception.engine import RawAnswer
@@ -22,20 +20,16 @@ USUAL_RATE = 0.05
 """How fast the usual score follows good answers: it forgets over about 20 of them."""
 
 
-@dataclass(frozen=True)
-class LossConfig:
-    """See the options of the same names in ``TrackerConfig``."""
-
-    uncertain_ratio: float
-    lost_ratio: float
-    lost_after: int
-
-
 class LossJudge:
-    """Turns raw answers into a status; state is the usual score and the last plausible size."""
+    """Turns raw answers into a status; state is the usual score and the last plausible size.
 
-    def __init__(self, config: LossConfig) -> None:
-        self._config = config
+    The settings are the options of the same names in ``TrackerConfig``.
+    """
+
+    def __init__(self, uncertain_ratio: float, lost_ratio: float, lost_after: int) -> None:
+        self._uncertain_ratio = uncertain_ratio
+        self._lost_ratio = lost_ratio
+        self._lost_after = lost_after
         self._usual = 0.0
         self._size = np.ones(2)
         self._doubts = 0
@@ -52,13 +46,13 @@ class LossJudge:
         if self._usual == 0.0 and plausible:
             self._usual = answer.score
         ratio = answer.score / self._usual if self._usual > 0 else 0.0
-        if not plausible or ratio < self._config.lost_ratio:
+        if not plausible or ratio < self._lost_ratio:
             self._doubts += 1
-            lost = self._doubts >= self._config.lost_after or not answer.found
+            lost = self._doubts >= self._lost_after or not answer.found
             return TrackStatus.LOST if lost else TrackStatus.UNCERTAIN
         self._doubts = 0
         self._size = answer.box[2:].copy()
-        if ratio < self._config.uncertain_ratio:
+        if ratio < self._uncertain_ratio:
             return TrackStatus.UNCERTAIN
         self._usual += USUAL_RATE * (answer.score - self._usual)
         return TrackStatus.TRACKED

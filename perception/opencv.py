@@ -28,7 +28,7 @@ class OpenCvEngine:
     def __init__(self, name: str, backbone: Path | None = None, head: Path | None = None) -> None:
         self._name = name
         self._make = _factory(name, backbone, head)
-        self._tracker = self._make()
+        self._tracker: Any = None
         self._box = np.zeros(4)
         self._appearance = ScoredAppearance() if name == "nano" else Appearance()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from perception.engine import Engine
-from perception.loss import LossConfig, LossJudge
+from perception.loss import LossJudge
 from pipeline.box import FloatArray, as_box
 from pipeline.config import Config, option
 from pipeline.errors import InputError
@@ -91,7 +91,7 @@ def make_tracker(config: TrackerConfig) -> Tracker:
     Raises:
         InputError: a model file is missing or is not what the tracker needs.
     """
-    judge = LossJudge(LossConfig(config.uncertain_ratio, config.lost_ratio, config.lost_after))
+    judge = LossJudge(config.uncertain_ratio, config.lost_ratio, config.lost_after)
     return Tracker(_make_engine(config), judge)
 
 

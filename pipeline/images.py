@@ -91,6 +91,24 @@ def frame_from_bytes(
     return Frame(image, stamp_ns, SAME_AS.get(encoding, encoding), index, frame_id)
 
 
+def image_frame(message: Any, stamp_ns: int, index: int) -> Frame:
+    """A frame over a sensor_msgs/Image, whichever library parsed it.
+
+    Raises:
+        InputError: what ``frame_from_bytes`` raises.
+    """
+    return frame_from_bytes(
+        message.data,
+        (message.width, message.height),
+        message.step,
+        message.encoding,
+        bool(message.is_bigendian),
+        stamp_ns,
+        index,
+        message.header.frame_id,
+    )
+
+
 def compressed_frame(data: Any, stamp_ns: int, index: int, frame_id: str = "camera") -> Frame:
     """A JPEG or PNG message as a BGR frame.
 

@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 
 from pipeline.errors import InputError
 from pipeline.frame import Frame
-from pipeline.images import frame_from_bytes
+from pipeline.images import image_frame
 from pipeline.span import Horizon, LatencyReport, LatencyStatus, Span, StageLatency
 from pipeline.tracks import MAX_TARGETS, Forecasts, ForecastStatus, Tracks
 
@@ -47,16 +47,7 @@ def frame_of(message: Image, index: int) -> Frame:
     Raises:
         InputError: an unknown encoding, an impossible size, or data that ends too early.
     """
-    return frame_from_bytes(
-        message.data,
-        (message.width, message.height),
-        message.step,
-        message.encoding,
-        bool(message.is_bigendian),
-        stamp_of(message.header),
-        index,
-        message.header.frame_id,
-    )
+    return image_frame(message, stamp_of(message.header), index)
 
 
 def image_of(frame: Frame) -> Image:

@@ -165,7 +165,7 @@ def test_strip_shows_developed_raw_frames_with_the_boxes():
         "world",
         np.array([t.stamp_ns for t in truths]),
         np.array([t.boxes[world.target_id] for t in truths]),
-        Frames("world", count, frames),
+        Frames("world", frames),
     )
     source = ReplaySource(("exact",), sequence.truth[None])
     page = render(_evaluated([(sequence, source)], latencies=(0.1,)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from perception.engine import RawAnswer
-from perception.loss import LossConfig, LossJudge
+from perception.loss import LossJudge
 from pipeline.tracks import TrackStatus
 
 T, U, L = TrackStatus.TRACKED, TrackStatus.UNCERTAIN, TrackStatus.LOST
@@ -13,7 +13,7 @@ SIZE = (640, 480)
 
 
 def judged(answers, lost_after=3):
-    judge = LossJudge(LossConfig(uncertain_ratio=0.75, lost_ratio=0.5, lost_after=lost_after))
+    judge = LossJudge(uncertain_ratio=0.75, lost_ratio=0.5, lost_after=lost_after)
     judge.start(BOX)
     return [judge.judge(a, SIZE) for a in answers]
 
