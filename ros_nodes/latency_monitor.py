@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from leadsight_msgs.msg import LatencyReport as ReportMessage
 from leadsight_msgs.msg import Span as SpanMessage
-from rclpy.clock import JumpThreshold
-from rclpy.duration import Duration
 from rclpy.node import Node
 
 from pipeline.clock import RosClock
@@ -17,7 +15,7 @@ from pipeline.span import LatencyReport, LatencyStatus, StageLatency
 from prediction.latency import LatencyConfig, LatencyMonitor
 from ros_nodes import messages, process, qos
 from ros_nodes.parameters import Live
-from ros_nodes.stage import STEADY
+from ros_nodes.stage import STEADY, watch_jumps_back
 
 
 @dataclass(frozen=True)
@@ -46,12 +44,7 @@ class LatencyMonitorNode(Node):
             self.create_subscription(SpanMessage, f"{stage}/span", self._receive, qos.results())
         self.create_timer(1 / config.rate_hz, self._report, clock=STEADY)
         self.create_timer(1.0, self._diagnose, clock=STEADY)
-        back = JumpThreshold(
-            min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
-        )
-        self._jumps = self.get_clock().create_jump_callback(
-            back, post_callback=lambda _: self._restart()
-        )
+        self._jumps = watch_jumps_back(self, lambda _: self._restart())
 
     def _receive(self, message: SpanMessage) -> None:
         try:

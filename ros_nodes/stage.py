@@ -6,7 +6,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from leadsight_msgs.msg import Span as SpanMessage
-from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.clock import Clock, ClockType, JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.node import Node
 
@@ -17,6 +17,14 @@ from ros_nodes import messages, qos
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 """For what must tick in real time, even while a simulated clock stands still."""
+
+
+def watch_jumps_back(node: Node, callback: Callable[[TimeJump], None]) -> JumpHandle:
+    """Call back when the node's time goes back, for as long as the handle is kept."""
+    back = JumpThreshold(
+        min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
+    )
+    return node.get_clock().create_jump_callback(back, post_callback=callback)
 
 
 class StampedClock(RosClock):
@@ -63,10 +71,7 @@ class Stage:
         self._spans = node.create_publisher(SpanMessage, f"{self.name}/span", qos.results())
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.results())
         node.create_timer(1.0, self._diagnose, clock=STEADY)
-        back = JumpThreshold(
-            min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
-        )
-        self._jumps = node.get_clock().create_jump_callback(back, post_callback=self._jumped)
+        self._jumps = watch_jumps_back(node, self._jumped)
 
     def handle(self, head: Any, info: Any, work: Callable[[int], bool]) -> None:
         """Do ``work(index)`` for one message and report it; ``work`` says whether it gave a result.
