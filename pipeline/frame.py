@@ -15,6 +15,12 @@ _TO_BGR = {
     "rgba8": cv2.COLOR_RGBA2BGR,
     "bgra8": cv2.COLOR_BGRA2BGR,
 }
+_TO_GRAY = {
+    "bgr8": cv2.COLOR_BGR2GRAY,
+    "rgb8": cv2.COLOR_RGB2GRAY,
+    "rgba8": cv2.COLOR_RGBA2GRAY,
+    "bgra8": cv2.COLOR_BGRA2GRAY,
+}
 _CHANNELS = {"mono8": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
 
 
@@ -52,6 +58,17 @@ class Frame:
         if self.encoding == "bgr8":
             return self.image
         return cv2.cvtColor(self.image, _TO_BGR[self.encoding])  # type: ignore[return-value]
+
+    def gray(self) -> npt.NDArray[np.uint8]:
+        """(H, W) uint8; the image itself where it already is gray.
+
+        Raises:
+            InputError: an encoding that is no 8-bit color or gray picture.
+        """
+        self.check()
+        if self.encoding == "mono8":
+            return self.image.reshape(self.image.shape[:2])
+        return cv2.cvtColor(self.image, _TO_GRAY[self.encoding])  # type: ignore[return-value]
 
     def check(self) -> None:
         """Whether it is the 8-bit color or gray picture that its encoding says.

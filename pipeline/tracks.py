@@ -20,6 +20,17 @@ class TrackStatus(IntEnum):
     LOST = 2
 
 
+class TrackSource(IntEnum):
+    """Where a box comes from."""
+
+    TRACKED = 0
+    """The tracker's answer for this very frame."""
+    CARRIED = 1
+    """An earlier answer, carried by the frames since."""
+    PREDICTED = 2
+    """An earlier answer, moved as it is expected to go: the target was not seen in this frame."""
+
+
 class ForecastStatus(IntEnum):
     """How far a forecast may be trusted. Anything but OK means: look before you act."""
 
@@ -41,6 +52,10 @@ class Tracks:
     image_size: (width, height) in pixels.
     ids: (N,) int32. boxes: (N, 4) float64, x y w h in pixels. scores: (N,) float32 in [0, 1].
     status: (N,) uint8, ``TrackStatus``. labels: (N,) int16, the detector's class or −1.
+    source: (N,) uint8, ``TrackSource``; TRACKED where not given.
+    answered_ns: (N,) int64, stamp of the frame that the tracker's last answer in this is about;
+        ``stamp_ns`` where not given.
+    variances: (N, 4) float64, of x_center, y_center, w, h in pixels²; NaN where not given.
     """
 
     stamp_ns: int
@@ -52,9 +67,19 @@ class Tracks:
     scores: npt.NDArray[np.float32]
     status: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int16]
+    source: npt.NDArray[np.uint8] = None  # type: ignore[assignment]
+    answered_ns: npt.NDArray[np.int64] = None  # type: ignore[assignment]
+    variances: FloatArray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         n = len(self.ids)
+        for name, default in (
+            ("source", np.zeros(n, np.uint8)),
+            ("answered_ns", np.full(n, self.stamp_ns, np.int64)),
+            ("variances", np.full((n, 4), np.nan)),
+        ):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
         if n > MAX_TARGETS or len(np.unique(self.ids)) != n:
             raise InputError(f"Tracks: {n} ids; give at most {MAX_TARGETS}, each once")
         _shape("Tracks.ids", self.ids, (n,))
@@ -62,10 +87,19 @@ class Tracks:
         _shape("Tracks.scores", self.scores, (n,))
         _shape("Tracks.status", self.status, (n,))
         _shape("Tracks.labels", self.labels, (n,))
+        _shape("Tracks.source", self.source, (n,))
+        _shape("Tracks.answered_ns", self.answered_ns, (n,))
+        _shape("Tracks.variances", self.variances, (n, 4))
         if not (np.isfinite(self.boxes).all() and np.isfinite(self.scores).all()):
             raise InputError("Tracks: a box or score is not finite; drop that target before")
         if n and self.status.max() > max(TrackStatus):
             raise InputError(f"Tracks.status holds {self.status.max()}: know 0 to 2 only")
+        if n and self.source.max() > max(TrackSource):
+            raise InputError(f"Tracks.source holds {self.source.max()}: know 0 to 2 only")
+        if n and (self.answered_ns > self.stamp_ns).any():
+            raise InputError("Tracks.answered_ns lies after stamp_ns: an answer is never newer")
+        if np.isinf(self.variances).any() or (self.variances < 0).any():
+            raise InputError("Tracks.variances holds a value below 0 or without bound")
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,0 +1,469 @@
+"""Two-rate tracking: late answers of a slow tracker, carried to now by the steps of every frame.
+
+Per frame the propagator measures how each target and the background moved. An answer for a frame
+that has long gone by corrects the whole path since (``prediction.path``). From the newest frame on
+a motion predictor takes over: it sees the path's increments only, never a correction, so a late
+answer moves the box and leaves the velocity alone. Target and camera are predicted apart: the
+target's own motion is what is left when the background's is taken off.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.box import FloatArray, iou
+from pipeline.config import Config, option
+from pipeline.frame import Frame
+from pipeline.motion import Step, moved_boxes, moved_by
+from pipeline.tracks import MAX_TARGETS, Forecasts, Tracks, TrackSource, TrackStatus
+from prediction.make import make_predictor
+from prediction.path import Indices, Path
+from prediction.predictor import (
+    MIN_SIDE_PX,
+    Estimates,
+    PredictorConfig,
+    forecast_status,
+    join,
+    select,
+)
+
+LOOK = 144
+MAX_WAITING = 8
+"""Answers kept that are ahead of the newest step."""
+
+
+class Steps(Protocol):
+    """``perception.propagator.Propagator``, or anything that measures steps."""
+
+    def reset(self) -> None: ...
+
+    def step(
+        self,
+        frame: Frame,
+        boxes: FloatArray,
+        own: FloatArray,
+        background: FloatArray,
+        looks: FloatArray,
+    ) -> Step | None: ...
+
+    def look(self, stamp_ns: int, boxes: FloatArray) -> FloatArray | None: ...
+
+    def retrace(self, stamp_ns: int, boxes: FloatArray) -> Iterator[Step]: ...
+
+
+@dataclass(frozen=True)
+class FusionConfig(Config):
+    """How late answers and steps become one."""
+
+    answer_center_noise: float = option(
+        0.04, "Noise of an answer's center, in box sides.", low=1e-4, high=1
+    )
+    answer_size_noise: float = option(
+        0.05, "Noise of an answer's side, in sides.", low=1e-4, high=1
+    )
+    step_noise: float = option(
+        0.01, "Noise of a carried box that the predictor reckons with, in sides.", low=1e-4, high=1
+    )
+    restart_iou: float = option(
+        0.3, "Overlap of an answer with the path below which the path begins anew.", low=0, high=1
+    )
+    restart_after: int = option(
+        2, "Doubtful answers off the path, in a row, that begin it anew.", low=1, high=99
+    )
+    uncertain_factor: float = option(
+        4.0, "Variance of an uncertain answer over that of a sure one.", low=1, high=1e4
+    )
+    camera_apart: bool = option(True, "Predict the camera's motion and the target's own apart.")
+    guided: bool = option(True, "Let the path say where the tracker looks next.")
+    max_carry_ms: float = option(
+        1000.0,
+        "A target without an answer or a measured step for longer is lost.",
+        low=10,
+        high=60_000,
+    )
+    memory: int = option(32, "Frames kept for answers that come late.", low=2, high=256)
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """What is known of M targets beside their path.
+
+    ids, labels, scores, status: as in ``Tracks``, of the last answer. fresh_ns: (M,) int64, stamp
+    of the newest frame in which the target was seen. strays: (M,) int64, answers in a row that
+    lay elsewhere than the path. look: (M, …), what the target looked like in the last sure answer.
+    """
+
+    ids: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.int16]
+    scores: npt.NDArray[np.float32]
+    status: npt.NDArray[np.uint8]
+    fresh_ns: npt.NDArray[np.int64]
+    strays: npt.NDArray[np.int64]
+    look: FloatArray
+
+
+class TwoRate:
+    """Frames and late answers in, boxes of the newest frame and forecasts out.
+
+    Every ``frame`` gives tracks at camera rate. ``answer`` takes what a tracker found in an earlier
+    frame; it names all targets that there are. To go on with a target that was lost, give the box
+    that a detector found as an answer. Not thread-safe.
+    """
+
+    def __init__(self, fusion: FusionConfig, predictor: PredictorConfig, propagator: Steps) -> None:
+        self._config = fusion
+        # What the predictor observes is the path's own increments, far steadier than answers.
+        self._predictor_config = replace(
+            predictor, center_noise=fusion.step_noise, size_noise=fusion.step_noise
+        )
+        self._predictor = make_predictor(self._predictor_config)
+        self._propagator = propagator
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames and targets: the clock jumped, or a new run begins."""
+        self._propagator.reset()
+        self._size = (0, 0)
+        self._path = Path.empty(np.empty(0, np.int64))
+        self._targets = _Targets(
+            np.empty(0, np.int32),
+            np.empty(0, np.int16),
+            np.empty(0, np.float32),
+            np.empty(0, np.uint8),
+            np.empty(0, np.int64),
+            np.empty(0, np.int64),
+            np.empty((0, LOOK)),
+        )
+        # Of each frame, what the predictor observed and knew: rows 2i of target i's own motion,
+        # rows 2i + 1 of the background's at its place.
+        self._walk: list[FloatArray] = []
+        self._motion: list[Any] = []
+        self._waiting: list[Tracks] = []
+        self._answered_ns = -1
+        self.ignored = 0
+        """Answers about frames that are no longer kept."""
+
+    @property
+    def ids(self) -> npt.NDArray[np.int32]:
+        """(M,) the targets that are followed."""
+        return self._targets.ids
+
+    def frame(self, frame: Frame) -> Tracks:
+        """Take the newest frame: every target in it, at once.
+
+        Raises:
+            InputError: no 8-bit picture, or a stamp that is not newer than the last one.
+        """
+        if frame.size != self._size:
+            self.reset()
+        boxes = self._path.boxes() if len(self._path) else np.empty((0, 4))
+        ahead, _, camera = self._ahead(np.array([frame.stamp_ns], np.int64))
+        own = ahead[:, 0, :2] - camera[:, 0]
+        step = self._propagator.step(frame, boxes, own, camera[:, 0], self._targets.look)
+        self._size = frame.size
+        if not len(self._path):
+            self._path = Path.empty(np.array([frame.stamp_ns], np.int64))
+            self._walk, self._motion = [np.empty((0, 4))], [self._predictor.blank(0)]
+        elif step is not None:
+            self._extend(step, camera[:, 0])
+        waiting, self._waiting = self._waiting, []
+        for answer in waiting:
+            self.answer(answer)
+        return self._tracks(frame)
+
+    def answer(self, tracks: Tracks) -> None:
+        """Take what a tracker found in a frame that may have gone by long ago."""
+        path = self._path
+        if not len(path) or tracks.stamp_ns > path.stamps_ns[-1]:
+            self._waiting = [*self._waiting[1 - MAX_WAITING :], tracks]
+            return
+        at = path.index(tracks.stamp_ns)
+        if at < 0:
+            self.ignored += 1
+            return
+        if tracks.stamp_ns > self._answered_ns:
+            self._keep(np.flatnonzero(np.isin(self._targets.ids, tracks.ids)))
+            self._answered_ns = tracks.stamp_ns
+        places, noise = self._places(tracks)
+        for i, target in enumerate(tracks.ids.tolist()):
+            status = int(tracks.status[i])
+            row = self._row(target)
+            if row is not None:
+                overlap = iou(tracks.boxes[i], self._path.boxes(at)[row])
+                agreed = bool(overlap >= self._config.restart_iou)
+                again = self._targets.strays[row] + 1 >= self._config.restart_after
+                if not agreed and (
+                    status == TrackStatus.TRACKED or (again and status != TrackStatus.LOST)
+                ):
+                    self._keep(np.flatnonzero(self._targets.ids != target))
+                    row = None
+                else:
+                    if status != TrackStatus.LOST and agreed:
+                        self._correct(row, at, places[i], noise[i])
+                    self._note(row, tracks, i, agreed)
+                    continue
+            if status != TrackStatus.LOST and len(self._targets.ids) < MAX_TARGETS:
+                self._add(tracks, i, at, places[i], noise[i])
+
+    def forecast(self, stamp_ns: int, ready_ns: int, horizons_ns: Mapping[str, int]) -> Forecasts:
+        """All targets at ``stamp_ns`` + each consumer's horizon."""
+        valid_at = np.array([stamp_ns + h for h in horizons_ns.values()], np.int64)
+        boxes, variances, status = self.predict(valid_at)
+        return Forecasts(
+            stamp_ns,
+            ready_ns,
+            tuple(horizons_ns),
+            valid_at,
+            self._targets.ids,
+            boxes.transpose(1, 0, 2),
+            variances.transpose(1, 0, 2)[..., None] * np.eye(4),
+            status.T,
+        )
+
+    def predict(self, valid_at_ns: npt.NDArray[np.int64]) -> Estimates:
+        """Every target at each moment of ``valid_at_ns``, (m,), as a ``Predictor`` gives it."""
+        ahead, spread, _ = self._ahead(valid_at_ns)
+        m = len(self._targets.ids)
+        if not m:
+            none = np.empty((0, len(valid_at_ns), 4))
+            return Estimates(none, none, np.empty(none.shape[:2], np.uint8))
+        place = self._path.place[-1][:, None] + ahead
+        sides = np.exp(place[..., 2:])
+        boxes = np.concatenate([place[..., :2] - sides / 2, sides], axis=-1)
+        own = np.repeat(self._path.variance[-1], 2, axis=-1)[:, None]
+        scale = np.concatenate([np.ones_like(sides), sides**2], axis=-1)
+        dt = (valid_at_ns - self._targets.fresh_ns[:, None]) * 1e-9
+        moving = self._path.seen.any(axis=0)
+        status = forecast_status(self._predictor_config, dt, moving, self._status())
+        return Estimates(boxes, own * scale + spread, status)
+
+    def guide(self, target: int, stamp_ns: int) -> FloatArray | None:
+        """Where a tracker should look for a target in the frame of that stamp, (4,) x y w h.
+
+        None where the path is not to be trusted with it: the target was not seen in the newest
+        frame, the last answer was doubtful, or it was somewhere else.
+        """
+        row = self._row(target)
+        if row is None or not self._config.guided or not self._path.seen[-1, row]:
+            return None
+        sure = self._targets.status[row] == TrackStatus.TRACKED and not self._targets.strays[row]
+        return self.predict(np.array([stamp_ns])).boxes[row, 0] if sure else None
+
+    def _row(self, target: int) -> int | None:
+        found = np.flatnonzero(self._targets.ids == target)
+        return int(found[0]) if len(found) else None
+
+    def _keep(self, rows: Indices) -> None:
+        """Go on with some of the targets."""
+        if len(rows) == len(self._targets.ids):
+            return
+        pairs = _pairs(rows)
+        self._path = self._path.selected(rows)
+        self._targets = select(self._targets, rows)
+        self._walk = [walk[pairs] for walk in self._walk]
+        self._motion = [select(state, pairs) for state in self._motion]
+
+    def _places(self, tracks: Tracks) -> tuple[FloatArray, FloatArray]:
+        """Places (n, 4) and variances (n, 2), as ``Path.corrected`` takes them."""
+        sides = np.maximum(tracks.boxes[:, 2:], MIN_SIDE_PX)
+        centers = tracks.boxes[:, :2] + tracks.boxes[:, 2:] / 2
+        config = self._config
+        noise = np.empty((len(tracks), 2))
+        noise[:, 0] = config.answer_center_noise**2 * np.prod(sides, axis=1)
+        noise[:, 1] = config.answer_size_noise**2
+        noise[tracks.status != TrackStatus.TRACKED] *= self._config.uncertain_factor
+        return np.concatenate([centers, np.log(sides)], axis=1), noise
+
+    def _note(self, row: int, tracks: Tracks, i: int, agreed: bool) -> None:
+        """Remember what an answer says beside the box."""
+        t = self._targets
+        if tracks.status[i] != TrackStatus.LOST and agreed:
+            t.fresh_ns[row] = max(t.fresh_ns[row], tracks.stamp_ns)
+        t.scores[row], t.status[row], t.labels[row] = (
+            tracks.scores[i],
+            tracks.status[i],
+            tracks.labels[i],
+        )
+        t.strays[row] = 0 if agreed else t.strays[row] + 1
+        if agreed and t.status[row] == TrackStatus.TRACKED:
+            t.look[row] = self._look(tracks.stamp_ns, tracks.boxes[i : i + 1])
+
+    def _look(self, stamp_ns: int, box: FloatArray) -> FloatArray:
+        """(1, LOOK); NaN, which compares with nothing, where the frame is gone."""
+        look = self._propagator.look(stamp_ns, box)
+        return np.full((1, LOOK), np.nan) if look is None else look
+
+    def _correct(self, row: int, at: int, place: FloatArray, noise: FloatArray) -> None:
+        path = self._path
+        last = max(path.index(int(path.anchor[row])), 0)
+        blind = np.flatnonzero(~path.seen[last + 1 : at + 1, row])
+        self._path = path.corrected(at, np.array([row]), place[None], noise[None])
+        if len(blind):
+            self._rewalk(row, last + 1 + int(blind[0]))
+
+    def _add(self, tracks: Tracks, i: int, at: int, place: FloatArray, noise: FloatArray) -> None:
+        """Follow a new target from frame ``at`` to the newest one."""
+        path = self._path
+        n = len(path) - at - 1
+        increment, variance, camera = np.zeros((n, 4)), np.zeros((n, 2)), np.zeros((n, 2))
+        variance[:] = noise
+        seen, camera_seen = np.zeros(n, bool), np.zeros(n, bool)
+        box = box0 = tracks.boxes[i : i + 1]
+        for step in self._propagator.retrace(int(path.stamps_ns[at]), box):
+            k = path.index(step.stamp_ns) - at - 1
+            increment[k], variance[k], camera[k] = (part[0] for part in _measured(step, box))
+            seen[k], camera_seen[k] = step.seen[0], np.isfinite(step.camera_sigma)
+            box = moved_boxes(box, step.shift, step.growth)
+        if not self._config.camera_apart:
+            camera[:], camera_seen[:] = 0.0, True
+        self._path = path.with_target(
+            at, place, noise, increment, variance, camera, seen, camera_seen
+        )
+        fresh_ns = path.stamps_ns[at + 1 :][seen].max(initial=tracks.stamp_ns)
+        new = _Targets(
+            tracks.ids[i : i + 1],
+            tracks.labels[i : i + 1],
+            tracks.scores[i : i + 1],
+            tracks.status[i : i + 1],
+            np.array([fresh_ns], np.int64),
+            np.zeros(1, np.int64),
+            self._look(int(path.stamps_ns[at]), box0),
+        )
+        self._targets = join(self._targets, new)
+        start = np.concatenate([[0.0, 0.0], place[2:]])
+        self._walk = [np.concatenate([walk, [start, start]]) for walk in self._walk]
+        blank = self._predictor.blank(2)
+        self._motion = [join(state, blank) for state in self._motion]
+        row = len(self._targets.ids) - 1
+        self._observe(row, at, blank)
+        self._rewalk(row, at + 1)
+
+    def _rewalk(self, row: int, begin: int) -> None:
+        """Let the predictor observe one target again from frame ``begin`` on."""
+        pair = _pairs(np.array([row]))
+        for at in range(begin, len(self._path)):
+            self._walk[at][pair] = self._walk[at - 1][pair] + self._stride(at)[pair]
+            self._observe(row, at, select(self._motion[at - 1], pair))
+
+    def _observe(self, row: int, at: int, before: Any) -> None:
+        pair = _pairs(np.array([row]))
+        now = self._seen_by_predictor(at, before, pair)
+        order = np.arange(len(self._walk[at]))
+        order[pair] = len(order) + np.arange(2)
+        self._motion[at] = select(join(self._motion[at], now), order)
+
+    def _seen_by_predictor(self, at: int, before: Any, rows: Indices) -> Any:
+        """The predictor's state after the walk of frame ``at``."""
+        path = self._path
+        answered = path.anchor >= path.stamps_ns[at]
+        guessed = np.where(answered, TrackStatus.UNCERTAIN, TrackStatus.LOST)
+        status = np.empty(2 * len(answered), np.uint8)
+        status[0::2] = np.where(path.seen[at], TrackStatus.TRACKED, guessed)
+        status[1::2] = np.where(path.camera_seen[at], TrackStatus.TRACKED, TrackStatus.LOST)
+        sides = np.exp(self._walk[at][rows, 2:])
+        boxes = np.concatenate([self._walk[at][rows, :2] - sides / 2, sides], axis=1)
+        stamps = np.full(len(rows), path.stamps_ns[at])
+        return self._predictor.observe(before, stamps, boxes, status[rows])
+
+    def _stride(self, at: int) -> FloatArray:
+        """(2M, 4): each target's own increment into a frame and the background's."""
+        path = self._path
+        stride = np.zeros((2 * path.seen.shape[1], 4))
+        stride[0::2] = path.increment[at]
+        stride[0::2, :2] -= path.camera[at]
+        stride[1::2, :2] = path.camera[at]
+        return stride
+
+    def _ahead(
+        self, valid_at_ns: npt.NDArray[np.int64]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """How places go on from the newest frame: (M, m, 4), its variance (M, m, 4) in pixels², and
+        the camera's part of it, (M, m, 2)."""
+        m = len(self._targets.ids)
+        if not m:
+            none = np.zeros((0, len(valid_at_ns), 4))
+            return none, none, none[..., :2]
+        found = self._predictor.predict(self._motion[-1], valid_at_ns)
+        sides = found.boxes[..., 2:]
+        walk = self._walk[-1][:, None]
+        moved = found.boxes[..., :2] + sides / 2 - walk[..., :2]
+        growth = np.log(sides) - walk[..., 2:]
+        ahead = np.concatenate([moved[0::2] + moved[1::2], growth[0::2]], axis=-1)
+        spread = found.variances[0::2].copy()
+        spread[..., :2] += found.variances[1::2, :, :2]
+        return ahead, spread, moved[1::2]
+
+    def _extend(self, step: Step, camera_guess: FloatArray) -> None:
+        """One frame more for every target."""
+        boxes = self._path.boxes()
+        increment, variance, camera = _measured(step, boxes)
+        camera_seen = np.full(len(boxes), np.isfinite(step.camera_sigma))
+        if not self._config.camera_apart:
+            camera, camera_seen[:] = np.zeros_like(camera), True
+        elif not camera_seen.all():
+            camera = camera_guess
+        center = boxes[:, :2] + boxes[:, 2:] / 2 + increment[:, :2]
+        inside = ((center > 0) & (center < self._size)).all(axis=1)
+        seen = step.seen & inside
+        # What has left the image waits at its edge.
+        increment[:, :2] += np.clip(center, 0, self._size) - center
+        self._path = self._path.extended(
+            step.stamp_ns, increment, variance, camera, seen, camera_seen, self._config.memory
+        )
+        self._targets.fresh_ns[seen] = step.stamp_ns
+        self._walk = [*self._walk[1 - self._config.memory :], self._walk[-1] + self._stride(-1)]
+        state = self._seen_by_predictor(-1, self._motion[-1], np.arange(2 * len(boxes)))
+        self._motion = [*self._motion[1 - self._config.memory :], state]
+
+    def _status(self) -> npt.NDArray[np.uint8]:
+        """(M,) ``TrackStatus`` in the newest frame."""
+        path, told = self._path, self._targets.status
+        limit = int(self._config.max_carry_ms * 1e6)
+        now = path.stamps_ns[-1]
+        unanswered = now - path.anchor > limit
+        lost = (now - self._targets.fresh_ns > limit) | (unanswered & (told == TrackStatus.LOST))
+        seen = path.seen[-1] | (path.anchor == now)
+        sure = seen & ~unanswered & (told == TrackStatus.TRACKED)
+        found = np.where(sure, TrackStatus.TRACKED, TrackStatus.UNCERTAIN)
+        return np.where(lost, TrackStatus.LOST, found).astype(np.uint8)
+
+    def _tracks(self, frame: Frame) -> Tracks:
+        path, t = self._path, self._targets
+        status = self._status()
+        stamp = np.array([frame.stamp_ns], np.int64)
+        boxes, variances, _ = (part[:, 0] for part in self.predict(stamp))
+        answered = path.anchor == frame.stamp_ns
+        current = path.stamps_ns[-1] == frame.stamp_ns
+        source = np.where(path.seen[-1] & current, TrackSource.CARRIED, TrackSource.PREDICTED)
+        if not current:
+            status = np.maximum(status, np.uint8(TrackStatus.UNCERTAIN))
+        return Tracks(
+            frame.stamp_ns,
+            frame.stamp_ns,
+            frame.index,
+            frame.size,
+            t.ids,
+            boxes,
+            t.scores,
+            status,
+            t.labels,
+            np.where(answered, TrackSource.TRACKED, source).astype(np.uint8),
+            path.anchor,
+            variances,
+        )
+
+
+def _pairs(rows: Indices) -> Indices:
+    """Rows of the predictor's state that belong to some targets."""
+    return np.asarray((2 * rows[:, None] + np.arange(2)).ravel())
+
+
+def _measured(step: Step, boxes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """A step of ``boxes`` as increment (M, 4), variance (M, 2) and the background's (M, 2)."""
+    centers = boxes[:, :2] + boxes[:, 2:] / 2
+    growth = np.repeat(step.growth[:, None], 2, axis=1)
+    camera = moved_by(step.camera, centers) - centers
+    return np.concatenate([step.shift, growth], axis=1), step.variance, camera
