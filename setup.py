@@ -47,6 +47,7 @@ setup(
         "raw": ["rawpy"],
         "viz": ["rerun-sdk"],
         "train": ["torch"],
+        "scale": ["ray>=2.9"],
         # Jazzy as PyPI wheels (x86-64), and what building leadsight_msgs against them needs.
         "ros": [
             "ros-rclpy[fastrtps]>=7.1,<8",

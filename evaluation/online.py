@@ -44,7 +44,8 @@ class Run:
     """One sequence and tracker under one latency with one predictor.
 
     boxes: (n, 4), what a user had at each stamp. age_ns: (n,), stamp minus the stamp of the frame
-    that it rests on, and mean_age_ns its mean. la0: score at σ = 0. auc, dp: (51,) over SIGMAS. seen: frames the tracker saw.
+    that it rests on; mean_age_ns, their mean. la0: score at σ = 0. auc, dp: (51,) over SIGMAS.
+    seen: frames the tracker saw.
     """
 
     boxes: FloatArray

@@ -189,7 +189,9 @@ def _decode(row: dict[str, Any], frames: Frames | None) -> list[SequenceResult]:
         for fields in stored["runs"]:
             labels = fields.pop("latency"), fields.pop("predictor")
             runs[labels] = Run(**{**fields, "la0": Score(**fields["la0"])})
-        results.append(SequenceResult(stored["tracker"], sequence, Score(**stored["offline"]), runs))
+        results.append(
+            SequenceResult(stored["tracker"], sequence, Score(**stored["offline"]), runs)
+        )
     return results
 
 
