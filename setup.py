@@ -69,7 +69,7 @@ setup(
             "catkin-pkg",
             "setuptools<80",
         ],
-        "test": ["pytest", "ruff", "mypy", "types-PyYAML", "rawpy", "filterpy"],
+        "test": ["pytest", "ruff", "mypy", "types-PyYAML", "rawpy", "filterpy", "ray>=2.9"],
     },
     zip_safe=True,
     description="On-board perception that knows how late it is",

@@ -25,7 +25,7 @@ from pipeline.errors import InputError, first_line
 
 Key = dict[str, Any]
 """What names a unit: JSON values."""
-DTYPES = ("<f4", "<f8", "<i8")
+DTYPES = ("|b1", "|u1", "<i8", "<f4", "<f8")
 MAX_ARRAY_BYTES = 256 << 20
 REMEDY = "leave --resume away to start over, or give another --out"
 
@@ -149,7 +149,7 @@ class RowFile:
                 except (ValueError, TypeError, KeyError, RecursionError):
                     whole = False
                 if not whole:
-                    if number > 1 and file.read(1):
+                    if file.read(1):  # not the last line
                         raise InputError(f"{self._path}:{number}: is no row of results; {REMEDY}")
                     file.truncate(at)
                     return

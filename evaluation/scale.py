@@ -5,6 +5,7 @@ names and paths. ``evaluate_unit`` turns it into its row, which depends on nothi
 not matter where, when, or how often a unit is evaluated.
 """
 
+import logging
 import os
 import signal
 import traceback
@@ -201,9 +202,9 @@ def on_ray(work: Work, units: Iterable[Unit], address: str) -> Iterator[tuple[Un
         import ray
         from ray.exceptions import RayError, RayTaskError
     except ImportError:
-        raise InputError("--ray: needs Ray; pip install 'leadsight[scale]'") from None
+        raise InputError("--ray: needs Ray; pip install '.[scale]'") from None
     try:
-        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(
             f"--ray {address}: no such cluster ({first_line(error)}); give local, or host:port of "

@@ -60,8 +60,9 @@ class Request:
     resume: bool = False
 
 
-def run(request: Request, console: Console) -> tuple[Evaluation, dict[str, str]]:
-    """Evaluate with a progress bar; what was found, and which sequences failed, each with why.
+def run(request: Request, console: Console) -> tuple[Evaluation, list[tuple[str, str]]]:
+    """Evaluate with a progress bar; what was found, and the name of each sequence that failed and
+    why.
 
     Rows are kept in ``<out>/rows.jsonl`` as they come.
 
@@ -78,7 +79,7 @@ def run(request: Request, console: Console) -> tuple[Evaluation, dict[str, str]]
         make_tracker(replace(conditions.tracker, name=name))  # missing models are told at once
     rows = RowFile(request.out / "rows.jsonl", conditions.settings(), request.resume)
     left = [unit for unit in units if unit_key(unit) not in rows]
-    failed: dict[str, str] = {}
+    failed: list[tuple[str, str]] = []
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -101,7 +102,7 @@ def run(request: Request, console: Console) -> tuple[Evaluation, dict[str, str]]
         try:
             for unit, outcome in _outcomes(request, conditions, left, progress):
                 if isinstance(outcome, InputError):
-                    failed[unit_name(unit)] = str(outcome)
+                    failed.append((unit_name(unit), str(outcome)))
                     if len(units) > 1:
                         bar.console.print(f"failed: {unit_name(unit)}: {outcome}", markup=False)
                 else:
@@ -112,16 +113,16 @@ def run(request: Request, console: Console) -> tuple[Evaluation, dict[str, str]]
             bar.console.print(f"{done} of {len(units)} sequences are kept: go on with --resume")
             raise
     if len(failed) == len(units):
-        raise InputError(next(iter(failed.values())) if len(units) == 1 else complaint(failed))
+        raise InputError(failed[0][1] if len(units) == 1 else complaint(failed))
     results = rows.results((unit_key(unit), unit_frames(unit, conditions)) for unit in units)
     results.sort(key=lambda r: r.tracker)
     return Evaluation(results, _settings(request)), failed
 
 
-def complaint(failed: dict[str, str]) -> str:
+def complaint(failed: list[tuple[str, str]]) -> str:
     """One line on the sequences that failed."""
-    name, why = next(iter(failed.items()))
-    others = list(failed)[1:]
+    name, why = failed[0]
+    others = [name for name, _ in failed[1:]]
     more = f"; and {len(others)} more: {', '.join(others)[:400]}" if others else ""
     return f"failed: {name}: {why}{more}; mend that and go on with --resume"
 
