@@ -47,6 +47,7 @@ setup(
         "raw": ["rawpy"],
         "viz": ["rerun-sdk"],
         "train": ["torch"],
+        "scale": ["ray>=2.9"],
         # Jazzy as PyPI wheels (x86-64), and what building leadsight_msgs against them needs.
         "ros": [
             "ros-rclpy[fastrtps]>=7.1,<8",
@@ -68,7 +69,7 @@ setup(
             "catkin-pkg",
             "setuptools<80",
         ],
-        "test": ["pytest", "ruff", "mypy", "types-PyYAML", "rawpy", "filterpy"],
+        "test": ["pytest", "ruff", "mypy", "types-PyYAML", "rawpy", "filterpy", "ray>=2.9"],
     },
     zip_safe=True,
     description="On-board perception that knows how late it is",

@@ -44,7 +44,8 @@ class Run:
     """One sequence and tracker under one latency with one predictor.
 
     boxes: (n, 4), what a user had at each stamp. age_ns: (n,), stamp minus the stamp of the frame
-    that it rests on. la0: score at σ = 0. auc, dp: (51,) over SIGMAS. seen: frames the tracker saw.
+    that it rests on; mean_age_ns, their mean. la0: score at σ = 0. auc, dp: (51,) over SIGMAS.
+    seen: frames the tracker saw.
     """
 
     boxes: FloatArray
@@ -53,6 +54,7 @@ class Run:
     auc: FloatArray
     dp: FloatArray
     seen: int
+    mean_age_ns: float
 
 
 class TrackerSource:
@@ -179,14 +181,16 @@ def online(
     value = success_value(found.overlap)
     near: npt.NDArray[np.bool_] = np.asarray(found.distance <= DP_PX)
     frame, column = np.arange(len(stamps)), used - used[0]
+    age_ns = stamps - stamps[schedule.frames[used[0]]]
     return [
         Run(
             table[lane, :, 0],
-            stamps - stamps[schedule.frames[used[0]]],
+            age_ns,
             score(Errors(found.overlap[lane, :, 0], found.distance[lane, :, 0])),
             value[lane, frame, column].mean(axis=1),
             near[lane, frame, column].mean(axis=1),
             len(schedule.frames),
+            float(age_ns.mean()),
         )
         for lane in range(len(table))
     ]

@@ -233,7 +233,7 @@ def _sequences_table(evaluation: Evaluation) -> str:
                     _text(latency),
                     _number(result.offline.auc),
                     *(score(result, latency, predictor) for predictor in predictors),
-                    f"{none.age_ns.mean() * 1e-6:.0f} ms",
+                    f"{none.mean_age_ns * 1e-6:.0f} ms",
                     f"{none.seen / frames:.0%}",
                 )
 
@@ -376,7 +376,7 @@ def _curve_figure(evaluation: Evaluation, tracker: str) -> str:
 
 
 def _age_figure(headline: _Headline) -> str:
-    result = headline.results[0]
+    result = headline.results[0].full()
     stamps = result.sequence.stamps_ns
     seconds = (stamps - stamps[0]) * 1e-9
     shown = seconds <= _AGE_SECONDS
@@ -404,7 +404,7 @@ def _strip(headline: _Headline, isp: ClassicalIsp) -> str:
     pictured = [r for r in headline.results if r.sequence.frames is not None]
     if not pictured:
         return _section(title, "", "No pictures: only boxes were stored.")
-    result = headline.costliest(pictured)
+    result = headline.costliest(pictured).full()
     stale = result.runs[headline.latency, NONE]
     predicted = result.runs[headline.latency, headline.predictor] if headline.predictor else None
     seen = np.flatnonzero(np.isfinite(result.sequence.truth).all(axis=1))

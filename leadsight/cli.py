@@ -189,6 +189,16 @@ def evaluate(
     out: Annotated[
         Path, typer.Option(callback=_folder, help="Folder for report and figures.")
     ] = Path("out/evaluate"),
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Processes on this machine.")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster, as host:port; local starts one here (extra: scale)."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the rows of a run that did not end.")
+    ] = False,
     config_file: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
@@ -216,12 +226,18 @@ def evaluate(
         topic,
         target,
         configs,
+        out,
+        jobs,
+        ray,
+        resume,
     )
-    evaluation = command.run(request, console)
+    evaluation, failed = command.run(request, console)
     command.print_rows(evaluation.rows(), console)
     isp = ClassicalIsp(configs["isp"])
     command.write(evaluation, out, "leadsight " + " ".join(sys.argv[1:]), isp)
     console.print(f"wrote {out / 'report.html'} and {out / 'results.json'}", soft_wrap=True)
+    if failed:
+        raise InputError(command.complaint(failed))
 
 
 @app.command()

@@ -35,6 +35,7 @@ OPTIONAL = {
     "leadsight_msgs": ("ROS 2 messages", "`make install-ros`, or colcon build with interfaces"),
     "launch_ros": ("ROS 2 launch files", "comes with a ROS 2 installation only"),
     "rawpy": ("DNG and camera RAW files", "`pip install '.[raw]'`"),
+    "ray": ("evaluation on a cluster", "`pip install '.[scale]'`"),
     "rerun": ("viewer for .mcap files", "`pip install '.[viz]'`"),
     "torch": ("training", "`pip install '.[train]'`"),
 }

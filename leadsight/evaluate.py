@@ -1,7 +1,8 @@
 """``leadsight evaluate``: recordings or stored outputs in, figures and a report out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from evaluation.clock import Latency, read_latency
-from evaluation.evaluate import Evaluation, Row, environment, evaluate, mean_rows, write_json
-from evaluation.online import Source, TrackerSource
-from evaluation.replay import find_outputs, open_replay
+from evaluation.evaluate import Evaluation, Row, environment, mean_rows, write_json
+from evaluation.replay import find_outputs, find_stored
 from evaluation.report import write_report
-from evaluation.sequences import Sequence
-from evaluation.sources import find_sequences, open_any
+from evaluation.rows import RowFile
+from evaluation.scale import (
+    Conditions,
+    Outcome,
+    Recording,
+    Unit,
+    evaluate_unit,
+    in_processes,
+    in_turn,
+    on_ray,
+    unit_frames,
+    unit_key,
+    unit_name,
+)
+from evaluation.sources import find_sequences
 from isp.classical import ClassicalIsp
 from perception.tracker import make_tracker
 from pipeline.errors import InputError
@@ -41,56 +54,114 @@ class Request:
     topic: str | None
     target: int | None
     configs: dict[str, Any]
+    out: Path
+    jobs: int | None = None
+    ray: str | None = None
+    resume: bool = False
 
 
-def run(request: Request, console: Console) -> Evaluation:
-    """Evaluate with a progress bar.
+def run(request: Request, console: Console) -> tuple[Evaluation, list[tuple[str, str]]]:
+    """Evaluate with a progress bar; what was found, and the name of each sequence that failed and
+    why.
+
+    Rows are kept in ``<out>/rows.jsonl`` as they come.
 
     Raises:
-        InputError: anything that cannot be used, named with its remedy.
+        InputError: anything that cannot be used, named with its remedy; or nothing was found.
     """
     if bool(request.sources) == bool(request.replay):
         raise InputError("give recordings, or stored outputs with --replay, and not both")
-    latencies = _latencies(request)
-    count, cases = _cases(request)
+    if request.jobs is not None and request.ray is not None:
+        raise InputError("give --jobs for this machine or --ray for a cluster, and not both")
+    conditions = _conditions(request)
+    units = _units(request)
+    for name in {unit.tracker: None for unit in units if isinstance(unit, Recording)}:
+        make_tracker(replace(conditions.tracker, name=name))  # missing models are told at once
+    rows = RowFile(request.out / "rows.jsonl", conditions.settings(), request.resume)
+    left = [unit for unit in units if unit_key(unit) not in rows]
+    failed: list[tuple[str, str]] = []
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("sequences,"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[frames]} frames"),
+        TextColumn("left {task.fields[frames]}"),
         console=console,
         transient=True,
     ) as bar:
-        task = bar.add_task("evaluate", total=count, frames=0)
+        # The time remaining is told from the speed of this run, without what was kept.
+        task = bar.add_task("evaluate", total=len(left), frames="")
         frames = 0
 
         def progress(n: int) -> None:
             nonlocal frames
             frames += n
-            bar.update(task, frames=frames)
+            bar.update(task, frames=f"({frames} frames)")
 
-        results = []
-        for sequence, source in cases:
-            bar.update(task, description=f"{', '.join(source.trackers[:2])} on {sequence.name}")
-            results += evaluate(
-                [(sequence, source)],
-                latencies,
-                list(request.predictors),
-                request.configs["predictor"],
-                round(request.predictor_cost_ms * 1e6),
-                progress,
-            )
-            bar.advance(task)
+        try:
+            for unit, outcome in _outcomes(request, conditions, left, progress):
+                if isinstance(outcome, InputError):
+                    failed.append((unit_name(unit), str(outcome)))
+                    if len(units) > 1:
+                        bar.console.print(f"failed: {unit_name(unit)}: {outcome}", markup=False)
+                else:
+                    rows.append(unit_key(unit), outcome)
+                bar.advance(task)
+        except KeyboardInterrupt:
+            done = sum(unit_key(unit) in rows for unit in units)
+            bar.console.print(f"{done} of {len(units)} sequences are kept: go on with --resume")
+            raise
+    if len(failed) == len(units):
+        raise InputError(failed[0][1] if len(units) == 1 else complaint(failed))
+    results = rows.results((unit_key(unit), unit_frames(unit, conditions)) for unit in units)
     results.sort(key=lambda r: r.tracker)
-    return Evaluation(results, _settings(request))
+    return Evaluation(results, _settings(request)), failed
+
+
+def complaint(failed: list[tuple[str, str]]) -> str:
+    """One line on the sequences that failed."""
+    name, why = failed[0]
+    others = [name for name, _ in failed[1:]]
+    more = f"; and {len(others)} more: {', '.join(others)[:400]}" if others else ""
+    return f"failed: {name}: {why}{more}; mend that and go on with --resume"
+
+
+def _outcomes(
+    request: Request, conditions: Conditions, units: list[Unit], progress: Callable[[int], None]
+) -> Iterator[tuple[Unit, Outcome]]:
+    if request.ray is not None:
+        return on_ray(partial(evaluate_unit, conditions), units, request.ray)
+    if request.jobs is not None and request.jobs > 1:
+        return in_processes(partial(evaluate_unit, conditions), units, request.jobs)
+    return in_turn(partial(evaluate_unit, conditions, progress=progress), units)
+
+
+def _conditions(request: Request) -> Conditions:
+    tracker = request.configs["tracker"]
+    if tracker.models:  # Ray's workers start in another folder
+        models = Path(tracker.models).expanduser().absolute()
+        tracker = replace(tracker, models=str(models))
+    return Conditions(
+        tuple(_latencies(request)),
+        request.predictors,
+        request.configs["predictor"],
+        round(request.predictor_cost_ms * 1e6),
+        tracker,
+        request.configs["isp"],
+        request.fps,
+        request.topic,
+        request.target,
+    )
 
 
 def _latencies(request: Request) -> list[Latency | None]:
     if request.clock == "wall":
-        if request.latencies_s or request.latency_file or request.replay:
+        others = (request.latencies_s, request.latency_file, request.replay, request.ray)
+        if any(others) or (request.jobs or 1) > 1:
             raise InputError(
-                "--clock wall measures this machine: leave --latency and --replay away"
+                "--clock wall measures this machine when it does nothing else: leave --latency, "
+                "--replay, --jobs and --ray away"
             )
         return [None]
     given: list[Latency | None] = [
@@ -103,27 +174,17 @@ def _latencies(request: Request) -> list[Latency | None]:
     return given
 
 
-def _cases(request: Request) -> tuple[int, Iterator[tuple[Sequence, Source]]]:
-    """How many, and each opened only when its turn comes."""
+def _units(request: Request) -> list[Unit]:
+    truth = request.truth.absolute() if request.truth is not None else None
     if request.replay:
-        opened = open_replay(find_outputs(list(request.replay)), request.truth, request.fps)
-        return len(opened), iter(opened)
-    paths = [path for source in request.sources for path in find_sequences(source)]
-    if request.truth is not None and len(paths) > 1:
+        return [*find_stored([p.absolute() for p in find_outputs(list(request.replay))], truth)]
+    paths = [path.absolute() for source in request.sources for path in find_sequences(source)]
+    if truth is not None and len(paths) > 1:
         raise InputError(
             f"--gt {request.truth}: one box file goes with one recording, here are {len(paths)}; "
             "keep truth beside each"
         )
-
-    def recordings() -> Iterator[tuple[Sequence, Source]]:
-        isp = ClassicalIsp(request.configs["isp"])
-        for name in request.trackers:
-            tracker = make_tracker(replace(request.configs["tracker"], name=name))
-            for path in paths:
-                sequence = open_any(path, request.truth, request.fps, request.topic, request.target)
-                yield sequence, TrackerSource(name, tracker, isp, sequence)
-
-    return len(request.trackers) * len(paths), recordings()
+    return [Recording(name, path, truth) for name in request.trackers for path in paths]
 
 
 def _settings(request: Request) -> dict[str, object]:

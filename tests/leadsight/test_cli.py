@@ -230,6 +230,15 @@ BAD = {
         ["evaluate", "{square}", "--latency", "1", "--set", "tracker.lost_ratio=7"],
         "lost_ratio",
     ),
+    "jobs zero": (["evaluate", "{square}", "--latency", "1", "--jobs", "0"], "--jobs"),
+    "jobs and ray": (
+        ["evaluate", "{square}", "--latency", "1", "--jobs", "2", "--ray", "local"],
+        "--ray",
+    ),
+    "jobs on the wall clock": (
+        ["evaluate", "{square}", "--clock", "wall", "--jobs", "2"],
+        "--clock wall",
+    ),
     "no such option": (["evaluate", "--fast"], "--fast"),
     "no such command": (["fly"], "fly"),
     "out is a file": (
