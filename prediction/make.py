@@ -6,6 +6,8 @@ from prediction.constant import ConstantVelocity, NoPredictor
 from prediction.imm import ImmPredictor
 from prediction.kalman import KalmanPredictor
 from prediction.predictor import Predictor, PredictorConfig
+from prediction.pvt import PvtMotion
+from prediction.residual import ResidualPredictor
 
 
 def make_predictor(config: PredictorConfig) -> Predictor:
@@ -15,5 +17,7 @@ def make_predictor(config: PredictorConfig) -> Predictor:
         "constant-velocity": ConstantVelocity,
         "kalman": KalmanPredictor,
         "imm": ImmPredictor,
+        "pvt-motion": PvtMotion,
+        "residual": ResidualPredictor,
     }
     return by_name[config.name](config)

@@ -18,7 +18,7 @@ from pipeline.tracks import ForecastStatus, TrackStatus
 
 IntArray = npt.NDArray[np.int64]
 StatusArray = npt.NDArray[np.uint8]
-PREDICTORS = ("none", "constant-velocity", "kalman", "imm")
+PREDICTORS = ("none", "constant-velocity", "kalman", "imm", "pvt-motion", "residual")
 MIN_SIDE_PX = 1.0
 MAX_KINDS = 8
 
@@ -105,6 +105,13 @@ class PredictorConfig(Config):
     )
     imm_dwell_s: float = option(
         1.0, "imm: mean time between changes of the kind of motion.", low=1e-3, high=3600
+    )
+
+    model: str = option(
+        "", "pvt-motion, residual: path of the ONNX model; empty is the shipped one."
+    )
+    frame_period_ms: float = option(
+        100 / 3, "pvt-motion: time between the camera's frames.", low=0.1, high=10_000
     )
 
     def __post_init__(self) -> None:
