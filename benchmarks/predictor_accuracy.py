@@ -137,7 +137,9 @@ def main() -> None:
             worst = (score[:, r, i, 0] - score[:, kalman, i, 0]).min()
             cells.append(f"{auc:.4f} / {dp:.4f} | {gap:.0%} | {worst:+.3f}")
         print(f"| {name} | {' | '.join(cells)} | {cost_us(rows[name]):.0f} |")
-    print("\n| camera rate | " + " | ".join(f"+{33 * a} ms AUC | error, sides" for a in AHEAD) + " |")
+    print(
+        "\n| camera rate | " + " | ".join(f"+{33 * a} ms AUC | error, sides" for a in AHEAD) + " |"
+    )
     print("| --- |" + " ---: |" * (2 * len(AHEAD)))
     for r, name in enumerate(names):
         values = np.mean([c[r] for c in carried], axis=0)

@@ -8,6 +8,7 @@ view for long enough is one (n, 4) array, NaN where it cannot be seen.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,8 @@ def main() -> None:
     tracks: dict[str, FloatArray] = {}
     for seed in range(args.worlds):
         tracks |= world_tracks(seed, max(round(args.seconds * RATE_HZ), 1))
-    np.savez_compressed(args.out, **{k: v.astype(np.float32) for k, v in tracks.items()})
+    arrays: dict[str, Any] = {k: v.astype(np.float32) for k, v in tracks.items()}
+    np.savez_compressed(args.out, **arrays)
     print(f"{args.out}: {len(tracks)} tracks of {args.worlds} worlds")
 
 

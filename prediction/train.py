@@ -27,7 +27,8 @@ from pipeline.box import FloatArray, iou, to_center
 from pipeline.errors import InputError
 from pipeline.tracks import TrackStatus
 from prediction import pvt, residual
-from prediction.kalman import KalmanPredictor, doubled_sides
+from prediction.imm import ImmPredictor
+from prediction.kalman import doubled_sides
 from prediction.predictor import PredictorConfig
 from prediction.train_data import Track, read_tracks
 
@@ -106,25 +107,26 @@ def batches(
 def residual_rows(found: Iterator[Batch], count: int) -> list[torch.Tensor]:
     """inputs (R, 4, I), unit, wanted correction and the filter's sigma (R, 4) in box sides, and
     the box that the filter gives and the true one (R, 4), in sides."""
-    kalman = KalmanPredictor(PredictorConfig())
+    filters = ImmPredictor(PredictorConfig())
     parts: list[list[FloatArray]] = []
     for batch in progress_bar(found, "simulating", total=count):
-        state = residual.with_history(kalman.blank(LANES))
+        state = residual.with_history(filters.blank(LANES))
         for k, stamp in enumerate(batch.stamps_ns):
             stamps = np.full(LANES, stamp)
-            state = residual.observe(kalman, state, stamps, batch.seen[k], batch.status[k])
+            state = residual.observe(filters, state, stamps, batch.seen[k], batch.status[k])
             valid_at = stamp + batch.ahead_ns[k]
-            boxes, variances, _ = kalman.predict(state, valid_at)
+            boxes, variances, _ = filters.predict(state, valid_at)
             dt = np.clip((valid_at - state.stamp_ns[:, None]) * 1e-9, 0, residual.LONGEST_S)
             inputs, unit = residual.network_inputs(state, dt)
-            sides = doubled_sides(state.position)[:, None]
+            position = (state.position * state.weight).sum(axis=1)
+            sides = doubled_sides(position)[:, None]
             truth = batch.truth[k].transpose(1, 0, 2)
             keep = (
                 np.isfinite(truth).all(axis=-1)
                 & ((state.count > 1) & (batch.status[k] == TrackStatus.TRACKED))[:, None]
             )
             wanted = (to_center(truth) - to_center(boxes)) / sides
-            origin = np.concatenate([state.position[:, :2], 0 * state.position[:, 2:]], axis=1)
+            origin = np.concatenate([position[:, :2], 0 * position[:, 2:]], axis=1)
             values = [
                 inputs,
                 unit / sides,
@@ -152,26 +154,39 @@ class ResidualNet(nn.Module):
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.register_buffer(
-            "turn", torch.cat([-torch.ones(residual.ODD), torch.ones(residual.EVEN)])
-        )
 
     def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        out, turned = self.layers(inputs), self.layers(inputs * self.turn)
+        turn = torch.ones(residual.ODD + residual.EVEN)
+        turn[: residual.ODD] = -1
+        out, turned = self.layers(inputs), self.layers(inputs * turn)
         return torch.tanh((out[..., 0] - turned[..., 0]) / 2), (out[..., 1] + turned[..., 1]) / 2
 
 
-def residual_loss(net: nn.Module, rows: list[torch.Tensor]) -> torch.Tensor:
-    """A bounded error of the mean, as overlap is, and the Gaussian likelihood of the variance."""
-    inputs, unit, wanted, sigma, _ = rows
+def residual_loss(net: Any, rows: list[torch.Tensor]) -> torch.Tensor:
+    """1 − overlap, an error that pulls where nothing overlaps, and the Gaussian likelihood of the
+    variance."""
+    inputs, unit, wanted, sigma, start = rows
     moved, log_ratio = net(inputs)
     error = wanted - moved * unit
-    z = torch.clamp(error.detach() / sigma, -30, 30) * torch.exp(-torch.clamp(log_ratio, -2, 2))
+    log_ratio = torch.clamp(log_ratio, -residual.MOST_LOG_RATIO, residual.MOST_LOG_RATIO)
+    z = torch.clamp(error.detach() / sigma, -30, 30) * torch.exp(-log_ratio)
     likelihood = log_ratio + z * z / 2
-    return torch.log1p(error.abs() / 0.3).mean() + 0.02 * likelihood.mean()
+    overlap = _overlap(start + moved * unit, start + wanted)
+    return (
+        1 - overlap.mean() + 0.1 * torch.log1p(error.abs() / 0.3).mean() + 0.02 * likelihood.mean()
+    )
 
 
-def residual_figures(net: nn.Module, rows: list[torch.Tensor]) -> dict[str, float]:
+def _overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """IoU of centered boxes (R, 4)."""
+    half_a, half_b = a[:, 2:].clamp(min=1e-3) / 2, b[:, 2:] / 2
+    low = torch.maximum(a[:, :2] - half_a, b[:, :2] - half_b)
+    high = torch.minimum(a[:, :2] + half_a, b[:, :2] + half_b)
+    common = (high - low).clamp(min=0).prod(dim=1)
+    return common / (4 * half_a.prod(dim=1) + 4 * half_b.prod(dim=1) - common)
+
+
+def residual_figures(net: Any, rows: list[torch.Tensor]) -> dict[str, float]:
     """Mean overlap and calibration of the filter and of the network."""
     inputs, unit, wanted, sigma, start = rows
     with torch.no_grad():
@@ -186,7 +201,13 @@ def residual_figures(net: nn.Module, rows: list[torch.Tensor]) -> dict[str, floa
         truth = (start + wanted).numpy().astype(np.float64)
         for each in (boxes, truth):  # in sides, so a shape of 1×1 stands for the target
             each[:, :2] -= each[:, 2:] / 2
-        z = error / (sigma * torch.exp(torch.clamp(ratio, -2, 2))).numpy()
+        z = (
+            error
+            / (
+                sigma
+                * torch.exp(torch.clamp(ratio, -residual.MOST_LOG_RATIO, residual.MOST_LOG_RATIO))
+            ).numpy()
+        )
         figures[f"{name} IoU"] = float(iou(boxes, truth).mean())
         figures[f"{name} error, sides"] = float(
             np.hypot(error[:, 0], error[:, 1]).clip(max=2).mean()
@@ -195,7 +216,7 @@ def residual_figures(net: nn.Module, rows: list[torch.Tensor]) -> dict[str, floa
     return figures
 
 
-def residual_graph(net: nn.Module) -> onnx.ModelProto:
+def residual_graph(net: Any) -> onnx.ModelProto:
     """inputs (rows, I) → (rows, 2)."""
     linear = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
     constants = {}
@@ -266,13 +287,14 @@ class PvtNet(nn.Module):
         return found * rate.abs().mean(dim=1)[:, None]
 
 
-def pvt_loss(net: nn.Module, rows: list[torch.Tensor]) -> torch.Tensor:
+def pvt_loss(net: Any, rows: list[torch.Tensor]) -> torch.Tensor:
     """L1, summed over heads and coordinates as the paper's code does."""
     moved, frames, wanted = rows
-    return (net(moved, frames) - wanted).abs().sum(dim=(1, 2)).mean()
+    loss: torch.Tensor = (net(moved, frames) - wanted).abs().sum(dim=(1, 2)).mean()
+    return loss
 
 
-def pvt_figures(net: nn.Module, rows: list[torch.Tensor]) -> dict[str, float]:
+def pvt_figures(net: Any, rows: list[torch.Tensor]) -> dict[str, float]:
     """Mean error of each third of the heads, beside the mean velocity's."""
     moved, frames, wanted = rows
     with torch.no_grad():
@@ -287,7 +309,7 @@ def pvt_figures(net: nn.Module, rows: list[torch.Tensor]) -> dict[str, float]:
     return figures
 
 
-def pvt_graph(net: nn.Module) -> onnx.ModelProto:
+def pvt_graph(net: Any) -> onnx.ModelProto:
     """motions (N, 3, 8), [m, m/Δ], and p (N, 1, 4) → (N, heads, 4)."""
     time_scale, time_shift = _folded(net.time_norm)
     decode_scale, decode_shift = _folded(net.decode_norm)
@@ -371,7 +393,7 @@ def _graph(
 def fit(
     net: nn.Module,
     rows: list[torch.Tensor],
-    loss_of: Callable[[nn.Module, list[torch.Tensor]], torch.Tensor],
+    loss_of: Callable[[Any, list[torch.Tensor]], torch.Tensor],
     args: argparse.Namespace,
     rate: float,
     size: int,

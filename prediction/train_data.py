@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 SOURCES = ("uav123", "uav20l", "lasot", "antiuav410", "outputs")
 MIN_FRAMES = 60
 MIN_SIDE_PX = 2.0
+MAX_PX = 1e5
 MAX_FILE_BYTES = 256 << 20
 PARTS = 5
 """One footage in this many is kept apart for validation."""
@@ -94,9 +95,10 @@ def _track(source: str, name: str, seen: FloatArray, truth: FloatArray, period_s
 
 def _usable(boxes: FloatArray) -> FloatArray:
     with np.errstate(invalid="ignore"):
-        bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < MIN_SIDE_PX).any(axis=1)
-        bad |= (np.abs(boxes) > 1e5).any(axis=1)
-    return np.where(bad[:, None], np.nan, boxes)
+        good = np.isfinite(boxes).all(axis=1, keepdims=True)
+        good = good & (boxes[:, 2:] >= MIN_SIDE_PX).all(axis=1, keepdims=True)
+        good = good & (np.abs(boxes) <= MAX_PX).all(axis=1, keepdims=True)
+    return np.where(good, boxes, np.nan)
 
 
 def _folder(source: str, folder: Path, cut: bool = True) -> list[Track]:
