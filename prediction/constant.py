@@ -74,10 +74,14 @@ class NoPredictor:
         boxes[..., 2:] = sides * np.exp(np.minimum(reach * growth[:, None], MAX_LOG_GROWTH))
         moved = last[..., :2] + reach * (velocity[:, None] * sides)
         boxes[..., :2] = moved - boxes[..., 2:] / 2
-        spread = self._noise**2 + (reach**2 / 2 * self._drive) ** 2
-        variances = spread * np.concatenate([sides, sides], axis=-1) ** 2
         moving = (state.count > 1) | (self.depth == 1)
-        return Estimates(boxes, variances, forecast_status(self._config, dt, moving, state.status))
+        status = forecast_status(self._config, dt, moving, state.status)
+        return Estimates(boxes, self._variances(sides, reach), status)
+
+    def _variances(self, sides: FloatArray, reach: FloatArray) -> FloatArray:
+        """(N, m, 4) in px²: an observation's noise, and the drive's over the horizon."""
+        spread = self._noise**2 + (reach**2 / 2 * self._drive) ** 2
+        return np.asarray(spread * np.concatenate([sides, sides], axis=-1) ** 2)
 
     def _motion(self, state: History) -> tuple[FloatArray, FloatArray]:
         """Velocity (N, 2) in box sides per second and growth (N, 2) of ln side per second."""

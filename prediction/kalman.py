@@ -74,15 +74,15 @@ class KalmanPredictor:
         self, state: KalmanState, stamp_ns: IntArray, boxes: FloatArray, status: StatusArray
     ) -> KalmanState:
         z = to_center(boxes)
-        sides = _sides(z)
+        sides = doubled_sides(z)
         r = (self._noise * sides) ** 2
         r[status != TrackStatus.TRACKED] *= UNCERTAIN_FACTOR
 
         known = state.count > 0
         fresh = ~known | (stamp_ns > state.stamp_ns)
         dt = np.where(known & fresh, stamp_ns - state.stamp_ns, 0)[:, None] * 1e-9
-        reach, e, qxx, qxv, qvv = _kernel(dt, self._config.velocity_memory_s)
-        q = (self._drive * _sides(state.position)) ** 2
+        reach, e, qxx, qxv, qvv = kernel(dt, self._config.velocity_memory_s)
+        q = (self._drive * doubled_sides(state.position)) ** 2
         position = state.position + reach * state.velocity
         pp = state.pp + 2 * reach * state.pv + reach**2 * state.vv + q * qxx
         pv = e * (state.pv + reach * state.vv) + q * qxv
@@ -112,18 +112,18 @@ class KalmanPredictor:
     def predict(self, state: KalmanState, valid_at_ns: IntArray) -> Estimates:
         dt = (valid_at_ns - state.stamp_ns[:, None]) * 1e-9
         within = np.clip(dt, 0, self._config.max_horizon_ms * 1e-3)[..., None]
-        reach, _, qxx, _, _ = _kernel(within, self._config.velocity_memory_s)
+        reach, _, qxx, _, _ = kernel(within, self._config.velocity_memory_s)
         boxes = state.position[:, None] + reach * state.velocity[:, None]
         boxes[..., 2:] = np.maximum(boxes[..., 2:], MIN_SIDE_PX)
         boxes[..., :2] -= boxes[..., 2:] / 2
-        q = (self._drive * _sides(state.position))[:, None] ** 2
+        q = (self._drive * doubled_sides(state.position))[:, None] ** 2
         moved = 2 * reach * state.pv[:, None] + reach**2 * state.vv[:, None]
         variances = state.pp[:, None] + moved + q * qxx
         status = forecast_status(self._config, dt, state.count > 1, state.status)
         return Estimates(boxes, variances, status)
 
 
-def _kernel(dt: FloatArray, tau: float) -> tuple[FloatArray, ...]:
+def kernel(dt: FloatArray, tau: float | FloatArray) -> tuple[FloatArray, ...]:
     """F's and Q's entries for times ``dt`` in s: τ(1−e), e, Q_xx/q, Q_xv/q, Q_vv/q."""
     e = np.exp(-dt / tau)
     reach = tau * (1 - e)
@@ -132,7 +132,7 @@ def _kernel(dt: FloatArray, tau: float) -> tuple[FloatArray, ...]:
     return reach, e, qxx, reach**2 / 2, decay
 
 
-def _sides(centered: FloatArray) -> FloatArray:
+def doubled_sides(centered: FloatArray) -> FloatArray:
     """(N, 4): w h w h in pixels, never under one."""
     sides = np.maximum(centered[:, 2:], MIN_SIDE_PX)
     return np.concatenate([sides, sides], axis=1)

@@ -13,12 +13,14 @@ import numpy.typing as npt
 
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
+from pipeline.errors import InputError
 from pipeline.tracks import ForecastStatus, TrackStatus
 
 IntArray = npt.NDArray[np.int64]
 StatusArray = npt.NDArray[np.uint8]
-PREDICTORS = ("none", "constant-velocity", "kalman")
+PREDICTORS = ("none", "constant-velocity", "kalman", "imm", "pvt-motion", "residual")
 MIN_SIDE_PX = 1.0
+MAX_KINDS = 8
 
 
 class Estimates(NamedTuple):
@@ -89,6 +91,38 @@ class PredictorConfig(Config):
     gate: float = option(
         8.0, "Kalman: jump of an observation, in sigmas, that restarts a filter.", low=1, high=100
     )
+    imm_acceleration_sigmas: tuple[float, ...] = option(
+        (0.5, 2.0, 8.0),
+        "imm: acceleration_sigma of each kind of motion, at most 8 kinds.",
+        low=1e-3,
+        high=1e3,
+    )
+    imm_growth_sigmas: tuple[float, ...] = option(
+        (0.1, 0.3, 1.0), "imm: growth_sigma of each kind of motion.", low=1e-3, high=1e3
+    )
+    imm_memories_s: tuple[float, ...] = option(
+        (3.0, 3.0, 3.0), "imm: velocity_memory_s of each kind of motion.", low=0.01, high=3600
+    )
+    imm_dwell_s: float = option(
+        1.0, "imm: mean time between changes of the kind of motion.", low=1e-3, high=3600
+    )
+
+    model: str = option(
+        "", "pvt-motion, residual: path of the ONNX model; empty is the shipped one."
+    )
+    frame_period_ms: float = option(
+        100 / 3, "pvt-motion: time between the camera's frames.", low=0.1, high=10_000
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        kinds = len(self.imm_memories_s)
+        lists = (self.imm_acceleration_sigmas, self.imm_growth_sigmas)
+        if not 1 <= kinds <= MAX_KINDS or any(len(values) != kinds for values in lists):
+            raise InputError(
+                "imm_acceleration_sigmas, imm_growth_sigmas, imm_memories_s: give lists of one "
+                f"length, 1 to {MAX_KINDS} numbers each"
+            )
 
 
 S = TypeVar("S")

@@ -11,7 +11,7 @@ from pipeline.box import from_center
 from pipeline.tracks import ForecastStatus, TrackStatus
 from prediction.kalman import KalmanPredictor
 from prediction.make import make_predictor
-from prediction.predictor import PredictorConfig, select
+from prediction.predictor import PREDICTORS, PredictorConfig, select
 
 CONFIG = PredictorConfig(
     acceleration_sigma=2.5,
@@ -228,7 +228,7 @@ def test_lost_answers_leave_the_motion_alone_and_say_lost():
     assert found.count.tolist() == [11]
 
 
-@pytest.mark.parametrize("name", ["none", "constant-velocity", "kalman"])
+@pytest.mark.parametrize("name", PREDICTORS)
 @pytest.mark.parametrize("late_ms", [0, 15, 400])
 def test_repeated_and_late_observations_change_nothing(name, late_ms):
     predictor = make_predictor(PredictorConfig(name=name))
@@ -242,7 +242,7 @@ def test_repeated_and_late_observations_change_nothing(name, late_ms):
             np.testing.assert_array_equal(getattr(same, f.name), getattr(state, f.name))
 
 
-@pytest.mark.parametrize("name", ["none", "constant-velocity", "kalman"])
+@pytest.mark.parametrize("name", PREDICTORS)
 def test_predicting_leaves_the_state_untouched(name):
     predictor = make_predictor(PredictorConfig(name=name))
     state, last, _ = moving(predictor)
