@@ -13,7 +13,10 @@ from evaluation.clock import Latency
 from evaluation.metrics import Score, gap_recovered, mean_curve
 from evaluation.online import Progress, Run, Source, offline, online
 from evaluation.sequences import Sequence
+from evaluation.two_rate import is_two_rate, two_rate
+from perception.propagator import PropagatorConfig
 from prediction.predictor import PredictorConfig
+from prediction.two_rate import FusionConfig
 
 NONE = "none"
 WALL = "measured"
@@ -125,8 +128,12 @@ def evaluate(
     config: PredictorConfig,
     predictor_cost_ns: int,
     progress: Progress = lambda n: None,
+    fusion: FusionConfig = FusionConfig(),  # noqa: B008 (frozen)
+    propagator: PropagatorConfig = PropagatorConfig(),  # noqa: B008 (frozen)
 ) -> list[SequenceResult]:
     """Run all combinations; a None among the latencies is this machine's wall clock.
+
+    Among the predictors "two-rate", or "two-rate+" and a predictor's name, carries the answers.
 
     The row of no predictor is always there, since the gap is measured from it. ``progress`` is told
     the frames done.
@@ -141,9 +148,14 @@ def evaluate(
         for latency in latencies:
             label = WALL if latency is None else latency.label
             for predictor in dict.fromkeys([NONE, *predictors]):
-                cost_ns = 0 if predictor == NONE else predictor_cost_ns
-                chosen = replace(config, name=predictor)
-                runs = online(sequence, source, latency, chosen, cost_ns, progress)
+                if is_two_rate(predictor):
+                    runs = two_rate(
+                        sequence, source, latency, predictor, config, fusion, propagator, progress
+                    )
+                else:
+                    cost_ns = 0 if predictor == NONE else predictor_cost_ns
+                    chosen = replace(config, name=predictor)
+                    runs = online(sequence, source, latency, chosen, cost_ns, progress)
                 for result, run in zip(found, runs, strict=True):
                     result.runs[label, predictor] = run
         results += found

@@ -78,7 +78,7 @@ class TrackerSource:
             self._isp.reset()
             rows = []
             for k in frames.tolist():
-                rows.append(self._answer(k, self._picture(k)))
+                rows.append(self.answer(k, self.picture(k)))
                 progress(1)
             self._cache[key] = _stack(rows)
         return self._cache[key]
@@ -95,7 +95,7 @@ class TrackerSource:
             def cost_ns(k: int) -> int:
                 raw = self._frames.read(k)
                 start = time.perf_counter_ns()
-                rows.append(self._answer(k, self._isp.process(raw)))
+                rows.append(self.answer(k, self._isp.process(raw)))
                 spent = time.perf_counter_ns() - start
                 progress(1)
                 return spent
@@ -104,13 +104,19 @@ class TrackerSource:
             self._wall = schedule, _stack(rows)
         return self._wall
 
-    def _picture(self, k: int) -> Frame:
+    def reset(self) -> None:
+        """Begin the recording anew."""
+        self._isp.reset()
+
+    def picture(self, k: int) -> Frame:
+        """Frame k as the tracker sees it; cheapest in order."""
         return self._isp.process(self._frames.read(k))
 
-    def _answer(self, k: int, picture: Frame) -> TrackerAnswer:
+    def answer(self, k: int, picture: Frame, near: FloatArray | None = None) -> TrackerAnswer:
+        """The tracker's answer about frame k, told where the target is expected."""
         if k == 0:
             return self._tracker.start(picture, self._sequence.truth[0])
-        return self._tracker.update(picture)
+        return self._tracker.update(picture, near)
 
 
 class ReplaySource:

@@ -12,7 +12,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -29,10 +29,12 @@ from evaluation.rows import Key, encode
 from evaluation.sequences import Frames, Sequence
 from evaluation.sources import open_any
 from isp.classical import ClassicalIsp, IspConfig
+from perception.propagator import PropagatorConfig
 from perception.tracker import TrackerConfig, make_tracker
 from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
 from prediction.predictor import PredictorConfig
+from prediction.two_rate import FusionConfig
 
 TRIES = 3
 """How often a unit is begun whose worker dies."""
@@ -52,6 +54,8 @@ class Conditions:
     fps: float | None = None
     topic: str | None = None
     target: int | None = None
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    propagator: PropagatorConfig = field(default_factory=PropagatorConfig)
 
     def settings(self) -> dict[str, object]:
         """All that rows depend on beside their unit, as JSON values."""
@@ -137,6 +141,8 @@ def evaluate_unit(conditions: Conditions, unit: Unit, progress: Progress = lambd
         conditions.predictor,
         conditions.predictor_cost_ns,
         progress,
+        conditions.fusion,
+        conditions.propagator,
     )
     return encode(unit_key(unit), results)
 

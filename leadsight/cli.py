@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from evaluation.data import find_data
+from evaluation.two_rate import METHODS
 from isp.classical import ClassicalIsp
 from leadsight import __version__
 from perception.tracker import TRACKERS
@@ -55,7 +56,7 @@ def _is_number(text: str) -> bool:
 
 LIST_OPTIONS: dict[str, Callable[[str], bool]] = {
     "--latency": _is_number,
-    "--predictor": PREDICTORS.__contains__,
+    "--predictor": METHODS.__contains__,
     "--tracker": TRACKERS.__contains__,
     "--replay": lambda text: not text.startswith("-"),
 }
@@ -174,7 +175,10 @@ def evaluate(
     ] = "sim",
     predictor: Annotated[
         list[str] | None,
-        typer.Option(help=f"One or more of {', '.join(PREDICTORS)}; predictor.name."),
+        typer.Option(
+            help=f"One or more of {', '.join(PREDICTORS)}; or two-rate, which carries late answers "
+            "to the newest frame, or two-rate+ and one of them to predict onwards."
+        ),
     ] = None,
     predictor_cost_ms: Annotated[
         float,
@@ -208,7 +212,7 @@ def evaluate(
     if clock not in ("sim", "wall"):
         raise InputError(f"--clock {clock}: give sim or wall")
     _check_names("--tracker", tracker or [], TRACKERS)
-    _check_names("--predictor", predictor or [], PREDICTORS)
+    _check_names("--predictor", predictor or [], METHODS)
     configs = _configs(config_file, settings, models)
     request = command.Request(
         tuple(sources or ()),

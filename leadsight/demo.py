@@ -34,8 +34,8 @@ from pipeline.tracks import Tracks
 TRACKER = "csrt"
 SETTINGS = [f"tracker.name={TRACKER}", "isp.black_level=[4]", "isp.white_balance=white_patch"]
 """The world's 8-bit sensor shows 4 counts in the dark; its road marks are white."""
-PREDICTORS = ["kalman", "constant-velocity"]
-SHOWN = "kalman"
+PREDICTORS = ["two-rate", "kalman", "constant-velocity"]
+SHOWN = "two-rate"
 PREDICTOR_COST_NS = 200_000
 RATE_HZ = 30.0
 

@@ -152,6 +152,8 @@ def _conditions(request: Request) -> Conditions:
         request.fps,
         request.topic,
         request.target,
+        request.configs["fusion"],
+        request.configs["propagator"],
     )
 
 

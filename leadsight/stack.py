@@ -1,12 +1,20 @@
-"""The whole stack in one process: isp → tracker → predictor, with the latency loop closed."""
+"""The whole stack in one process, with the latency loop closed.
+
+isp → predictor on every frame, isp → tracker as fast as that one can; its answers, late by then,
+go to the predictor stage, which carries them to the newest frame. With ``fusion.enabled`` off it is
+isp → tracker → predictor.
+"""
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from isp.classical import ClassicalIsp, IspConfig
+from perception.propagator import Propagator, PropagatorConfig
 from perception.target import TargetTracker
 from perception.tracker import TrackerConfig
+from pipeline.box import FloatArray
 from pipeline.clock import Clock
 from pipeline.config import Config
 from pipeline.frame import Frame
@@ -16,10 +24,13 @@ from pipeline.tracks import Forecasts, Tracks
 from prediction.forecaster import Forecaster
 from prediction.latency import LatencyConfig, LatencyMonitor
 from prediction.predictor import PredictorConfig
+from prediction.two_rate import FusionConfig, TwoRate
 
 CONFIGS: dict[str, type[Config]] = {
     "isp": IspConfig,
     "tracker": TrackerConfig,
+    "propagator": PropagatorConfig,
+    "fusion": FusionConfig,
     "predictor": PredictorConfig,
     "latency": LatencyConfig,
 }
@@ -45,8 +56,14 @@ class Stack:
     ) -> None:
         self._clock = clock
         self._isp = ClassicalIsp(configs["isp"])
-        self.tracker = TargetTracker(configs["tracker"], clock)
+        carried = configs["fusion"].enabled
+        self._carrier = TwoRate(
+            configs["fusion"], configs["predictor"], Propagator(configs["propagator"])
+        )
+        self._carrying = threading.Lock()
+        self.tracker = TargetTracker(configs["tracker"], clock, *([self._guide] if carried else []))
         self._forecaster = Forecaster(configs["predictor"])
+        self._on_tracks = on_tracks
         self._monitor = LatencyMonitor(configs["latency"])
         self._lock = threading.Lock()
         self._on_span = on_span
@@ -56,12 +73,16 @@ class Stack:
         self._runner = Runner(clock, self._take_span, *([on_error] if on_error else []))
         self._runner.add("isp", self._isp.process, reset=self._restart)
         self._runner.add("tracker", self.tracker.process, after="isp", reset=self.tracker.reset)
-        self._runner.add("predictor", self._forecast, after="tracker", reset=self._forecaster.reset)
-        for stage, callback in (
-            ("isp", on_image),
-            ("tracker", on_tracks),
-            ("predictor", on_forecasts),
-        ):
+        if carried:
+            self._runner.add("predictor", self._carry, after="isp", reset=self._forget)
+            self._runner.listen("tracker", self._take_answer)
+        else:
+            self._runner.add(
+                "predictor", self._forecast, after="tracker", reset=self._forecaster.reset
+            )
+            if on_tracks is not None:
+                self._runner.listen("tracker", on_tracks)
+        for stage, callback in (("isp", on_image), ("predictor", on_forecasts)):
             if callback is not None:
                 self._runner.listen(stage, callback)
 
@@ -103,9 +124,34 @@ class Stack:
         if self._on_span is not None:
             self._on_span(span)
 
+    def _guide(self, target: int, stamp_ns: int) -> FloatArray | None:
+        with self._carrying:
+            return self._carrier.guide(target, stamp_ns)
+
+    def _take_answer(self, tracks: Tracks) -> None:
+        with self._carrying:
+            self._carrier.answer(tracks)
+
+    def _forget(self) -> None:
+        with self._carrying:
+            self._carrier.reset()
+
+    def _carry(self, frame: Frame) -> Forecasts | None:
+        with self._carrying:
+            tracks = self._carrier.frame(frame)
+            if not len(tracks):
+                return None
+            now_ns = self._clock.now_ns()
+            forecasts = self._carrier.forecast(frame.stamp_ns, now_ns, self._horizons(now_ns))
+        if self._on_tracks is not None:
+            self._on_tracks(replace(tracks, ready_ns=now_ns))
+        return forecasts
+
     def _forecast(self, tracks: Tracks) -> Forecasts:
         self._forecaster.observe(tracks)
         now_ns = self._clock.now_ns()
+        return self._forecaster.forecast(tracks.stamp_ns, now_ns, self._horizons(now_ns))
+
+    def _horizons(self, now_ns: int) -> dict[str, int]:
         with self._lock:
-            horizons = {h.consumer: h.ns for h in self._monitor.horizons(now_ns)}
-        return self._forecaster.forecast(tracks.stamp_ns, now_ns, horizons)
+            return {h.consumer: h.ns for h in self._monitor.horizons(now_ns)}

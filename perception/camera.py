@@ -6,11 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from perception.flow import flow
 from pipeline.box import FloatArray
 
 GRID = (14, 8)
-WINDOW_PX = 11
-LEVELS = 3
 MAX_RETURN_PX = 0.5
 """Distance from its start at which a point tracked forth and back still counts."""
 INLIER_PX = 0.75
@@ -29,54 +28,33 @@ class CameraMotion(NamedTuple):
 
 
 def camera_motion(
-    before: npt.NDArray[np.uint8],
-    after: npt.NDArray[np.uint8],
-    scale: float,
-    boxes: FloatArray,
-    guess: FloatArray | None = None,
+    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], scale: float, boxes: FloatArray
 ) -> CameraMotion:
     """The affine motion of the background between two small gray pictures.
 
     scale: full-size pixels for one of theirs; the result and ``boxes``, (N, 4) in the first
-    picture, what is no background, are in full-size pixels. guess: (3, 3), where to look first,
-    from a gyroscope.
+    picture, what is no background, are in full-size pixels.
 
-    Pyramidal Lucas-Kanade (Bouguet 2001) on a grid, checked by tracking back; RANSAC; least squares
-    over the inliers.
+    Flow on a grid of points; RANSAC; least squares over the inliers.
     """
-    height, width = before.shape
-    points = _grid(width, height)
+    points = (_grid(before.shape[1], before.shape[0]) + 0.5) * scale - 0.5
     if len(boxes):
-        at = (points[:, None] + 0.5) * scale
         low = boxes[:, :2] - MARGIN * boxes[:, 2:]
         high = boxes[:, :2] + (1 + MARGIN) * boxes[:, 2:]
-        points = points[~((at > low) & (at < high)).all(axis=-1).any(axis=1)]
+        hidden = ((points[:, None] > low) & (points[:, None] < high)).all(axis=2)
+        points = points[~np.asarray(hidden).any(axis=1)]
     if len(points) < MIN_INLIERS:
         return unknown_motion()
-    start = points[:, None]
-    flags, first = 0, None
-    if guess is not None:
-        full = (points + 0.5) * scale - 0.5
-        mapped = np.c_[full, np.ones(len(full))] @ guess.T
-        first = ((mapped[:, :2] / mapped[:, 2:] + 0.5) / scale - 0.5).astype(np.float32)[:, None]
-        flags = cv2.OPTFLOW_USE_INITIAL_FLOW
-    window = (WINDOW_PX, WINDOW_PX)
-    there, found, _ = cv2.calcOpticalFlowPyrLK(
-        before, after, start, first, winSize=window, maxLevel=LEVELS, flags=flags
-    )
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(
-        after, before, there, start.copy(), winSize=window, maxLevel=LEVELS, flags=flags
-    )
-    ok = (found & returned).ravel() == 1
-    ok &= np.abs(back - start)[:, 0].max(axis=1) < MAX_RETURN_PX
-    if ok.sum() < MIN_INLIERS:
+    found = flow(before, after, (points + 0.5) / scale - 0.5, MAX_RETURN_PX)
+    source = points[found.ok]
+    target = source + found.moved[found.ok] * scale
+    if len(source) < MIN_INLIERS:
         return unknown_motion()
-    source, target = ((p[ok, 0].astype(np.float64) + 0.5) * scale - 0.5 for p in (start, there))
     matrix, inliers = cv2.estimateAffine2D(
         source, target, ransacReprojThreshold=INLIER_PX * scale, maxIters=200, confidence=0.99
     )
-    kept = None if matrix is None else inliers.ravel() == 1
-    if kept is None or kept.sum() < max(MIN_INLIERS, MIN_INLIER_SHARE * len(source)):
+    kept = np.zeros(0, bool) if matrix is None else np.asarray(inliers).ravel() == 1
+    if kept.sum() < max(MIN_INLIERS, MIN_INLIER_SHARE * len(source)):
         return unknown_motion()
     lifted = np.c_[source[kept], np.ones(kept.sum())]
     affine = np.linalg.lstsq(lifted, target[kept], rcond=None)[0].T
@@ -89,7 +67,7 @@ def unknown_motion() -> CameraMotion:
     return CameraMotion(np.eye(3), float("inf"))
 
 
-def _grid(width: int, height: int) -> npt.NDArray[np.float32]:
+def _grid(width: int, height: int) -> FloatArray:
     x = (np.arange(GRID[0]) + 0.5) * width / GRID[0] - 0.5
     y = (np.arange(GRID[1]) + 0.5) * height / GRID[1] - 0.5
-    return np.stack([np.tile(x, GRID[1]), np.repeat(y, GRID[0])], 1).astype(np.float32)
+    return np.stack([np.tile(x, GRID[1]), np.repeat(y, GRID[0])], 1)

@@ -21,6 +21,10 @@ class Engine(Protocol):
         """Learn the target in ``box`` of ``frame``."""
         ...
 
+    def aim(self, box: FloatArray) -> None:
+        """Look next around ``box``; an engine that cannot be told goes on where it was."""
+        ...
+
     def update(self, frame: Frame) -> RawAnswer:
         """Find the target in the next frame, whatever time has passed."""
         ...

@@ -52,6 +52,9 @@ class OpenCvEngine:
         self._box = box
         self._appearance.start(frame, box)
 
+    def aim(self, box: FloatArray) -> None:
+        """OpenCV's trackers keep their place to themselves."""
+
     def update(self, frame: Frame) -> RawAnswer:
         image = frame.bgr()
         found, box = self._tracker.update(image)

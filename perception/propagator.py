@@ -12,6 +12,7 @@ proposal; the one under which the box's content agrees better is refined and kep
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import cv2
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.camera import camera_motion, unknown_motion
+from perception.flow import flow
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError
@@ -32,8 +34,6 @@ MAX_ENLARGEMENT = 2.5
 GRID = 8
 CAMERA_WIDTH_PX = 320
 BASE_WIDTH_PX = 1920
-WINDOW_PX = 11
-LEVELS = 3
 MAX_RETURN_PX = 1.0
 ITERATIONS = 6
 MIN_POINTS = 6
@@ -73,7 +73,6 @@ Gray = npt.NDArray[np.uint8]
 class PropagatorConfig(Config):
     """How boxes are carried from frame to frame."""
 
-    enabled: bool = option(True, "Carry late answers to the newest frame.")
     camera: bool = option(True, "See the camera's own motion on the background.")
     fallback: bool = option(True, "Correlate where optical flow fails.")
     memory: int = option(32, "Frames kept for answers that come late.", low=2, high=256)
@@ -145,7 +144,8 @@ class Propagator:
         self._frames = [*self._frames[1 - self._config.memory :], newest]
         if len(self._frames) < 2:
             return None
-        return self._between(*self._frames[-2:], boxes, own, background, looks)
+        before, after = self._frames[-2:]
+        return self._between(before, after, boxes, own, background, looks)
 
     def look(self, stamp_ns: int, boxes: FloatArray) -> FloatArray | None:
         """(N, LOOK) what is in ``boxes``, (N, 4), of a kept frame; None where it is not kept."""
@@ -162,7 +162,7 @@ class Propagator:
         """
         kept = [k for k, f in enumerate(self._frames) if f.stamp_ns == stamp_ns]
         frames = self._frames[kept[0] :] if kept else []
-        for before, after in zip(frames, frames[1:], strict=False):
+        for before, after in pairwise(frames):
             step = self._between(before, after, boxes, None, None, None)
             boxes = moved_boxes(boxes, step.shift, step.growth)
             yield step
@@ -307,26 +307,10 @@ def _flow(first: Gray, second: Gray, sides: FloatArray) -> _Fit:
     unit = np.stack([np.tile(axis, GRID), np.repeat(axis, GRID)], axis=1) * 0.95
     offset = np.clip(unit * sides[:, None], -PATCH_PX / 2 + 4, PATCH_PX / 2 - 4)
     middle = np.stack([np.zeros(n), np.arange(n) * PATCH_PX], 1)[:, None] + (PATCH_PX - 1) / 2
-    points = (offset + middle).reshape(-1, 1, 2).astype(np.float32)
-    window = (WINDOW_PX, WINDOW_PX)
-    there, found, gradient = cv2.calcOpticalFlowPyrLK(
-        first,
-        second,
-        points,
-        None,
-        winSize=window,
-        maxLevel=LEVELS,
-        flags=cv2.OPTFLOW_LK_GET_MIN_EIGENVALS,
-    )
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(
-        second, first, there, None, winSize=window, maxLevel=LEVELS
-    )
-    ok = ((found & returned).ravel() == 1) & (
-        np.abs(back - points)[:, 0].max(axis=1) < MAX_RETURN_PX
-    )
-    ok = ok.reshape(n, -1)
-    moved = np.where(ok[..., None], (there - points).reshape(n, -1, 2), 0.0).astype(np.float64)
-    texture = np.sqrt(np.where(ok, np.maximum(gradient.reshape(n, -1), 1e-6), 0.0))
+    points = np.asarray(offset + middle, np.float64).reshape(-1, 2)
+    found = flow(first, second, points, MAX_RETURN_PX)
+    moved, ok = found.moved.reshape(n, -1, 2), found.ok.reshape(n, -1)
+    texture = np.sqrt(found.texture.reshape(n, -1))
     count = ok.sum(axis=1)
     usual = texture.sum(axis=1) / np.maximum(count, 1)
     near = np.exp(-(unit**2).sum(axis=1) / (2 * CENTER_SIGMA**2))

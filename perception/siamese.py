@@ -85,6 +85,10 @@ class SiameseEngine:
         side = self._context_side()
         self._template = self._template_net(self._crop(image, frame.encoding, side, TEMPLATE_PX))[0]
 
+    def aim(self, box: FloatArray) -> None:
+        self._center = box[:2] + box[2:] / 2
+        self._size = np.maximum(box[2:], MIN_SIDE_PX)
+
     def update(self, frame: Frame) -> RawAnswer:
         image = _pixels(frame)
         context = self._context_side()

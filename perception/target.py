@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from perception.tracker import Tracker, TrackerConfig, make_tracker
 from pipeline.box import FloatArray, as_box
@@ -14,12 +14,19 @@ from pipeline.tracks import Tracks
 class TargetTracker:
     """Follows the target that was selected last; no target, no result.
 
-    ``select`` may be called from any thread; it takes effect on the next frame.
+    ``select`` may be called from any thread; it takes effect on the next frame. ``guide``, called
+    with a track id and a stamp in ns, may say where the target will be, x y w h in pixels.
     """
 
-    def __init__(self, config: TrackerConfig, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: TrackerConfig,
+        clock: Clock,
+        guide: Callable[[int, int], FloatArray | None] = lambda target, stamp_ns: None,
+    ) -> None:
         self._tracker: Tracker = make_tracker(config)
         self._clock = clock
+        self._guide = guide
         self._lock = threading.Lock()
         self._selected: tuple[FloatArray, Frame | None] | None = None
         self._track_id = -1
@@ -70,7 +77,7 @@ class TargetTracker:
             if seen_in is not None and seen_in.stamp_ns != frame.stamp_ns:
                 answer = self._tracker.update(frame)
         elif self._active:
-            answer = self._tracker.update(frame)
+            answer = self._tracker.update(frame, self._guide(track_id, frame.stamp_ns))
         else:
             return None
         if self.extra_delay_s > 0:

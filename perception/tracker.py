@@ -73,14 +73,16 @@ class Tracker:
         self._started = True
         return TrackerAnswer(checked, 1.0, TrackStatus.TRACKED)
 
-    def update(self, frame: Frame) -> TrackerAnswer:
-        """Find the target in a frame.
+    def update(self, frame: Frame, near: FloatArray | None = None) -> TrackerAnswer:
+        """Find the target in a frame; ``near``, (4,) x y w h, is where it is expected.
 
         Raises:
             InputError: before ``start``, or a frame that is no 8-bit picture.
         """
         if not self._started:
             raise InputError("tracker has no target: call start with a frame and a box first")
+        if near is not None:
+            self._engine.aim(near)
         raw = self._engine.update(frame)
         return TrackerAnswer(raw.box, raw.score, self._judge.judge(raw, frame.size))
 

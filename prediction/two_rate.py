@@ -31,6 +31,7 @@ from prediction.predictor import (
 )
 
 LOOK = 144
+NO_SIZE = (0, 0)
 MAX_WAITING = 8
 """Answers kept that are ahead of the newest step."""
 
@@ -58,17 +59,20 @@ class Steps(Protocol):
 class FusionConfig(Config):
     """How late answers and steps become one."""
 
+    enabled: bool = option(
+        True, "Carry late answers to the newest frame; else predict from the answers alone."
+    )
     answer_center_noise: float = option(
-        0.04, "Noise of an answer's center, in box sides.", low=1e-4, high=1
+        0.02, "Noise of an answer's center, in box sides.", low=1e-4, high=1
     )
     answer_size_noise: float = option(
-        0.05, "Noise of an answer's side, in sides.", low=1e-4, high=1
+        0.03, "Noise of an answer's side, in sides.", low=1e-4, high=1
     )
     step_noise: float = option(
         0.01, "Noise of a carried box that the predictor reckons with, in sides.", low=1e-4, high=1
     )
     restart_iou: float = option(
-        0.3, "Overlap of an answer with the path below which the path begins anew.", low=0, high=1
+        0.5, "Overlap of an answer with the path below which the path begins anew.", low=0, high=1
     )
     restart_after: int = option(
         2, "Doubtful answers off the path, in a row, that begin it anew.", low=1, high=99
@@ -126,7 +130,7 @@ class TwoRate:
     def reset(self) -> None:
         """Forget all frames and targets: the clock jumped, or a new run begins."""
         self._propagator.reset()
-        self._size = (0, 0)
+        self._size = NO_SIZE
         self._path = Path.empty(np.empty(0, np.int64))
         self._targets = _Targets(
             np.empty(0, np.int32),
@@ -157,7 +161,8 @@ class TwoRate:
         Raises:
             InputError: no 8-bit picture, or a stamp that is not newer than the last one.
         """
-        if frame.size != self._size:
+        frame.check()
+        if self._size not in (frame.size, NO_SIZE):
             self.reset()
         boxes = self._path.boxes() if len(self._path) else np.empty((0, 4))
         ahead, _, camera = self._ahead(np.array([frame.stamp_ns], np.int64))
@@ -171,7 +176,10 @@ class TwoRate:
             self._extend(step, camera[:, 0])
         waiting, self._waiting = self._waiting, []
         for answer in waiting:
-            self.answer(answer)
+            if answer.stamp_ns - frame.stamp_ns < int(self._config.max_carry_ms * 1e6):
+                self.answer(answer)
+            else:  # of a time that the source has jumped back from
+                self.ignored += 1
         return self._tracks(frame)
 
     def answer(self, tracks: Tracks) -> None:
@@ -236,7 +244,7 @@ class TwoRate:
         own = np.repeat(self._path.variance[-1], 2, axis=-1)[:, None]
         scale = np.concatenate([np.ones_like(sides), sides**2], axis=-1)
         dt = (valid_at_ns - self._targets.fresh_ns[:, None]) * 1e-9
-        moving = self._path.seen.any(axis=0)
+        moving = np.asarray(self._path.seen.any(axis=0))
         status = forecast_status(self._predictor_config, dt, moving, self._status())
         return Estimates(boxes, own * scale + spread, status)
 
@@ -434,7 +442,7 @@ class TwoRate:
         path, t = self._path, self._targets
         status = self._status()
         stamp = np.array([frame.stamp_ns], np.int64)
-        boxes, variances, _ = (part[:, 0] for part in self.predict(stamp))
+        here = self.predict(stamp)
         answered = path.anchor == frame.stamp_ns
         current = path.stamps_ns[-1] == frame.stamp_ns
         source = np.where(path.seen[-1] & current, TrackSource.CARRIED, TrackSource.PREDICTED)
@@ -446,13 +454,13 @@ class TwoRate:
             frame.index,
             frame.size,
             t.ids,
-            boxes,
+            here.boxes[:, 0],
             t.scores,
             status,
             t.labels,
             np.where(answered, TrackSource.TRACKED, source).astype(np.uint8),
             path.anchor,
-            variances,
+            here.variances[:, 0],
         )
 
 

@@ -114,7 +114,7 @@ def raises_lookup_error(unit):
 
 
 def test_a_bug_in_a_worker_is_shown_and_not_tried_again(units):
-    with pytest.raises(RuntimeError, match="LookupError: s. has a bug"):
+    with pytest.raises(RuntimeError, match=r"LookupError: s. has a bug"):
         list(in_processes(raises_lookup_error, units, 2))
 
 

@@ -1,0 +1,158 @@
+"""Two-rate tracking on one sequence, truly online: the class that flies, on the simulated clock.
+
+Every frame reaches the propagator, whose step is known ``STEP_COST_NS`` after the frame's stamp;
+the tracker sees the frames that its latency lets it see and answers late. At each frame's stamp the
+box is predicted from what was known by then.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from evaluation.clock import Latency, Schedule, simulate
+from evaluation.metrics import DP_PX, errors, score, success_value
+from evaluation.online import SIGMAS, Progress, Run, Source, TrackerSource
+from evaluation.sequences import Sequence
+from perception.propagator import Propagator, PropagatorConfig
+from perception.tracker import TrackerAnswer
+from pipeline.errors import InputError
+from pipeline.frame import Frame
+from pipeline.tracks import Tracks
+from prediction.predictor import PREDICTORS, PredictorConfig
+from prediction.two_rate import FusionConfig, TwoRate
+
+TWO_RATE = "two-rate"
+STEP_COST_NS = 5_000_000
+"""What a step is charged, above what it takes on one core of the machines it was measured on."""
+
+
+METHODS = (*PREDICTORS, TWO_RATE, *(f"{TWO_RATE}+{name}" for name in PREDICTORS))
+"""What brings an answer to the moment of use: a predictor alone, or the frames since as well."""
+
+
+def is_two_rate(predictor: str) -> bool:
+    """Whether a name is "two-rate", or "two-rate+" and a predictor's."""
+    return predictor.partition("+")[0] == TWO_RATE
+
+
+def two_rate(
+    sequence: Sequence,
+    source: Source,
+    latency: Latency | None,
+    name: str,
+    predictor: PredictorConfig,
+    fusion: FusionConfig,
+    propagator: PropagatorConfig,
+    progress: Progress = lambda n: None,
+) -> list[Run]:
+    """Run and score one tracker, its answers carried to the newest frame.
+
+    name: "two-rate+kalman" predicts onwards with ``kalman``; without a "+", with the predictor that
+    is configured. With ``latency`` None the tracker's answers are those of the wall clock, which
+    cannot be guided.
+
+    Raises:
+        InputError: a sequence without pictures, or a predictor of no such name.
+    """
+    if not isinstance(source, TrackerSource):
+        raise InputError(f"{sequence.name}: {TWO_RATE} needs pictures, not only stored outputs")
+    onwards = name.partition("+")[2]
+    if onwards:
+        predictor = replace(predictor, name=onwards)
+    carrier = TwoRate(fusion, predictor, Propagator(propagator))
+    recorded: dict[int, TrackerAnswer] = {}
+    if latency is None:
+        schedule, answers = source.wall(progress)
+        for k, frame in enumerate(schedule.frames.tolist()):
+            recorded[frame] = TrackerAnswer(answers.boxes[0, k], 1.0, answers.status[0, k])
+    else:
+        schedule = simulate(sequence.stamps_ns, latency, 0, sequence.key)
+    return [_run(sequence, source, schedule, recorded, carrier, progress)]
+
+
+def _run(
+    sequence: Sequence,
+    source: TrackerSource,
+    schedule: Schedule,
+    recorded: dict[int, TrackerAnswer],
+    carrier: TwoRate,
+    progress: Progress,
+) -> Run:
+    stamps = sequence.stamps_ns.tolist()
+    n = len(stamps)
+    boxes: list[list[np.ndarray]] = [[] for _ in stamps]
+    known_ns: list[list[int]] = [[] for _ in stamps]
+    rests_on = np.zeros(n, np.int64)
+    pictures: dict[int, Frame] = {}
+    found: dict[int, TrackerAnswer] = {}
+    newest = step = 0
+    source.reset()
+
+    def answer(k: int) -> None:
+        picture, got = pictures[k], found.pop(k)
+        stamp = stamps[k]
+        carrier.answer(Tracks.single(stamp, stamp, k, picture.size, got.box, got.score, got.status))
+
+    def note(i: int, now_ns: int) -> None:
+        box = carrier.predict(np.array([stamps[i]], np.int64)).boxes
+        boxes[i].append(box[0, 0] if len(box) else sequence.truth[0])
+        known_ns[i].append(now_ns)
+
+    for now_ns, kind, k in _events(stamps, schedule):
+        if kind == "frame":
+            newest = k
+            pictures[k] = source.picture(k)
+            if k == 0:
+                carrier.frame(pictures[0])
+                found[0] = recorded.get(0) or source.answer(0, pictures[0])
+                answer(0)
+            note(k, now_ns)
+            rests_on[k] = stamps[step]
+            for old in [old for old in pictures if old < k - 1 and old not in found]:
+                del pictures[old]
+            progress(1)
+        elif kind == "step":
+            step = k
+            carrier.frame(pictures[k])
+            note(newest, now_ns)
+        elif kind == "track":
+            near = None if recorded else carrier.guide(0, stamps[k])
+            found[k] = recorded.get(k) or source.answer(k, pictures[k], near)
+        else:
+            answer(k)
+            note(newest, now_ns)
+
+    table = np.full((n, max(map(len, boxes)), 4), np.nan)
+    ready = np.full(table.shape[:2], np.iinfo(np.int64).max)
+    for i in range(n):
+        table[i, : len(boxes[i])], ready[i, : len(boxes[i])] = boxes[i], known_ns[i]
+    period = float(np.median(np.diff(sequence.stamps_ns))) if n > 1 else 0.0
+    limit = sequence.stamps_ns + np.round(SIGMAS * period).astype(np.int64)[:, None]
+    used = (ready <= limit[..., None]).sum(axis=-1) - 1
+    measured = errors(table, sequence.truth[:, None])
+    frame = np.arange(n)
+    age_ns = sequence.stamps_ns - rests_on
+    return Run(
+        table[frame, used[0]],
+        age_ns,
+        score(errors(table[frame, used[0]], sequence.truth)),
+        success_value(measured.overlap)[frame, used].mean(axis=1),
+        (measured.distance <= DP_PX)[frame, used].mean(axis=1),
+        len(schedule.frames),
+        float(age_ns.mean()),
+    )
+
+
+def _events(stamps: list[int], schedule: Schedule) -> Iterator[tuple[int, str, int]]:
+    """(time, kind, frame) in order: a frame comes, its step is known, the tracker starts on it, its
+    answer is there. What is known at a frame's very stamp counts for it."""
+    frames, ready = schedule.frames.tolist(), schedule.ready_ns.tolist()
+    order = {"step": 0, "answer": 1, "frame": 2, "track": 3}
+    events = [(stamp, "frame", k) for k, stamp in enumerate(stamps)]
+    events += [(stamp + STEP_COST_NS, "step", k) for k, stamp in enumerate(stamps) if k]
+    for k in range(1, len(frames)):
+        events.append((max(ready[k - 1], stamps[frames[k]]), "track", frames[k]))
+        events.append((ready[k], "answer", frames[k]))
+    # An answer before its frame's step waits in the carrier for it.
+    yield from sorted(events, key=lambda e: (e[0], order[e[1]]))

@@ -1,0 +1,255 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pipeline.box import iou
+from pipeline.frame import Frame
+from pipeline.motion import Step
+from pipeline.tracks import Tracks, TrackSource, TrackStatus
+from prediction.predictor import PredictorConfig
+from prediction.two_rate import FusionConfig, TwoRate
+
+NS = 33_000_000
+IMAGE = np.zeros((480, 640, 3), np.uint8)
+VELOCITY = np.array([4.0, -2.0])
+CAMERA = np.array([1.5, 0.5])
+
+
+class Steps:
+    """Steps of a world in which targets move at ``VELOCITY`` and the background at ``CAMERA``."""
+
+    def __init__(self):
+        self.hidden = self.blank = False
+        self.frames = []
+
+    def reset(self):
+        self.frames = []
+
+    def step(self, frame, boxes, own=None, background=None, looks=None):
+        if self.blank:
+            return None
+        self.frames.append(frame.stamp_ns)
+        if len(self.frames) < 2:
+            return None
+        return self.between(self.frames[-2], self.frames[-1], boxes, own, background)
+
+    def between(self, before, after, boxes, own=None, background=None):
+        n, frames = len(boxes), (after - before) / NS
+        shift = np.tile(VELOCITY * frames, (n, 1))
+        if self.hidden and own is not None:
+            shift = own + CAMERA * frames
+        camera = np.eye(3)
+        camera[:2, 2] = CAMERA * frames
+        variance = np.full((n, 2), 0.01 if not self.hidden else 100.0)
+        variance[:, 1] = 1e-4
+        seen = np.full(n, not self.hidden)
+        return Step(before, after, camera, 0.1, shift, np.zeros(n), variance, seen)
+
+    def retrace(self, stamp_ns, boxes):
+        kept = [s for s in self.frames if s >= stamp_ns]
+        for before, after in pairwise(kept):
+            yield self.between(before, after, boxes)
+
+    def look(self, stamp_ns, boxes):
+        return np.zeros((len(boxes), 144))
+
+
+def truth(k):
+    return np.array([300.0, 200, 40, 30]) + np.r_[VELOCITY * k, 0, 0]
+
+
+def frame(k):
+    return Frame(IMAGE, k * NS, index=k)
+
+
+def answer(k, box=None, status=TrackStatus.TRACKED, target=0):
+    box = truth(k) if box is None else box
+    return Tracks.single(k * NS, k * NS, k, (640, 480), box, 0.9, status, target)
+
+
+def made(predictor="kalman", **fusion):
+    steps = Steps()
+    return TwoRate(FusionConfig(**fusion), PredictorConfig(name=predictor), steps), steps
+
+
+def fly(two, frames, begin=0):
+    for k in range(begin, frames):
+        tracks = two.frame(frame(k))
+        if k == 0:
+            two.answer(answer(0))
+    return tracks
+
+
+@pytest.mark.parametrize("predictor", ["constant-velocity", "kalman", "imm"])
+def test_carries_and_predicts_whatever_the_predictor(predictor):
+    two, _ = made(predictor)
+    tracks = fly(two, 12)
+    np.testing.assert_allclose(tracks.boxes[0], truth(11), atol=0.5)
+    assert tracks.source[0] == TrackSource.CARRIED
+    assert tracks.answered_ns[0] == 0
+    ahead = two.predict(np.array([12 * NS, 14 * NS]))
+    np.testing.assert_allclose(ahead.boxes[0, 0], truth(12), atol=1.5)
+    np.testing.assert_allclose(ahead.boxes[0, 1], truth(14), atol=4)
+    assert (ahead.variances[0, 1] > ahead.variances[0, 0]).all()
+
+
+def test_a_late_answer_moves_the_newest_box_and_leaves_the_velocity():
+    two, _ = made()
+    fly(two, 10)
+    before = two.predict(np.array([9 * NS, 11 * NS])).boxes[0]
+    two.answer(answer(5, truth(5) + [6, 0, 0, 0]))
+    after = two.predict(np.array([9 * NS, 11 * NS])).boxes[0]
+    moved = after[0, 0] - before[0, 0]
+    assert 1 < moved < 6
+    assert after[1, 0] - after[0, 0] == pytest.approx(before[1, 0] - before[0, 0], abs=1e-6)
+
+
+def test_answers_out_of_order_and_twice_and_too_old():
+    two, _ = made(memory=8)
+    fly(two, 10)
+    two.answer(answer(8))
+    two.answer(answer(6, truth(6) + [3, 0, 0, 0]))
+    two.answer(answer(8))
+    box = two.predict(np.array([9 * NS])).boxes[0, 0]
+    np.testing.assert_allclose(box, truth(9), atol=1.5)
+    two.answer(answer(0))
+    assert two.ignored == 1
+
+
+def test_an_answer_ahead_of_its_frame_waits_for_it():
+    two, _ = made()
+    two.frame(frame(0))
+    two.answer(answer(1))
+    assert not len(two.ids)
+    tracks = two.frame(frame(1))
+    assert tracks.source[0] == TrackSource.TRACKED
+    np.testing.assert_allclose(tracks.boxes[0], truth(1))
+
+
+def test_an_answer_before_the_very_first_frame_waits_for_it():
+    two, _ = made()
+    two.answer(answer(0))
+    assert two.frame(frame(0)).ids.tolist() == [0]
+
+
+def test_an_answer_from_a_time_that_never_comes_is_dropped():
+    two, _ = made()
+    fly(two, 3)
+    two.answer(answer(10_000))
+    two.frame(frame(3))
+    assert two.ignored == 1
+    assert two.ids.tolist() == [0]
+
+
+def test_a_hidden_target_coasts_with_the_camera_and_then_is_lost():
+    two, steps = made(max_carry_ms=500.0)
+    fly(two, 10)
+    sure = two.predict(np.array([9 * NS])).variances[0, 0, 0]
+    steps.hidden = True
+    tracks = two.frame(frame(10))
+    assert tracks.status[0] == TrackStatus.UNCERTAIN
+    assert tracks.source[0] == TrackSource.PREDICTED
+    for k in range(11, 14):
+        tracks = two.frame(frame(k))
+    np.testing.assert_allclose(tracks.boxes[0], truth(13), atol=2)
+    assert tracks.variances[0, 0] > 10 * sure
+    for k in range(14, 60):
+        tracks = two.frame(frame(k))
+    assert tracks.status[0] == TrackStatus.LOST
+    assert 0 <= tracks.boxes[0, 0] + 20 <= 640
+    steps.hidden = False
+    two.frame(frame(60))
+    two.answer(answer(60, np.array([100.0, 100, 40, 30])))
+    tracks = two.frame(frame(61))
+    assert tracks.status[0] == TrackStatus.TRACKED
+    np.testing.assert_allclose(tracks.boxes[0, :2], np.array([100, 100]) + VELOCITY, atol=1)
+
+
+def test_an_answer_elsewhere_begins_anew_and_a_doubtful_one_does_not():
+    two, _ = made()
+    fly(two, 10)
+    elsewhere = truth(5) + [150, 0, 0, 0]
+    two.answer(answer(5, elsewhere, TrackStatus.UNCERTAIN))
+    assert iou(two.predict(np.array([9 * NS])).boxes[0, 0], truth(9)) > 0.9
+    two.answer(answer(6, elsewhere, TrackStatus.LOST))
+    assert iou(two.predict(np.array([9 * NS])).boxes[0, 0], truth(9)) > 0.9
+    two.answer(answer(7, truth(7) + [150, 0, 0, 0]))
+    now = two.predict(np.array([9 * NS])).boxes[0, 0]
+    np.testing.assert_allclose(now, truth(9) + [150, 0, 0, 0], atol=1)
+
+
+def test_two_doubtful_answers_off_the_path_begin_anew():
+    two, _ = made()
+    fly(two, 10)
+    for k in (5, 7):
+        two.answer(answer(k, truth(k) + [150, 0, 0, 0], TrackStatus.UNCERTAIN))
+    now = two.predict(np.array([9 * NS])).boxes[0, 0]
+    np.testing.assert_allclose(now, truth(9) + [150, 0, 0, 0], atol=1)
+
+
+def test_guides_only_where_the_path_is_sure():
+    two, steps = made()
+    fly(two, 10)
+    np.testing.assert_allclose(two.guide(0, 10 * NS), truth(10), atol=1)
+    assert two.guide(7, 10 * NS) is None
+    two.answer(answer(9, status=TrackStatus.UNCERTAIN))
+    assert two.guide(0, 10 * NS) is None
+    two.answer(answer(9))
+    steps.hidden = True
+    two.frame(frame(10))
+    assert two.guide(0, 11 * NS) is None
+    off, _ = made(guided=False)
+    fly(off, 10)
+    assert off.guide(0, 10 * NS) is None
+
+
+def test_answers_name_all_targets_there_are():
+    two, _ = made()
+    two.frame(frame(0))
+    both = Tracks(
+        0, 0, 0, (640, 480), np.array([3, 9], np.int32), np.stack([truth(0), truth(0) + 50]),
+        np.ones(2, np.float32), np.zeros(2, np.uint8), np.full(2, -1, np.int16),
+    )  # fmt: skip
+    two.answer(both)
+    for k in range(1, 6):
+        two.frame(frame(k))
+    assert two.ids.tolist() == [3, 9]
+    two.answer(answer(4, target=9))
+    assert two.ids.tolist() == [9]
+    np.testing.assert_allclose(two.frame(frame(6)).boxes[0], truth(6), atol=1)
+
+
+def test_a_blank_frame_is_predicted_and_the_next_one_recovers():
+    two, steps = made()
+    fly(two, 10)
+    steps.blank = True
+    tracks = two.frame(frame(10))
+    assert tracks.source[0] == TrackSource.PREDICTED
+    assert tracks.status[0] == TrackStatus.UNCERTAIN
+    np.testing.assert_allclose(tracks.boxes[0], truth(10), atol=1)
+    steps.blank = False
+    tracks = two.frame(frame(11))
+    assert tracks.source[0] == TrackSource.CARRIED
+    np.testing.assert_allclose(tracks.boxes[0], truth(11), atol=1)
+
+
+def test_another_image_size_begins_anew():
+    two, _ = made()
+    fly(two, 5)
+    tracks = two.frame(Frame(np.zeros((240, 320, 3), np.uint8), 5 * NS, index=5))
+    assert not len(tracks)
+
+
+def test_nothing_is_extrapolated_without_bound():
+    two, _ = made()
+    fly(two, 10)
+    second = int(1e9)
+    far = two.predict(np.array([9 * NS + second, 9 * NS + 3600 * second])).boxes[0]
+    np.testing.assert_allclose(far[0], far[1])
+
+
+def test_memory_is_bounded():
+    two, _ = made(memory=8)
+    fly(two, 100)
+    assert len(two._path) == len(two._walk) == len(two._motion) == 8
