@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from perception.camera import camera_motion, unknown_motion
+from perception.camera import CameraMotion, camera_motion, unknown_motion
 from perception.flow import flow
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
@@ -91,6 +91,7 @@ class Pyramid:
         self.levels = [gray]
         while self.levels[-1].shape[1] > CAMERA_WIDTH_PX:
             self.levels.append(_half(self.levels[-1]))
+        self.camera: CameraMotion | None = None  # since the frame before, once it was looked for
         self.blank = float(cv2.meanStdDev(self.levels[-1])[1][0, 0]) < MIN_CONTRAST
 
 
@@ -176,10 +177,12 @@ class Propagator:
         background: FloatArray | None,
         looks: FloatArray | None,
     ) -> Step:
-        camera = unknown_motion()
-        if self._config.camera:
-            scale = before.scale * 2.0 ** (len(before.levels) - 1)
-            camera = camera_motion(before.levels[-1], after.levels[-1], scale, boxes)
+        if after.camera is None:
+            after.camera = unknown_motion()
+            if self._config.camera:
+                scale = before.scale * 2.0 ** (len(before.levels) - 1)
+                after.camera = camera_motion(before.levels[-1], after.levels[-1], scale, boxes)
+        camera = after.camera
         centers = boxes[:, :2] + boxes[:, 2:] / 2
         guess = np.zeros_like(centers) if own is None else own.copy()
         if np.isfinite(camera.sigma):
