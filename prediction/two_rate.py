@@ -82,6 +82,9 @@ class FusionConfig(Config):
     )
     camera_apart: bool = option(True, "Predict the camera's motion and the target's own apart.")
     guided: bool = option(True, "Let the path say where the tracker looks next.")
+    guide_after: int = option(
+        2, "Sure answers on the path, in a row, after which it guides.", low=1, high=99
+    )
     max_carry_ms: float = option(
         1000.0,
         "A target without an answer or a measured step for longer is lost.",
@@ -97,7 +100,8 @@ class _Targets:
 
     ids, labels, scores, status: as in ``Tracks``, of the last answer. fresh_ns: (M,) int64, stamp
     of the newest frame in which the target was seen. strays: (M,) int64, answers in a row that
-    lay elsewhere than the path. look: (M, …), what the target looked like in the last sure answer.
+    lay elsewhere than the path. sure: (M,) int64, sure ones in a row that lay on it. look: (M, …),
+    what the target looked like in the last sure answer.
     """
 
     ids: npt.NDArray[np.int32]
@@ -106,6 +110,7 @@ class _Targets:
     status: npt.NDArray[np.uint8]
     fresh_ns: npt.NDArray[np.int64]
     strays: npt.NDArray[np.int64]
+    sure: npt.NDArray[np.int64]
     look: FloatArray
 
 
@@ -137,6 +142,7 @@ class TwoRate:
             np.empty(0, np.int16),
             np.empty(0, np.float32),
             np.empty(0, np.uint8),
+            np.empty(0, np.int64),
             np.empty(0, np.int64),
             np.empty(0, np.int64),
             np.empty((0, LOOK)),
@@ -213,7 +219,7 @@ class TwoRate:
                         self._correct(row, at, places[i], noise[i])
                     self._note(row, tracks, i, agreed)
                     continue
-            if status != TrackStatus.LOST and len(self._targets.ids) < MAX_TARGETS:
+            if len(self._targets.ids) < MAX_TARGETS:
                 self._add(tracks, i, at, places[i], noise[i])
 
     def forecast(self, stamp_ns: int, ready_ns: int, horizons_ns: Mapping[str, int]) -> Forecasts:
@@ -252,12 +258,12 @@ class TwoRate:
         """Where a tracker should look for a target in the frame of that stamp, (4,) x y w h.
 
         None where the path is not to be trusted with it: the target was not seen in the newest
-        frame, the last answer was doubtful, or it was somewhere else.
+        frame, or one of the last ``guide_after`` answers was doubtful or somewhere else.
         """
         row = self._row(target)
         if row is None or not self._config.guided or not self._path.seen[-1, row]:
             return None
-        sure = self._targets.status[row] == TrackStatus.TRACKED and not self._targets.strays[row]
+        sure = self._targets.sure[row] >= self._config.guide_after
         return self.predict(np.array([stamp_ns])).boxes[row, 0] if sure else None
 
     def _row(self, target: int) -> int | None:
@@ -296,7 +302,9 @@ class TwoRate:
             tracks.labels[i],
         )
         t.strays[row] = 0 if agreed else t.strays[row] + 1
-        if agreed and t.status[row] == TrackStatus.TRACKED:
+        sure = agreed and t.status[row] == TrackStatus.TRACKED
+        t.sure[row] = t.sure[row] + 1 if sure else 0
+        if sure:
             t.look[row] = self._look(tracks.stamp_ns, tracks.boxes[i : i + 1])
 
     def _look(self, stamp_ns: int, box: FloatArray) -> FloatArray:
@@ -338,6 +346,7 @@ class TwoRate:
             tracks.status[i : i + 1],
             np.array([fresh_ns], np.int64),
             np.zeros(1, np.int64),
+            np.array([tracks.status[i] == TrackStatus.TRACKED], np.int64),
             self._look(int(path.stamps_ns[at]), box0),
         )
         self._targets = join(self._targets, new)

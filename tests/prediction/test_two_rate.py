@@ -189,19 +189,33 @@ def test_two_doubtful_answers_off_the_path_begin_anew():
 
 
 def test_guides_only_where_the_path_is_sure():
-    two, steps = made()
+    two, steps = made(guide_after=2)
     fly(two, 10)
+    assert two.guide(0, 10 * NS) is None
+    two.answer(answer(4))
     np.testing.assert_allclose(two.guide(0, 10 * NS), truth(10), atol=1)
     assert two.guide(7, 10 * NS) is None
     two.answer(answer(9, status=TrackStatus.UNCERTAIN))
     assert two.guide(0, 10 * NS) is None
     two.answer(answer(9))
+    two.answer(answer(9))
+    assert two.guide(0, 10 * NS) is not None
     steps.hidden = True
     two.frame(frame(10))
     assert two.guide(0, 11 * NS) is None
     off, _ = made(guided=False)
     fly(off, 10)
+    off.answer(answer(4))
     assert off.guide(0, 10 * NS) is None
+
+
+def test_a_new_target_that_is_lost_at_once_is_still_shown():
+    two, _ = made()
+    two.frame(frame(0))
+    two.answer(answer(0, status=TrackStatus.LOST))
+    tracks = two.frame(frame(1))
+    assert tracks.ids.tolist() == [0]
+    assert tracks.status[0] != TrackStatus.TRACKED
 
 
 def test_answers_name_all_targets_there_are():
