@@ -8,6 +8,7 @@ not matter where, when, or how often a unit is evaluated.
 import logging
 import os
 import signal
+import socket
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -210,8 +211,10 @@ def on_ray(work: Work, units: Iterable[Unit], address: str) -> Iterator[tuple[Un
     except ImportError:
         raise InputError("--ray: needs Ray; pip install '.[scale]'") from None
     try:
+        if address != "local":
+            _knock(address)
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"--ray {address}: no such cluster ({first_line(error)}); give local, or host:port of "
             "`ray start --head`"
@@ -230,6 +233,12 @@ def on_ray(work: Work, units: Iterable[Unit], address: str) -> Iterator[tuple[Un
                 yield unit, _died(f": {first_line(error)}")
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Ray itself goes on asking for minutes where nobody answers."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _attempt(work: Work, unit: Unit) -> Outcome:

@@ -124,6 +124,13 @@ def test_without_ray_the_remedy_is_one_line(units, monkeypatch):
         list(on_ray(raises_lookup_error, units, "local"))
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:99999", ""])
+def test_a_cluster_that_is_not_there_is_told_at_once(address, units):
+    pytest.importorskip("ray")
+    with pytest.raises(InputError, match=f"--ray {address}: no such cluster"):
+        list(on_ray(raises_lookup_error, units, address))
+
+
 def test_figures_are_the_same_to_the_last_bit_with_any_number_of_jobs(replay, tmp_path, call):
     results = []
     for jobs in ("1", "3"):
