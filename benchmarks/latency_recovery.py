@@ -5,8 +5,8 @@
 
 Every clip under data/tracking/frames of $LEADSIGHT_DATA at its own frame rate: UAVDT at 30 Hz,
 UAV123 at 10 Hz, where the next frame is 100 ms away. The tracker sees the frames that its latency
-lets it see. "worst" is the clip where a row falls furthest short of ``kalman``, in AUC. A run that is
-stopped goes on where it was: rows are kept in --out. ``--ablation`` leaves away one part of
+lets it see. "worst" is the clip where a row falls furthest short of ``kalman``, in AUC. A run that
+is stopped goes on where it was: rows are kept in --out. ``--ablation`` leaves away one part of
 two-rate at a time.
 """
 
