@@ -129,6 +129,9 @@ class BagWriter:
             scores=tracks.scores,
             status=tracks.status,
             labels=tracks.labels,
+            source=tracks.source,
+            answered_ns=tracks.answered_ns,
+            variances=tracks.variances.ravel(),
         )
         self._write(topic, TRACKS, tracks.ready_ns, message)
 

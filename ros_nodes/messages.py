@@ -78,6 +78,9 @@ def tracks_message(tracks: Tracks, frame_id: str) -> own.TrackArray:
         scores=_packed("f", tracks.scores),
         status=_packed("B", tracks.status),
         labels=_packed("h", tracks.labels),
+        source=_packed("B", tracks.source),
+        answered_ns=_packed("q", tracks.answered_ns),
+        variances=_packed("d", tracks.variances),
     )
 
 
@@ -95,6 +98,9 @@ def tracks_of(message: own.TrackArray) -> Tracks:
         _read("TrackArray.scores", message.scores, np.float32, (n,)),
         _read("TrackArray.status", message.status, np.uint8, (n,)),
         _read("TrackArray.labels", message.labels, np.int16, (n,)),
+        _read_given("TrackArray.source", message.source, np.uint8, (n,)),
+        _read_given("TrackArray.answered_ns", message.answered_ns, np.int64, (n,)),
+        _read_given("TrackArray.variances", message.variances, np.float64, (n, 4)),
     )
 
 
@@ -233,3 +239,8 @@ def _read(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> npt.NDA
             "its sender is at fault"
         )
     return np.frombuffer(values, dtype).reshape(shape) if len(values) else np.zeros(shape, dtype)
+
+
+def _read_given(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> Any:
+    """None where a sender left the field empty."""
+    return _read(name, values, dtype, shape) if len(values) else None

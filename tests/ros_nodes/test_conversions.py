@@ -139,17 +139,51 @@ def wrong_status(message):
     message.status[0] = 77
 
 
+def wrong_source(message):
+    message.source[0] = 3
+
+
+def answer_from_the_future(message):
+    message.answered_ns[0] = 2**62
+
+
+def negative_variance(message):
+    message.variances[3] = -1.0
+
+
 def too_many(message):
     message.ids = array.array("i", [0]) * 100_000
 
 
-@pytest.mark.parametrize("spoil", [bad_time, short_boxes, nan_box, wrong_status, too_many])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        bad_time,
+        short_boxes,
+        nan_box,
+        wrong_status,
+        wrong_source,
+        answer_from_the_future,
+        negative_variance,
+        too_many,
+    ],
+)
 def test_tracks_that_make_no_sense_are_refused(spoil) -> None:
     message = messages.tracks_message(tracks(2), "camera")
     messages.tracks_of(message)
     spoil(message)
     with pytest.raises(InputError, match=r"TrackArray|Tracks|stamp"):
         messages.tracks_of(message)
+
+
+def test_tracks_of_a_sender_that_leaves_the_new_fields_empty() -> None:
+    message = messages.tracks_message(tracks(2), "camera")
+    message.source, message.answered_ns = array.array("B"), array.array("q")
+    message.variances = array.array("d")
+    found = messages.tracks_of(message)
+    assert found.source.tolist() == [0, 0]
+    assert found.answered_ns.tolist() == [found.stamp_ns] * 2
+    assert np.isnan(found.variances).all()
 
 
 def test_forecasts_hold_no_more_targets_than_tracks_may() -> None:
