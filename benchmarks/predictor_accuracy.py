@@ -91,7 +91,13 @@ def main() -> None:
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--latency", nargs="+", type=float, default=[0.047, 0.07, 0.17])
     parser.add_argument("--row", nargs="+", default=[], help="LABEL=PREDICTOR:MODEL.onnx")
-    parser.add_argument("--only", nargs="+", default=[], help="of the rows without a model, these")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        choices=PREDICTORS,
+        help="of the rows without a model, these",
+    )
     parser.add_argument("--sequences", type=int, default=0, help="only the first so many")
     args = parser.parse_args()
     outputs = args.outputs or find_data("data", "tracking", "raw", "UAVDT")
