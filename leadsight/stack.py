@@ -19,7 +19,7 @@ from pipeline.clock import Clock
 from pipeline.config import Config
 from pipeline.frame import Frame
 from pipeline.runner import Runner, StageCount
-from pipeline.span import LatencyReport, Span
+from pipeline.span import Horizon, LatencyReport, Span
 from pipeline.tracks import Forecasts, Tracks
 from prediction.forecaster import Forecaster
 from prediction.latency import LatencyConfig, LatencyMonitor
@@ -65,6 +65,7 @@ class Stack:
         self._forecaster = Forecaster(configs["predictor"])
         self._on_tracks = on_tracks
         self._monitor = LatencyMonitor(configs["latency"])
+        self._probabilities = configs["latency"].probabilities
         self._lock = threading.Lock()
         self._on_span = on_span
         self.jumps = 0
@@ -107,6 +108,15 @@ class Stack:
         with self._lock:
             return self._monitor.report(self._clock.now_ns())
 
+    def report_span(self, span: Span) -> None:
+        """Take what a stage outside of this stack, one that uses the forecasts, reports of itself.
+
+        Raises:
+            InputError: a stage that is not among ``latency.stages``, or times that cannot be.
+        """
+        with self._lock:
+            self._monitor.add(span)
+
     def counts(self) -> dict[str, StageCount]:
         """Frames handled, dropped and failed, by stage."""
         return self._runner.counts()
@@ -119,8 +129,7 @@ class Stack:
             self._monitor.reset()
 
     def _take_span(self, span: Span) -> None:
-        with self._lock:
-            self._monitor.add(span)
+        self.report_span(span)
         if self._on_span is not None:
             self._on_span(span)
 
@@ -142,7 +151,9 @@ class Stack:
             if not len(tracks):
                 return None
             now_ns = self._clock.now_ns()
-            forecasts = self._carrier.forecast(frame.stamp_ns, now_ns, self._horizons(now_ns))
+            forecasts = self._carrier.forecast(
+                frame.stamp_ns, now_ns, self._horizons(now_ns), self._probabilities
+            )
         if self._on_tracks is not None:
             self._on_tracks(replace(tracks, ready_ns=now_ns))
         return forecasts
@@ -150,8 +161,10 @@ class Stack:
     def _forecast(self, tracks: Tracks) -> Forecasts:
         self._forecaster.observe(tracks)
         now_ns = self._clock.now_ns()
-        return self._forecaster.forecast(tracks.stamp_ns, now_ns, self._horizons(now_ns))
+        return self._forecaster.forecast(
+            tracks.stamp_ns, now_ns, self._horizons(now_ns), self._probabilities
+        )
 
-    def _horizons(self, now_ns: int) -> dict[str, int]:
+    def _horizons(self, now_ns: int) -> dict[str, Horizon]:
         with self._lock:
-            return {h.consumer: h.ns for h in self._monitor.horizons(now_ns)}
+            return {h.consumer: h for h in self._monitor.horizons(now_ns)}

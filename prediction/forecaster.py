@@ -5,16 +5,20 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.span import Horizon
 from pipeline.tracks import MAX_TARGETS, Forecasts, Tracks
+from prediction.horizon import NO_REGIONS, SHARES, Outlook, forecasts
 from prediction.make import make_predictor
-from prediction.predictor import PredictorConfig, join, select
+from prediction.predictor import IntArray, PredictorConfig, join, select
 
 
 class Forecaster:
     """Keeps a row of the predictor's state a target; forgets targets that are gone."""
 
     def __init__(self, config: PredictorConfig) -> None:
+        self._config = config
         self._predictor = make_predictor(config)
+        self._share = SHARES.get(config.name, 1.0)
         self._forget_ns = int(config.forget_ms * 1e6)
         self.reset()
 
@@ -49,17 +53,17 @@ class Forecaster:
         self._ids = np.concatenate([ids, self._ids[others]])
         self._seen_ns = np.append(self._seen_ns, 0)[rows]
 
-    def forecast(self, stamp_ns: int, ready_ns: int, horizons_ns: Mapping[str, int]) -> Forecasts:
-        """All targets at ``stamp_ns`` + each consumer's horizon."""
-        valid_at = np.array([stamp_ns + h for h in horizons_ns.values()], np.int64)
-        boxes, variances, status = self._predictor.predict(self._state, valid_at)
-        return Forecasts(
-            stamp_ns,
-            ready_ns,
-            tuple(horizons_ns),
-            valid_at,
-            self._ids,
-            boxes.transpose(1, 0, 2),
-            variances.transpose(1, 0, 2)[..., None] * np.eye(4),
-            status.T,
-        )
+    def forecast(
+        self,
+        stamp_ns: int,
+        ready_ns: int,
+        horizons: Mapping[str, int | Horizon],
+        probabilities: Mapping[str, float] = NO_REGIONS,
+    ) -> Forecasts:
+        """All targets when each consumer acts, as ``prediction.horizon.forecasts`` says."""
+        return forecasts(self.outlook, self._ids, stamp_ns, ready_ns, horizons, probabilities)
+
+    def outlook(self, moments_ns: IntArray) -> Outlook:
+        """All targets at one of some equally probable moments, (Q,), in order, in ns."""
+        found = self._predictor.predict(self._state, moments_ns)
+        return Outlook.of(found, self._share, self._config)

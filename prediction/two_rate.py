@@ -18,7 +18,9 @@ from pipeline.box import FloatArray, iou
 from pipeline.config import Config, option
 from pipeline.frame import Frame
 from pipeline.motion import Step, moved_boxes, moved_by
+from pipeline.span import Horizon
 from pipeline.tracks import MAX_TARGETS, Forecasts, Tracks, TrackSource, TrackStatus
+from prediction.horizon import NO_REGIONS, Outlook, forecasts
 from prediction.make import make_predictor
 from prediction.path import Indices, Path
 from prediction.predictor import (
@@ -32,6 +34,9 @@ from prediction.predictor import (
 
 LOOK = 144
 NO_SIZE = (0, 0)
+SHARE = 0.5
+"""Of the variance of a carried and predicted box, what is the target's motion
+(``prediction.horizon``)."""
 MAX_WAITING = 8
 """Answers kept that are ahead of the newest step."""
 
@@ -222,20 +227,19 @@ class TwoRate:
             if len(self._targets.ids) < MAX_TARGETS:
                 self._add(tracks, i, at, places[i], noise[i])
 
-    def forecast(self, stamp_ns: int, ready_ns: int, horizons_ns: Mapping[str, int]) -> Forecasts:
-        """All targets at ``stamp_ns`` + each consumer's horizon."""
-        valid_at = np.array([stamp_ns + h for h in horizons_ns.values()], np.int64)
-        boxes, variances, status = self.predict(valid_at)
-        return Forecasts(
-            stamp_ns,
-            ready_ns,
-            tuple(horizons_ns),
-            valid_at,
-            self._targets.ids,
-            boxes.transpose(1, 0, 2),
-            variances.transpose(1, 0, 2)[..., None] * np.eye(4),
-            status.T,
-        )
+    def forecast(
+        self,
+        stamp_ns: int,
+        ready_ns: int,
+        horizons: Mapping[str, int | Horizon],
+        probabilities: Mapping[str, float] = NO_REGIONS,
+    ) -> Forecasts:
+        """All targets when each consumer acts, as ``prediction.horizon.forecasts`` says."""
+        return forecasts(self.outlook, self.ids, stamp_ns, ready_ns, horizons, probabilities)
+
+    def outlook(self, moments_ns: npt.NDArray[np.int64]) -> Outlook:
+        """All targets at one of some equally probable moments, (Q,), in order, in ns."""
+        return Outlook.of(self.predict(moments_ns), SHARE, self._predictor_config)
 
     def predict(self, valid_at_ns: npt.NDArray[np.int64]) -> Estimates:
         """Every target at each moment of ``valid_at_ns``, (m,), as a ``Predictor`` gives it."""

@@ -231,12 +231,12 @@ def test_predictor_looks_as_far_ahead_as_the_report_says_and_starts_afresh_in_th
 
     # The monitor is silent: back to the priors, and said so.
     ros.spin(lambda: False, 2.0)
-    found = forecast(begin + SECOND * 6 // 10, 160.0)
+    found = forecast(begin + SECOND * 6, 160.0)
     ahead = (found.valid_at_ns - found.stamp_ns) * 1e-6
     assert dict(zip(found.consumers, ahead, strict=True)) == {"control": 70.0, "viewer": 130.0}
     assert (found.status == ForecastStatus.PRIOR).all()
 
-    spoilt = single(begin + SECOND, 160.0)
+    spoilt = single(begin + SECOND * 7, 160.0)
     spoilt.boxes[2] = float("inf")
     tracks.publish(spoilt)
     # An hour back: what was known of the motion no longer holds.

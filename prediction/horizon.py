@@ -1,0 +1,260 @@
+"""Forecasts for a moment of which only the distribution is known.
+
+A predictor says where a target is at a moment. When a consumer acts is known as Q equally probable
+moments t, so the target then is a mixture of what the predictor says of each, and by the laws of
+total expectation and variance::
+
+    mean = E[m(t)]        covariance = E[P(t)] + cov(m(t))
+
+in which x, y, w and h, independent at one moment, go together: they share the time.
+
+What a filter says of itself is not yet how far the target is from it. The model here is
+P = share · filter's + (error · side)²: the second term is what the tracker's box differs from the
+true one, which no filter sees, since it stays from answer to answer; the share is there because a
+drive that serves the filter's gain is not the motion's own spread. Errors are heavy-tailed, a
+Student-t of ``FREEDOM`` degrees over all four, sides in their logarithm. All three come from real
+trackers' stored answers by maximum likelihood (benchmarks/calibration.py --fit).
+
+The region of probability p grows each side of the mean box in proportion to that side's spread, up
+to where share p of a fixed set of sample boxes, with time and place drawn together, lies inside.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.box import FloatArray, from_center, to_center
+from pipeline.errors import InputError
+from pipeline.span import Horizon, Origin
+from pipeline.tracks import Forecasts, ForecastStatus
+from prediction.latency import LEVELS, MAX_AGE_NS
+from prediction.predictor import (
+    MIN_SIDE_PX,
+    Estimates,
+    IntArray,
+    PredictorConfig,
+    StatusArray,
+)
+
+SHARES = {"kalman": 0.18, "imm": 0.8, "residual": 0.33}
+"""Of a predictor's own variance, what is the motion's; 1 of those that are not named."""
+FREEDOM = 4
+SAMPLES = 512
+CHUNK = 64
+"""Targets whose samples are in memory at once."""
+MAX_LOG_GROWTH = 2.0
+MAX_PROBABILITY = 0.995
+"""Beyond it the samples, and what is known of real errors, say little."""
+NO_REGIONS: Mapping[str, float] = {}
+
+
+def moments(horizon: int | Horizon, stamp_ns: int, ready_ns: int) -> IntArray:
+    """(Q,) equally probable moments in ns, rising, at which a consumer acts on a forecast.
+
+    horizon: a lead over ``stamp_ns`` that is known, or what the latency monitor knows. stamp_ns: of
+    the frame. ready_ns: when the forecast is made, so that what would be over by then cannot be. A
+    forecast that is made before its frame, or over 60 s after it, is of another clock than its
+    frame, and only the median past the frame's stamp is left.
+    """
+    if not isinstance(horizon, Horizon):
+        return np.array([stamp_ns + horizon], np.int64)
+    times, elapsed = np.array(horizon.quantiles_ns, np.int64), ready_ns - stamp_ns
+    if not len(times) or not 0 <= elapsed <= MAX_AGE_NS:
+        return np.array([stamp_ns + horizon.ns], np.int64)
+    if horizon.origin == Origin.FORECAST:
+        return np.asarray(ready_ns + times)
+    return np.asarray(stamp_ns + still_possible(times, elapsed))
+
+
+def still_possible(times: IntArray, elapsed: int) -> IntArray:
+    """(Q,) quantiles of a distribution, given its quantiles ``times`` (Q,) and that ``elapsed`` has
+    gone by; ``elapsed`` itself where all of it is over."""
+    if elapsed <= times[0]:
+        return times
+    levels = LEVELS if len(times) == len(LEVELS) else (np.arange(len(times)) + 0.5) / len(times)
+    over = np.interp(elapsed, times, levels)
+    left = np.interp(over + (1 - over) * levels, levels, times)
+    return np.maximum(np.rint(left).astype(np.int64), elapsed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlook:
+    """N targets at one moment, which is one of Q equally probable ones, in order.
+
+    centers: (N, Q, 4) float64, x_center y_center w h in pixels at each of them. variances:
+    (N, Q, 4), of the target about them in pixels². status: (N, Q) uint8, ``ForecastStatus``.
+    """
+
+    centers: FloatArray
+    variances: FloatArray
+    status: StatusArray
+
+    @classmethod
+    def of(cls, estimates: Estimates, share: float, config: PredictorConfig) -> "Outlook":
+        """What a predictor says of each moment, with the tracker's own error.
+
+        share: of the predictor's variances, what is the motion's.
+        """
+        centers = to_center(estimates.boxes)
+        sides = np.concatenate([centers[..., 2:], centers[..., 2:]], axis=-1)
+        error = np.repeat([config.tracker_center_error, config.tracker_size_error], 2)
+        return cls(centers, share * estimates.variances + (error * sides) ** 2, estimates.status)
+
+    def mean(self) -> FloatArray:
+        """(N, 4) x_center y_center w h."""
+        return np.asarray(self.centers.mean(axis=1))
+
+    def covariances(self) -> FloatArray:
+        """(N, 4, 4) of x_center, y_center, w, h in pixels²."""
+        apart = self.centers - self.mean()[:, None]
+        along = apart.transpose(0, 2, 1) @ apart / apart.shape[1]
+        return np.asarray(along + self.variances.mean(axis=1)[..., None] * np.eye(4))
+
+    def middle_status(self) -> StatusArray:
+        """(N,) status at the middle moment."""
+        return np.asarray(self.status[:, self.status.shape[1] // 2])
+
+    def regions(self, probability: float) -> FloatArray:
+        """(N, 4) x y w h: the boxes that contain the whole target with this probability.
+
+        NaN where the target is STALE or LOST: how far it may have gone is not known then. The box
+        is not cut at the image's edge.
+
+        Raises:
+            InputError: no probability above 0 and at most 0.995.
+        """
+        if not 0 < probability <= MAX_PROBABILITY:
+            raise InputError(f"a region of {probability}: give above 0, at most {MAX_PROBABILITY}")
+        at = math.ceil(probability * SAMPLES) - 1
+        mean, spread = self._sides()
+        needs = np.empty(len(mean))
+        for rows in self._chunks():
+            drawn = self._needs(rows, mean, spread)
+            drawn.partition(at, axis=1)
+            needs[rows] = drawn[:, at]
+        sides = mean + needs[:, None] * spread
+        regions = np.concatenate([-sides[:, :2], sides[:, 2:] + sides[:, :2]], axis=1)
+        regions[self.middle_status() >= ForecastStatus.STALE] = np.nan
+        return regions
+
+    def levels(self, boxes: FloatArray) -> FloatArray:
+        """(N,) probability of the smallest region that contains each of the boxes (N, 4), x y w h;
+        NaN as in ``regions``."""
+        mean, spread = self._sides()
+        needs = ((_outward(to_center(boxes)) - mean) / spread).max(axis=1)
+        levels = np.empty(len(mean))
+        for rows in self._chunks():
+            levels[rows] = (self._needs(rows, mean, spread) <= needs[rows, None]).mean(axis=1)
+        levels[self.middle_status() >= ForecastStatus.STALE] = np.nan
+        return levels
+
+    def _chunks(self) -> Iterator[slice]:
+        """All targets, a bounded number at a time."""
+        return (slice(k, k + CHUNK) for k in range(0, len(self.centers), CHUNK))
+
+    def _sides(self) -> tuple[FloatArray, FloatArray]:
+        """(N, 4) mean place of each side, as ``_outward`` gives it, and its standard deviation."""
+        sides = _outward(self.centers)
+        mean = sides.mean(axis=1)
+        apart = sides - mean[:, None]
+        own = self.variances[..., :2] + self.variances[..., 2:] / 4
+        spread = (apart * apart + np.concatenate([own, own], axis=-1)).mean(axis=1)
+        return mean, np.sqrt(spread)
+
+    def _needs(self, rows: slice, mean: FloatArray, spread: FloatArray) -> FloatArray:
+        """(n, SAMPLES): how many spreads the mean box must grow to contain each sample of some of
+        the targets; mean, spread: as of ``_sides``."""
+        # x, y, w, h first and the samples last: numpy is quick along long rows only.
+        centers = self.centers[rows].transpose(2, 0, 1)
+        sigmas = np.sqrt(self.variances[rows]).transpose(2, 0, 1)
+        moments = centers.shape[2]
+        if moments > 1:
+            # Between two moments, and half a step past the outermost, places go on in a line.
+            before = np.clip((_TIMES * moments - 0.5).astype(np.int64), 0, moments - 2)
+            steps = (centers[..., 1:] - centers[..., :-1]).take(before, axis=2)
+            centers = centers.take(before, axis=2) + (_TIMES * moments - 0.5 - before) * steps
+            sigmas = sigmas.take((_TIMES * moments).astype(np.int64), axis=2)
+        drawn = _DRAWS[:, None] * sigmas
+        places, sides = centers[:2] + drawn[:2], np.maximum(centers[2:], MIN_SIDE_PX)
+        halves = sides / 2 * np.exp(np.minimum(drawn[2:] / sides, MAX_LOG_GROWTH))
+        mean, scale = mean[rows].T[..., None], 1 / spread[rows].T[..., None]
+        low = (halves - places - mean[:2]) * scale[:2]
+        high = (halves + places - mean[2:]) * scale[2:]
+        most = np.maximum(low, high)
+        return np.maximum(most[0], most[1])
+
+
+def forecasts(
+    outlook: Callable[[IntArray], Outlook],
+    ids: npt.NDArray[np.int32],
+    stamp_ns: int,
+    ready_ns: int,
+    horizons: Mapping[str, int | Horizon],
+    probabilities: Mapping[str, float],
+) -> Forecasts:
+    """All targets for every consumer, by one call of ``outlook``.
+
+    horizons: of each consumer, as ``moments`` takes it. probabilities: of the regions, for the
+    consumers that ask for one.
+    """
+    each = [moments(horizon, stamp_ns, ready_ns) for horizon in horizons.values()]
+    whole = outlook(np.concatenate([np.empty(0, np.int64), *each]))
+    ends = np.cumsum([0, *map(len, each)]).tolist()
+    h, n = len(each), len(ids)
+    boxes, covariances = np.empty((h, n, 4)), np.empty((h, n, 4, 4))
+    status, valid_at = np.empty((h, n), np.uint8), np.empty(h, np.int64)
+    asked, regions = np.zeros(h), np.full((h, n, 4), np.nan)
+    for row, (consumer, times) in enumerate(zip(horizons, each, strict=True)):
+        part = slice(ends[row], ends[row + 1])
+        own = Outlook(whole.centers[:, part], whole.variances[:, part], whole.status[:, part])
+        boxes[row], covariances[row] = from_center(own.mean()), own.covariances()
+        status[row] = own.middle_status()
+        valid_at[row] = times[0] + round(float((times - times[0]).mean()))
+        asked[row] = probabilities.get(consumer, 0.0)
+        if asked[row]:
+            regions[row] = own.regions(asked[row])
+    return Forecasts(
+        stamp_ns,
+        ready_ns,
+        tuple(horizons),
+        valid_at,
+        ids,
+        boxes,
+        covariances,
+        status,
+        asked,
+        regions,
+    )
+
+
+def _outward(centered: FloatArray) -> FloatArray:
+    """(..., 4): how far left, up, right and down the sides of boxes lie."""
+    center, half = centered[..., :2], centered[..., 2:] / 2
+    return np.concatenate([half - center, half + center], axis=-1)
+
+
+def _evenly(dimensions: int, count: int) -> FloatArray:
+    """(count, dimensions) points that fill the unit cube evenly: Roberts' R sequence, a Kronecker
+    lattice by powers of the generalized golden ratio."""
+    ratio = 2.0
+    for _ in range(64):
+        ratio = (1 + ratio) ** (1 / (dimensions + 1))
+    steps = ratio ** -np.arange(1.0, dimensions + 1)
+    return np.asarray((0.5 + np.arange(1, count + 1)[:, None] * steps) % 1)
+
+
+def _draws() -> tuple[FloatArray, FloatArray]:
+    """(SAMPLES,) evenly spread in [0, 1), and (4, SAMPLES) of Student-t, variance 1."""
+    points = _evenly(6, SAMPLES)
+    normal = np.vectorize(NormalDist().inv_cdf)(points[:, :4])
+    # The distribution function of chi-square with four degrees of freedom is 1 − e^(−x/2)(1 + x/2).
+    x = np.linspace(0, 80, 8001)
+    chi_square = np.interp(points[:, 4], 1 - np.exp(-x / 2) * (1 + x / 2), x)
+    return points[:, 5], (normal * np.sqrt((FREEDOM - 2) / chi_square)[:, None]).T
+
+
+_TIMES, _DRAWS = _draws()
