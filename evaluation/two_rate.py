@@ -5,7 +5,7 @@ the tracker sees the frames that its latency lets it see and answers late. At ea
 box is predicted from what was known by then.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from prediction.predictor import PREDICTORS, PredictorConfig
 from prediction.two_rate import FusionConfig, TwoRate
 
 TWO_RATE = "two-rate"
+NOTHING: Mapping[int, TrackerAnswer] = {}
 STEP_COST_NS = 5_000_000
 """What a step is charged, above what it takes on one core of the machines it was measured on."""
 
@@ -71,6 +72,51 @@ def two_rate(
     return [_run(sequence, source, schedule, recorded, carrier, progress)]
 
 
+def play(
+    sequence: Sequence,
+    source: TrackerSource,
+    schedule: Schedule,
+    carrier: TwoRate,
+    recorded: Mapping[int, TrackerAnswer] = NOTHING,
+) -> Iterator[tuple[int, str, int, TrackerAnswer | None]]:
+    """Let frames, steps and answers reach ``carrier`` in the order of time.
+
+    Yields (time in ns, "frame", "step" or "answer", number of the frame, the answer), each when the
+    carrier knows of it. recorded: answers, by frame, that were made before.
+    """
+    stamps = sequence.stamps_ns.tolist()
+    pictures: dict[int, Frame] = {}
+    found: dict[int, TrackerAnswer] = {}
+    source.reset()
+
+    def answer(k: int) -> TrackerAnswer:
+        picture, got = pictures[k], found.pop(k)
+        stamp = stamps[k]
+        carrier.answer(Tracks.single(stamp, stamp, k, picture.size, got.box, got.score, got.status))
+        return got
+
+    for now_ns, kind, k in _events(stamps, schedule):
+        got = None
+        if kind == "frame":
+            pictures[k] = source.picture(k)
+            if k == 0:
+                carrier.frame(pictures[0])
+                found[0] = recorded.get(0) or source.answer(0, pictures[0])
+                yield now_ns, "answer", 0, answer(0)
+        elif kind == "step":
+            carrier.frame(pictures[k])
+        elif kind == "track":
+            near = None if recorded else carrier.guide(0, stamps[k])
+            found[k] = recorded.get(k) or source.answer(k, pictures[k], near)
+            continue
+        else:
+            got = answer(k)
+        yield now_ns, kind, k, got
+        if kind == "frame":
+            for old in [old for old in pictures if old < k - 1 and old not in found]:
+                del pictures[old]
+
+
 def _run(
     sequence: Sequence,
     source: TrackerSource,
@@ -84,44 +130,19 @@ def _run(
     boxes: list[list[np.ndarray]] = [[] for _ in stamps]
     known_ns: list[list[int]] = [[] for _ in stamps]
     rests_on = np.zeros(n, np.int64)
-    pictures: dict[int, Frame] = {}
-    found: dict[int, TrackerAnswer] = {}
-    newest = step = 0
-    source.reset()
+    newest, step = -1, 0
 
-    def answer(k: int) -> None:
-        picture, got = pictures[k], found.pop(k)
-        stamp = stamps[k]
-        carrier.answer(Tracks.single(stamp, stamp, k, picture.size, got.box, got.score, got.status))
-
-    def note(i: int, now_ns: int) -> None:
-        box = carrier.predict(np.array([stamps[i]], np.int64)).boxes
-        boxes[i].append(box[0, 0] if len(box) else sequence.truth[0])
-        known_ns[i].append(now_ns)
-
-    for now_ns, kind, k in _events(stamps, schedule):
+    for now_ns, kind, k, _ in play(sequence, source, schedule, carrier, recorded):
         if kind == "frame":
             newest = k
-            pictures[k] = source.picture(k)
-            if k == 0:
-                carrier.frame(pictures[0])
-                found[0] = recorded.get(0) or source.answer(0, pictures[0])
-                answer(0)
-            note(k, now_ns)
             rests_on[k] = stamps[step]
-            for old in [old for old in pictures if old < k - 1 and old not in found]:
-                del pictures[old]
             progress(1)
         elif kind == "step":
             step = k
-            carrier.frame(pictures[k])
-            note(newest, now_ns)
-        elif kind == "track":
-            near = None if recorded else carrier.guide(0, stamps[k])
-            found[k] = recorded.get(k) or source.answer(k, pictures[k], near)
-        else:
-            answer(k)
-            note(newest, now_ns)
+        if newest >= 0:
+            box = carrier.predict(np.array([stamps[newest]], np.int64)).boxes
+            boxes[newest].append(box[0, 0] if len(box) else sequence.truth[0])
+            known_ns[newest].append(now_ns)
 
     table = np.full((n, max(map(len, boxes)), 4), np.nan)
     ready = np.full(table.shape[:2], np.iinfo(np.int64).max)

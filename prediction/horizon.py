@@ -20,8 +20,9 @@ to where share p of a fixed set of sample boxes, with time and place drawn toget
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -40,10 +41,10 @@ from prediction.predictor import (
     StatusArray,
 )
 
-SHARES = {"kalman": 0.18, "imm": 0.8, "residual": 0.33}
+SHARES = {"kalman": 0.25, "imm": 0.64, "residual": 0.34}
 """Of a predictor's own variance, what is the motion's; 1 of those that are not named."""
-FREEDOM = 4
-SAMPLES = 512
+FREEDOM = 4.0
+SAMPLES = 1024
 CHUNK = 64
 """Targets whose samples are in memory at once."""
 MAX_LOG_GROWTH = 2.0
@@ -118,39 +119,29 @@ class Outlook:
         """(N,) status at the middle moment."""
         return np.asarray(self.status[:, self.status.shape[1] // 2])
 
-    def regions(self, probability: float) -> FloatArray:
-        """(N, 4) x y w h: the boxes that contain the whole target with this probability.
+    def regions(self, probabilities: Sequence[float]) -> FloatArray:
+        """(P, N, 4) x y w h: the boxes that contain the whole target with each probability.
 
         NaN where the target is STALE or LOST: how far it may have gone is not known then. The box
         is not cut at the image's edge.
 
         Raises:
-            InputError: no probability above 0 and at most 0.995.
+            InputError: a probability that is not above 0 and at most 0.995.
         """
-        if not 0 < probability <= MAX_PROBABILITY:
-            raise InputError(f"a region of {probability}: give above 0, at most {MAX_PROBABILITY}")
-        at = math.ceil(probability * SAMPLES) - 1
+        for p in probabilities:
+            if not 0 < p <= MAX_PROBABILITY:
+                raise InputError(f"a region of {p}: give above 0, at most {MAX_PROBABILITY}")
+        at = [math.ceil(p * SAMPLES) - 1 for p in probabilities]
         mean, spread = self._sides()
-        needs = np.empty(len(mean))
+        needs = np.empty((len(at), len(mean)))
         for rows in self._chunks():
-            drawn = self._needs(rows, mean, spread)
+            drawn = self._needs(rows, spread)
             drawn.partition(at, axis=1)
-            needs[rows] = drawn[:, at]
-        sides = mean + needs[:, None] * spread
-        regions = np.concatenate([-sides[:, :2], sides[:, 2:] + sides[:, :2]], axis=1)
-        regions[self.middle_status() >= ForecastStatus.STALE] = np.nan
+            needs[:, rows] = drawn[:, at].T
+        sides = mean + needs[..., None] * spread
+        regions = np.concatenate([-sides[..., :2], sides[..., 2:] + sides[..., :2]], axis=-1)
+        regions[:, self.middle_status() >= ForecastStatus.STALE] = np.nan
         return regions
-
-    def levels(self, boxes: FloatArray) -> FloatArray:
-        """(N,) probability of the smallest region that contains each of the boxes (N, 4), x y w h;
-        NaN as in ``regions``."""
-        mean, spread = self._sides()
-        needs = ((_outward(to_center(boxes)) - mean) / spread).max(axis=1)
-        levels = np.empty(len(mean))
-        for rows in self._chunks():
-            levels[rows] = (self._needs(rows, mean, spread) <= needs[rows, None]).mean(axis=1)
-        levels[self.middle_status() >= ForecastStatus.STALE] = np.nan
-        return levels
 
     def _chunks(self) -> Iterator[slice]:
         """All targets, a bounded number at a time."""
@@ -165,26 +156,28 @@ class Outlook:
         spread = (apart * apart + np.concatenate([own, own], axis=-1)).mean(axis=1)
         return mean, np.sqrt(spread)
 
-    def _needs(self, rows: slice, mean: FloatArray, spread: FloatArray) -> FloatArray:
-        """(n, SAMPLES): how many spreads the mean box must grow to contain each sample of some of
-        the targets; mean, spread: as of ``_sides``."""
-        # x, y, w, h first and the samples last: numpy is quick along long rows only.
-        centers = self.centers[rows].transpose(2, 0, 1)
-        sigmas = np.sqrt(self.variances[rows]).transpose(2, 0, 1)
-        moments = centers.shape[2]
+    def _needs(self, rows: slice, spread: FloatArray) -> npt.NDArray[np.float32]:
+        """(n, SAMPLES): how many spreads, (N, 4), the mean box must grow to contain each sample of
+        some of the targets."""
+        # x, y, w, h first and the samples last, in single precision about the mean: numpy is quick
+        # along long rows.
+        whole = self.centers[rows].transpose(2, 0, 1)
+        mean = whole.mean(axis=2, keepdims=True)
+        centers = (whole - mean).astype(np.float32)
+        sigmas = np.sqrt(self.variances[rows]).transpose(2, 0, 1).astype(np.float32)
+        moments = whole.shape[2]
         if moments > 1:
-            # Between two moments, and half a step past the outermost, places go on in a line.
-            before = np.clip((_TIMES * moments - 0.5).astype(np.int64), 0, moments - 2)
+            nearest, before, share = _between(moments)
             steps = (centers[..., 1:] - centers[..., :-1]).take(before, axis=2)
-            centers = centers.take(before, axis=2) + (_TIMES * moments - 0.5 - before) * steps
-            sigmas = sigmas.take((_TIMES * moments).astype(np.int64), axis=2)
+            centers = centers.take(before, axis=2) + share * steps
+            sigmas = sigmas.take(nearest, axis=2)
         drawn = _DRAWS[:, None] * sigmas
-        places, sides = centers[:2] + drawn[:2], np.maximum(centers[2:], MIN_SIDE_PX)
-        halves = sides / 2 * np.exp(np.minimum(drawn[2:] / sides, MAX_LOG_GROWTH))
-        mean, scale = mean[rows].T[..., None], 1 / spread[rows].T[..., None]
-        low = (halves - places - mean[:2]) * scale[:2]
-        high = (halves + places - mean[2:]) * scale[2:]
-        most = np.maximum(low, high)
+        half = (mean[2:] / 2).astype(np.float32)
+        sides = np.maximum(centers[2:] + 2 * half, MIN_SIDE_PX)
+        beyond = sides / 2 * np.exp(np.minimum(drawn[2:] / sides, MAX_LOG_GROWTH)) - half
+        moved = centers[:2] + drawn[:2]
+        scale = (1 / spread[rows].T[..., None]).astype(np.float32)
+        most = np.maximum((beyond - moved) * scale[:2], (beyond + moved) * scale[2:])
         return np.maximum(most[0], most[1])
 
 
@@ -216,7 +209,7 @@ def forecasts(
         valid_at[row] = times[0] + round(float((times - times[0]).mean()))
         asked[row] = probabilities.get(consumer, 0.0)
         if asked[row]:
-            regions[row] = own.regions(asked[row])
+            (regions[row],) = own.regions([asked[row]])
     return Forecasts(
         stamp_ns,
         ready_ns,
@@ -237,6 +230,16 @@ def _outward(centered: FloatArray) -> FloatArray:
     return np.concatenate([half - center, half + center], axis=-1)
 
 
+@lru_cache(8)
+def _between(count: int) -> tuple[IntArray, IntArray, npt.NDArray[np.float32]]:
+    """Where the samples' times, (SAMPLES,) each, lie among ``count`` moments: the nearest one, the
+    one before, and the share of the way to the next. Places go on in a line from one to the next,
+    and past the outermost."""
+    at = _TIMES * count - 0.5
+    before = np.clip(at.astype(np.int64), 0, count - 2)
+    return np.rint(at).astype(np.int64), before, (at - before).astype(np.float32)
+
+
 def _evenly(dimensions: int, count: int) -> FloatArray:
     """(count, dimensions) points that fill the unit cube evenly: Roberts' R sequence, a Kronecker
     lattice by powers of the generalized golden ratio."""
@@ -247,14 +250,15 @@ def _evenly(dimensions: int, count: int) -> FloatArray:
     return np.asarray((0.5 + np.arange(1, count + 1)[:, None] * steps) % 1)
 
 
-def _draws() -> tuple[FloatArray, FloatArray]:
+def _draws() -> tuple[FloatArray, npt.NDArray[np.float32]]:
     """(SAMPLES,) evenly spread in [0, 1), and (4, SAMPLES) of Student-t, variance 1."""
     points = _evenly(6, SAMPLES)
     normal = np.vectorize(NormalDist().inv_cdf)(points[:, :4])
-    # The distribution function of chi-square with four degrees of freedom is 1 − e^(−x/2)(1 + x/2).
-    x = np.linspace(0, 80, 8001)
-    chi_square = np.interp(points[:, 4], 1 - np.exp(-x / 2) * (1 + x / 2), x)
-    return points[:, 5], (normal * np.sqrt((FREEDOM - 2) / chi_square)[:, None]).T
+    x = np.arange(0.005, 100, 0.01)
+    density = x ** (FREEDOM / 2 - 1) * np.exp(-x / 2)
+    chi_square = np.interp(points[:, 4], np.cumsum(density) / density.sum(), x + 0.005)
+    drawn = normal * np.sqrt((FREEDOM - 2) / chi_square)[:, None]
+    return points[:, 5], np.ascontiguousarray(drawn.T, np.float32)
 
 
 _TIMES, _DRAWS = _draws()

@@ -92,13 +92,13 @@ class PredictorConfig(Config):
         8.0, "Kalman: jump of an observation, in sigmas, that restarts a filter.", low=1, high=100
     )
     tracker_center_error: float = option(
-        0.1,
+        0.08,
         "Standard deviation of the tracker's center from the true one, in box sides.",
         low=0,
         high=1,
     )
     tracker_size_error: float = option(
-        0.23, "Standard deviation of the tracker's sides from the true ones, in sides.", low=0, high=1
+        0.22, "Standard deviation of the tracker's sides from the true ones, in sides.", low=0, high=1
     )
     imm_acceleration_sigmas: tuple[float, ...] = option(
         (0.5, 2.0, 8.0),
