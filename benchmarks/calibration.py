@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +37,14 @@ from evaluation.calibration import (
 from evaluation.clock import Latency
 from evaluation.data import find_data
 from evaluation.metrics import success_value
-from evaluation.online import TrackerSource
+from evaluation.online import ReplaySource, TrackerSource
 from evaluation.replay import find_outputs, open_replay
+from evaluation.sequences import Sequence
 from evaluation.sources import open_any
 from isp.classical import ClassicalIsp, IspConfig
 from perception.propagator import PropagatorConfig
 from perception.tracker import TrackerConfig, make_tracker
-from prediction.horizon import FREEDOM, SHARES
+from prediction.horizon import SHARES
 from prediction.predictor import PredictorConfig
 from prediction.two_rate import FusionConfig
 
@@ -66,10 +68,8 @@ def rest() -> Latency:
     return Latency.of_seconds(PLANNER_S, PLANNER_JITTER, seed=1)
 
 
-def stored(
-    dataset: str, seconds: float, config: PredictorConfig, every: int, sequences: int | None
-) -> tuple[Uses, Counter[str]]:
-    """Uses of all trackers' stored outputs on a data set.
+def recorded(dataset: str, sequences: int | None) -> list[tuple[Sequence, ReplaySource]]:
+    """A data set's sequences with the stored outputs of all trackers.
 
     Raises:
         SystemExit: it is not here.
@@ -77,9 +77,17 @@ def stored(
     outputs = find_data("data", "tracking", "raw", dataset)
     if outputs is None:
         raise SystemExit(f"no outputs of {dataset}; set LEADSIGHT_DATA to the folder of data/")
+    return open_replay(find_outputs([outputs]))[:sequences]
+
+
+def stored(
+    cases: list[tuple[Sequence, ReplaySource]], seconds: float, name: str, every: int
+) -> tuple[Uses, Counter[str]]:
+    """Uses of a predictor on all of them, and what was left out."""
     parts, left = [], Counter[str]()
-    for sequence, source in open_replay(find_outputs([outputs]))[:sequences]:
-        uses, without = predicted_uses(sequence, source, latency(seconds), rest(), config, every)
+    for case in cases:
+        config = PredictorConfig(name=name)
+        uses, without = predicted_uses(*case, latency(seconds), rest(), config, every)
         parts.append(uses)
         left += without
     return joined(parts), left
@@ -169,9 +177,7 @@ def online(models: Path | None, clips: int | None) -> dict[str, dict[tuple[float
                     found.setdefault(title, {}).setdefault((seconds, name), []).append(uses)
                     left += without
         print(f"{SETS[title]}, left out: {dict(left)}", flush=True)
-    return {
-        title: {key: joined(parts) for key, parts in by.items()} for title, by in found.items()
-    }
+    return {title: {key: joined(parts) for key, parts in by.items()} for title, by in found.items()}
 
 
 def main() -> None:
@@ -198,28 +204,21 @@ def main() -> None:
                 {n: joined([u for (_, m), u in found["10 Hz"].items() if m == n]) for n in names}
             )
     elif args.fit:
-        print_fit(
-            {
-                name: joined(
-                    [
-                        stored(dataset, s, PredictorConfig(name=name), args.every, args.sequences)[0]
-                        for dataset in ("UAV123", "UAV20L")
-                        for s in LATENCIES_S
-                    ]
-                )
-                for name in SHARES
-            }
-        )
+        parts: dict[str, list[Uses]] = {name: [] for name in SHARES}
+        for dataset in ("UAV123", "UAV20L"):
+            cases = recorded(dataset, args.sequences)
+            for name, seconds in product(SHARES, LATENCIES_S):
+                parts[name].append(stored(cases, seconds, name, args.every)[0])
+        print_fit({name: joined(of) for name, of in parts.items()})
     else:
+        cases = recorded("UAVDT", args.sequences)
         print(f"{HEAD}\n| --- | --- | --- |" + " ---: |" * 9)
-        for name in args.predictors:
-            left = Counter[str]()
-            for seconds in LATENCIES_S:
-                config = PredictorConfig(name=name)
-                uses, without = stored("UAVDT", seconds, config, args.every, args.sequences)
-                left += without
-                print("\n".join(rows(uses, seconds, name)), flush=True)
-            print(f"left out: {dict(left)}", flush=True)
+        left = Counter[str]()
+        for name, seconds in product(args.predictors, LATENCIES_S):
+            uses, without = stored(cases, seconds, name, args.every)
+            left += without
+            print("\n".join(rows(uses, seconds, name)), flush=True)
+        print(f"left out: {dict(left)}", flush=True)
 
 
 if __name__ == "__main__":

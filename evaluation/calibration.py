@@ -32,7 +32,7 @@ from prediction.two_rate import SHARE, FusionConfig, TwoRate
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95, 0.99)
 KNOWLEDGE = ("known", "distribution", "median")
 ON_TARGET = 0.5
-"""Overlap of an answer with the truth of its own frame, from which on the tracker has its target."""
+"""Overlap of an answer with its own frame's truth, from which on the tracker has its target."""
 PLANNER = "planner"
 
 
@@ -97,7 +97,7 @@ class Record:
     def __init__(self, sequence: Sequence, share: float, config: PredictorConfig) -> None:
         self._sequence = sequence
         truth = sequence.truth
-        self._usable = np.isfinite(truth).all(axis=1) & (truth > 0).all(axis=1)
+        self._usable = np.asarray(np.isfinite(truth).all(axis=1) & (truth > 0).all(axis=1))
         self._share, self._config = share, config
         self._parts: list[Uses] = []
         self.left_out: Counter[str] = Counter()

@@ -178,7 +178,7 @@ class Outlook:
         moved = centers[:2] + drawn[:2]
         scale = (1 / spread[rows].T[..., None]).astype(np.float32)
         most = np.maximum((beyond - moved) * scale[:2], (beyond + moved) * scale[2:])
-        return np.maximum(most[0], most[1])
+        return np.asarray(np.maximum(most[0], most[1]))
 
 
 def forecasts(

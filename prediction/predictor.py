@@ -98,7 +98,10 @@ class PredictorConfig(Config):
         high=1,
     )
     tracker_size_error: float = option(
-        0.22, "Standard deviation of the tracker's sides from the true ones, in sides.", low=0, high=1
+        0.22,
+        "Standard deviation of the tracker's sides from the true ones, in sides.",
+        low=0,
+        high=1,
     )
     imm_acceleration_sigmas: tuple[float, ...] = option(
         (0.5, 2.0, 8.0),
