@@ -44,19 +44,21 @@ from evaluation.sources import open_any
 from isp.classical import ClassicalIsp, IspConfig
 from perception.propagator import PropagatorConfig
 from perception.tracker import TrackerConfig, make_tracker
-from prediction.horizon import SHARES
-from prediction.predictor import PredictorConfig
+from prediction.predictor import PREDICTORS, PredictorConfig
 from prediction.two_rate import FusionConfig
 
 LATENCIES_S = (0.047, 0.1, 0.17)
 TRACKER_JITTER = 0.3
 PLANNER_S, PLANNER_JITTER = 0.08, 0.5
+NO_ERROR = {"tracker_center_error": 0.0, "tracker_size_error": 0.0}
 NANOTRACK = {"tracker_center_error": 0.06, "tracker_size_error": 0.14}
 HEAD = (
     "| latency | predictor | moment of use | "
     + " | ".join(f"p = {p:g}" for p in PROBABILITIES)
     + " | area at .9 | AUC | on target | all at .9 |"
 )
+
+RULE = "| --- | --- | --- |" + " ---: |" * (len(PROBABILITIES) + 4)
 
 
 def latency(seconds: float) -> Latency:
@@ -81,12 +83,11 @@ def recorded(dataset: str, sequences: int | None) -> list[tuple[Sequence, Replay
 
 
 def stored(
-    cases: list[tuple[Sequence, ReplaySource]], seconds: float, name: str, every: int
+    cases: list[tuple[Sequence, ReplaySource]], seconds: float, config: PredictorConfig, every: int
 ) -> tuple[Uses, Counter[str]]:
     """Uses of a predictor on all of them, and what was left out."""
     parts, left = [], Counter[str]()
     for case in cases:
-        config = PredictorConfig(name=name)
         uses, without = predicted_uses(*case, latency(seconds), rest(), config, every)
         parts.append(uses)
         left += without
@@ -109,10 +110,7 @@ def rows(uses: Uses, seconds: float, name: str) -> Iterator[str]:
 
 
 def likelihood(uses: Uses, share: float, center: float, size: float, freedom: float) -> float:
-    """Mean log-density of the truth, ``prediction.horizon``'s model, positions in box sides.
-
-    share, center, size: as they scale a Student-t before its variance is made 1.
-    """
+    """Mean log-density of the truth by the model of ``prediction.horizon``, places in box sides."""
     sides = np.concatenate([uses.centers[:, 2:], uses.centers[:, 2:]], axis=1)
     error = (uses.truth - uses.centers) / sides
     error[:, 2:] = np.log(uses.truth[:, 2:] / uses.centers[:, 2:])
@@ -125,7 +123,8 @@ def likelihood(uses: Uses, share: float, center: float, size: float, freedom: fl
 
 
 def fit(uses: dict[str, Uses], freedom: float) -> tuple[dict[str, float], float, float, float]:
-    """Each predictor's share and the tracker's errors of center and size; the log-density."""
+    """For each predictor what to multiply its motion's share by; the tracker's errors of center and
+    size; the log-density. The uses are of forecasts without a tracker's error."""
 
     def cost(logs: np.ndarray) -> float:
         *shares, center, size = np.exp(logs)
@@ -135,7 +134,7 @@ def fit(uses: dict[str, Uses], freedom: float) -> tuple[dict[str, float], float,
         ]
         return -float(np.mean(each))
 
-    start = np.log([0.3] * len(uses) + [0.1, 0.2])
+    start = np.log([1.0] * len(uses) + [0.1, 0.2])
     found = minimize(cost, start, method="Nelder-Mead", options={"maxfev": 2000, "fatol": 1e-6})
     *shares, center, size = np.exp(found.x).tolist()
     return dict(zip(uses, shares, strict=True)), center, size, -float(found.fun)
@@ -151,10 +150,12 @@ def print_fit(uses: dict[str, Uses]) -> None:
         print(f"| {freedom} | {' | '.join(cells)} |", flush=True)
 
 
-def online(models: Path | None, clips: int | None) -> dict[str, dict[tuple[float, str], Uses]]:
+def online(
+    models: Path | None, clips: int | None, fit: bool
+) -> dict[str, dict[tuple[float, str], Uses]]:
     """Of each set of clips, the uses of each latency and predictor."""
     found: dict[str, dict[tuple[float, str], list[Uses]]] = {}
-    config = PredictorConfig(**NANOTRACK)
+    config = PredictorConfig(**(NO_ERROR if fit else NANOTRACK))
     tracker = TrackerConfig(name="nanotrack-v3", models=str(models or ""))
     for title, units in recordings([tracker.name]).items():
         left = Counter[str]()
@@ -189,33 +190,35 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=3, help="of stored uses, one in so many")
     parser.add_argument("--sequences", type=int, help="of a data set, the first so many")
     parser.add_argument("--clips", type=int, help="of a set of clips, the first so many")
-    parser.add_argument("--predictors", nargs="+", default=["kalman", "imm"], choices=SHARES)
+    parser.add_argument("--predictors", nargs="+", default=["kalman", "imm"], choices=PREDICTORS)
     parser.add_argument("--models", type=Path, default=find_data("models"))
     args = parser.parse_args()
     if args.online:
-        found = online(args.models, args.clips)
-        for title, by in found.items():
-            print(f"\n{title}\n\n{HEAD}\n| --- | --- | --- |" + " ---: |" * 9)
-            for (seconds, name), uses in by.items():
-                print("\n".join(rows(uses, seconds, name)), flush=True)
+        found = online(args.models, args.clips, args.fit)
         if args.fit:
             names = dict.fromkeys(name for _, name in found["10 Hz"])
             print_fit(
                 {n: joined([u for (_, m), u in found["10 Hz"].items() if m == n]) for n in names}
             )
+            return
+        for title, by in found.items():
+            print(f"\n{title}\n\n{HEAD}\n{RULE}")
+            for (seconds, name), uses in by.items():
+                print("\n".join(rows(uses, seconds, name)), flush=True)
     elif args.fit:
-        parts: dict[str, list[Uses]] = {name: [] for name in SHARES}
+        parts: dict[str, list[Uses]] = {name: [] for name in args.predictors}
         for dataset in ("UAV123", "UAV20L"):
             cases = recorded(dataset, args.sequences)
-            for name, seconds in product(SHARES, LATENCIES_S):
-                parts[name].append(stored(cases, seconds, name, args.every)[0])
+            for name, seconds in product(args.predictors, LATENCIES_S):
+                config = PredictorConfig(name=name, **NO_ERROR)
+                parts[name].append(stored(cases, seconds, config, args.every)[0])
         print_fit({name: joined(of) for name, of in parts.items()})
     else:
         cases = recorded("UAVDT", args.sequences)
-        print(f"{HEAD}\n| --- | --- | --- |" + " ---: |" * 9)
+        print(f"{HEAD}\n{RULE}")
         left = Counter[str]()
         for name, seconds in product(args.predictors, LATENCIES_S):
-            uses, without = stored(cases, seconds, name, args.every)
+            uses, without = stored(cases, seconds, PredictorConfig(name=name), args.every)
             left += without
             print("\n".join(rows(uses, seconds, name)), flush=True)
         print(f"left out: {dict(left)}", flush=True)

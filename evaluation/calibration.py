@@ -22,12 +22,12 @@ from evaluation.two_rate import play
 from perception.propagator import Propagator, PropagatorConfig
 from pipeline.box import FloatArray, from_center, iou, to_center
 from pipeline.span import Horizon, LatencyStatus, Span
-from pipeline.tracks import ForecastStatus
-from prediction.horizon import SHARES, Outlook, moments
+from pipeline.tracks import ForecastStatus, Tracks
+from prediction.forecaster import Forecaster
+from prediction.horizon import Outlook, moments
 from prediction.latency import FORECASTS, LatencyConfig, LatencyMonitor
-from prediction.make import make_predictor
-from prediction.predictor import Estimates, IntArray, PredictorConfig
-from prediction.two_rate import SHARE, FusionConfig, TwoRate
+from prediction.predictor import IntArray, PredictorConfig
+from prediction.two_rate import FusionConfig, TwoRate
 
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95, 0.99)
 KNOWLEDGE = ("known", "distribution", "median")
@@ -42,8 +42,8 @@ class Uses:
 
     inside: (K, V, P) bool, whether the region held the whole target. area: (K, V, P), the region's
     over the target's. overlap: (K, V), of the forecast box. on_target: (K,) bool, whether the
-    answer that it rests on lay on the target. centers, variances: (K, 4) what the predictor said
-    of the known moment, x_center y_center w h. truth: (K, 4), likewise.
+    answer that it rests on lay on the target. centers, variances: (K, 4), of the forecast for the
+    known moment, x_center y_center w h. truth: (K, 4), likewise.
     """
 
     inside: npt.NDArray[np.bool_]
@@ -94,11 +94,10 @@ class Planner:
 class Record:
     """Collects the uses of one run. left_out: how many acts are not among them, and why."""
 
-    def __init__(self, sequence: Sequence, share: float, config: PredictorConfig) -> None:
+    def __init__(self, sequence: Sequence) -> None:
         self._sequence = sequence
         truth = sequence.truth
         self._usable = np.asarray(np.isfinite(truth).all(axis=1) & (truth > 0).all(axis=1))
-        self._share, self._config = share, config
         self._parts: list[Uses] = []
         self.left_out: Counter[str] = Counter()
 
@@ -110,7 +109,7 @@ class Record:
 
     def add(
         self,
-        predict: Callable[[IntArray], Estimates],
+        outlook: Callable[[IntArray], Outlook],
         stamp_ns: int,
         ready_ns: int,
         act_ns: int,
@@ -127,23 +126,22 @@ class Record:
             return
         point = replace(horizon, quantiles_ns=())
         times = [np.array([act_ns]), *(moments(h, stamp_ns, ready_ns) for h in (horizon, point))]
-        estimates = [predict(t) for t in times]
-        good = estimates[0].status[:, 0] == ForecastStatus.OK
+        looks = [outlook(t) for t in times]
+        good = looks[0].middle_status() == ForecastStatus.OK
         self.left_out["status not OK"] += int((~good).sum())
         inside, area, overlap = [], [], []
-        for e in estimates:
-            outlook = Outlook.of(e, self._share, self._config)
-            regions = outlook.regions(PROBABILITIES)
+        for look in looks:
+            regions = look.regions(PROBABILITIES)
             inside.append(contains(regions, truth))
             area.append(regions[..., 2] * regions[..., 3] / (truth[2] * truth[3]))
-            overlap.append(iou(from_center(outlook.mean()), truth))
+            overlap.append(iou(from_center(look.mean()), truth))
         uses = Uses(
             np.array(inside).transpose(2, 0, 1),
             np.array(area).transpose(2, 0, 1),
             np.array(overlap).T,
             on_target,
-            to_center(estimates[0].boxes[:, 0]),
-            estimates[0].variances[:, 0],
+            looks[0].centers[:, 0],
+            looks[0].variances[:, 0],
             np.broadcast_to(to_center(truth), (len(good), 4)),
         )
         self._parts.append(uses.of(good))
@@ -186,24 +184,27 @@ def predicted_uses(
     """Uses of forecasts from answers alone, and what was left out; one in ``every`` is scored."""
     schedule = simulate(sequence.stamps_ns, latency, 0, sequence.key)
     answers = source.answers(schedule.frames, lambda n: None)
-    planner = Planner(rest, sequence.key)
-    record = Record(sequence, SHARES.get(config.name, 1.0), config)
-    predictor = make_predictor(config)
+    planner, record = Planner(rest, sequence.key), Record(sequence)
+    forecaster = Forecaster(config)
     lanes = len(answers.boxes)
-    state = predictor.blank(lanes)
     for k, (frame, ready) in enumerate(zip(schedule.frames, schedule.ready_ns, strict=True)):
         stamp_ns, ready_ns = int(sequence.stamps_ns[frame]), int(ready)
-        boxes = answers.boxes[:, k]
-        state = predictor.observe(state, np.full(lanes, stamp_ns), boxes, answers.status[:, k])
+        found = Tracks(
+            stamp_ns,
+            ready_ns,
+            int(frame),
+            (1, 1),
+            np.arange(lanes, dtype=np.int32),
+            answers.boxes[:, k],
+            np.ones(lanes, np.float32),
+            answers.status[:, k],
+            np.full(lanes, -1, np.int16),
+        )
+        forecaster.observe(found)
         act_ns, horizon = planner.take(stamp_ns, ready_ns)
         if k % every == 0:
-            seen = record.on_target(boxes, int(frame))
-            known = state
-
-            def predict(at: IntArray, known: object = known) -> Estimates:
-                return predictor.predict(known, at)
-
-            record.add(predict, stamp_ns, ready_ns, act_ns, horizon, seen)
+            seen = record.on_target(found.boxes, int(frame))
+            record.add(forecaster.outlook, stamp_ns, ready_ns, act_ns, horizon, seen)
     return record.uses(), record.left_out
 
 
@@ -218,8 +219,7 @@ def carried_uses(
 ) -> tuple[Uses, Counter[str]]:
     """Uses of forecasts at camera rate by two-rate tracking, and what was left out."""
     schedule = simulate(sequence.stamps_ns, latency, 0, sequence.key)
-    planner = Planner(rest, sequence.key)
-    record = Record(sequence, SHARE, config)
+    planner, record = Planner(rest, sequence.key), Record(sequence)
     carrier = TwoRate(fusion, config, Propagator(propagator))
     seen = None
     for now_ns, kind, k, answer in play(sequence, source, schedule, carrier):
@@ -228,7 +228,7 @@ def carried_uses(
         elif kind == "step":
             stamp_ns = int(sequence.stamps_ns[k])
             act_ns, horizon = planner.take(stamp_ns, now_ns)
-            record.add(carrier.predict, stamp_ns, now_ns, act_ns, horizon, seen)
+            record.add(carrier.outlook, stamp_ns, now_ns, act_ns, horizon, seen)
     return record.uses(), record.left_out
 
 

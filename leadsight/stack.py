@@ -17,12 +17,13 @@ from perception.tracker import TrackerConfig
 from pipeline.box import FloatArray
 from pipeline.clock import Clock
 from pipeline.config import Config
+from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.runner import Runner, StageCount
 from pipeline.span import Horizon, LatencyReport, Span
 from pipeline.tracks import Forecasts, Tracks
 from prediction.forecaster import Forecaster
-from prediction.latency import LatencyConfig, LatencyMonitor
+from prediction.latency import MAX_AGE_NS, LatencyConfig, LatencyMonitor
 from prediction.predictor import PredictorConfig
 from prediction.two_rate import FusionConfig, TwoRate
 
@@ -114,6 +115,11 @@ class Stack:
         Raises:
             InputError: a stage that is not among ``latency.stages``, or times that cannot be.
         """
+        if span.end_ns > self._clock.now_ns() + MAX_AGE_NS:  # would stand in the way of later ones
+            raise InputError(
+                f"span of stage {span.stage!r:.40} ends over a minute from now; "
+                "give all stages one clock"
+            )
         with self._lock:
             self._monitor.add(span)
 
@@ -129,7 +135,8 @@ class Stack:
             self._monitor.reset()
 
     def _take_span(self, span: Span) -> None:
-        self.report_span(span)
+        with self._lock:
+            self._monitor.add(span)
         if self._on_span is not None:
             self._on_span(span)
 

@@ -9,11 +9,13 @@ total expectation and variance::
 in which x, y, w and h, independent at one moment, go together: they share the time.
 
 What a filter says of itself is not yet how far the target is from it. The model here is
-P = share · filter's + (error · side)²: the second term is what the tracker's box differs from the
-true one, which no filter sees, since it stays from answer to answer; the share is there because a
-drive that serves the filter's gain is not the motion's own spread. Errors are heavy-tailed, a
-Student-t of ``FREEDOM`` degrees over all four, sides in their logarithm. All three come from real
-trackers' stored answers by maximum likelihood (benchmarks/calibration.py --fit).
+P = share · filter's + (error · side)². The share is how far each target's answers so far were off,
+over what the filter expected (``Misfit``): a drive that serves a filter's gain is not the motion's
+own spread, which for a car on a straight road is a tenth of it. The second term is what the
+tracker's box differs from the true one, which no filter sees, since it stays from answer to answer.
+Errors are heavy-tailed, a Student-t of ``FREEDOM`` degrees over all four, sides in their logarithm.
+The constants come from real trackers' stored answers by maximum likelihood
+(benchmarks/calibration.py --fit).
 
 The region of probability p grows each side of the mean box in proportion to that side's spread, up
 to where share p of a fixed set of sample boxes, with time and place drawn together, lies inside.
@@ -41,8 +43,12 @@ from prediction.predictor import (
     StatusArray,
 )
 
-SHARES = {"kalman": 0.25, "imm": 0.64, "residual": 0.34}
-"""Of a predictor's own variance, what is the motion's; 1 of those that are not named."""
+RATIO = 1.9
+"""Share of a predictor's variance, over the misfit of its answers."""
+MISFIT, MISFIT_WEIGHT = 0.1, 2.0
+"""Before any answer, and how many answers that counts as."""
+MEMORY = 0.9
+"""What an older answer's misfit weighs, over that of the answer after it."""
 FREEDOM = 4.0
 SAMPLES = 1024
 CHUNK = 64
@@ -82,6 +88,53 @@ def still_possible(times: IntArray, elapsed: int) -> IntArray:
     return np.maximum(np.rint(left).astype(np.int64), elapsed)
 
 
+@dataclass(frozen=True)
+class Misfit:
+    """How far answers about N targets were off, over the variance that was expected of them.
+
+    total: (N,) squares of the center's part, in sigmas, older ones fading. weight: (N,), of how
+    many answers that is.
+    """
+
+    total: FloatArray
+    weight: FloatArray
+
+    @classmethod
+    def blank(cls, n: int) -> "Misfit":
+        """Of n targets without an answer."""
+        return cls(np.zeros(n), np.zeros(n))
+
+    def shares(self) -> FloatArray:
+        """(N,) of the predictor's variances, what is the motion's."""
+        known = self.total + MISFIT * MISFIT_WEIGHT
+        return np.asarray(RATIO * known / (self.weight + MISFIT_WEIGHT))
+
+    def after(
+        self,
+        expected: Estimates,
+        boxes: FloatArray,
+        stays: npt.NDArray[np.bool_],
+        config: PredictorConfig,
+    ) -> "Misfit":
+        """With one more answer for each target.
+
+        expected: (N, 1) of the moment of the answers. boxes: (N, 4), x y w h. stays: (N,), those
+        whose answer tells nothing. One that jumps beyond the filter's gate begins anew.
+        """
+        centers = to_center(expected.boxes[:, 0])
+        sides = np.concatenate([centers[:, 2:], centers[:, 2:]], axis=1)
+        noise = np.repeat([config.center_noise, config.size_noise], 2) * sides
+        squares = (to_center(boxes) - centers) ** 2 / (expected.variances[:, 0] + noise**2)
+        stays = stays | (expected.status[:, 0] != ForecastStatus.OK)
+        goes_on = squares.sum(axis=1) <= config.gate**2
+        total = np.where(goes_on, MEMORY * self.total + squares[:, :2].mean(axis=1), 0)
+        weight = np.where(goes_on, MEMORY * self.weight + 1, 0)
+        return Misfit(
+            np.where(stays, self.total, total),
+            np.where(stays, self.weight, weight),
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlook:
     """N targets at one moment, which is one of Q equally probable ones, in order.
@@ -95,15 +148,18 @@ class Outlook:
     status: StatusArray
 
     @classmethod
-    def of(cls, estimates: Estimates, share: float, config: PredictorConfig) -> "Outlook":
+    def of(
+        cls, estimates: Estimates, share: float | FloatArray, config: PredictorConfig
+    ) -> "Outlook":
         """What a predictor says of each moment, with the tracker's own error.
 
-        share: of the predictor's variances, what is the motion's.
+        share: of the predictor's variances, what is the motion's; of all targets or (N,).
         """
         centers = to_center(estimates.boxes)
         sides = np.concatenate([centers[..., 2:], centers[..., 2:]], axis=-1)
         error = np.repeat([config.tracker_center_error, config.tracker_size_error], 2)
-        return cls(centers, share * estimates.variances + (error * sides) ** 2, estimates.status)
+        motion = np.reshape(share, (-1, 1, 1)) * estimates.variances
+        return cls(centers, motion + (error * sides) ** 2, estimates.status)
 
     def mean(self) -> FloatArray:
         """(N, 4) x_center y_center w h."""

@@ -1,6 +1,7 @@
 """Forecasts over a distribution of moments, against Monte Carlo: what the monitor knows of the
 moment, the mixture's mean and covariance, and regions that hold what they say."""
 
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -11,7 +12,17 @@ from pipeline.errors import InputError
 from pipeline.span import Horizon, LatencyStatus, Origin, Span
 from pipeline.tracks import ForecastStatus, Tracks, TrackStatus
 from prediction.forecaster import Forecaster
-from prediction.horizon import CHUNK, FREEDOM, SHARES, Outlook, forecasts, moments
+from prediction.horizon import (
+    CHUNK,
+    FREEDOM,
+    MISFIT,
+    RATIO,
+    Misfit,
+    Outlook,
+    forecasts,
+    moments,
+)
+from prediction.kalman import kernel
 from prediction.latency import LEVELS, QUANTILES, LatencyConfig, LatencyMonitor
 from prediction.predictor import PREDICTORS, PredictorConfig
 
@@ -315,7 +326,91 @@ def test_the_trackers_own_error_is_in_every_covariance():
     alone = covariance(tracker_center_error=0.0, tracker_size_error=0.0)
     whole = covariance(tracker_center_error=0.05, tracker_size_error=0.2)
     np.testing.assert_allclose(whole - alone, [2.0**2, 1.0**2, 8.0**2, 4.0**2])
-    assert set(SHARES) < set(PREDICTORS)
+
+
+def misfits(forecaster):
+    return forecaster._misfit.shares() / RATIO
+
+
+def wandering(rng, n, sigma):
+    """(n, 4): a target that a Kalman filter's own model moves, its drive times sigma."""
+    config = PredictorConfig()
+    dt, side = 0.1, 40.0
+    reach, e, qxx, qxv, qvv = (float(k) for k in kernel(np.array(dt), config.velocity_memory_s))
+    drive = np.linalg.cholesky([[qxx, qxv], [qxv, qvv]]) * config.acceleration_sigma * side * sigma
+    x, v = np.array([300.0, 300.0]), np.zeros(2)
+    boxes = []
+    for _ in range(n):
+        step = drive @ rng.standard_normal((2, 2))
+        x, v = x + reach * v + step[0], e * v + step[1]
+        boxes.append([*(x + config.center_noise * side * sigma * rng.standard_normal(2)), 40, 40])
+    return from_center(np.array(boxes))
+
+
+def test_what_answers_were_off_by_scales_the_variance_of_that_target():
+    rng = np.random.default_rng(12)
+    sigmas = [1.0, 0.3, 1.0, 0.3] * 8
+    paths = np.stack([wandering(rng, 60, sigma) for sigma in sigmas], axis=1)
+    forecaster = Forecaster(PredictorConfig())
+    for k, boxes in enumerate(paths):
+        forecaster.observe(tracks(EPOCH + k * 100 * MS, boxes))
+    found = misfits(forecaster)
+    assert np.mean(found[::2]) == pytest.approx(1.0, abs=0.25)
+    assert np.mean(found[1::2]) == pytest.approx(0.09, abs=0.05)
+    regions = forecaster.outlook(np.array([EPOCH + 60 * 100 * MS])).regions((0.9,))[0]
+    assert regions[::2, 2].min() > 1.05 * regions[1::2, 2].max()
+
+
+def test_a_new_target_and_one_that_jumped_count_as_any_other():
+    forecaster = Forecaster(PredictorConfig())
+    still = np.array([[100.0, 80, 40, 20], [300.0, 80, 40, 20]])
+    forecaster.observe(tracks(EPOCH, still))
+    assert misfits(forecaster).tolist() == [MISFIT, MISFIT]
+    for k in range(1, 20):
+        forecaster.observe(tracks(EPOCH + k * 33 * MS, still))
+    assert (misfits(forecaster) < MISFIT / 4).all()
+    jumped = still + [[0.0, 0, 0, 0], [500, 0, 0, 0]]
+    forecaster.observe(tracks(EPOCH + 660 * MS, jumped))
+    low, again = misfits(forecaster)
+    assert low < MISFIT / 4 and again == MISFIT
+
+
+def test_answers_that_are_doubtful_or_old_say_nothing_of_the_motion():
+    forecaster = Forecaster(PredictorConfig())
+    box = np.array([[100.0, 80, 40, 20]])
+    for k in range(5):
+        forecaster.observe(tracks(EPOCH + k * 33 * MS, box))
+    before = misfits(forecaster)
+    for stamp, status in (
+        (EPOCH + 5 * 33 * MS, TrackStatus.UNCERTAIN),
+        (EPOCH + 6 * 33 * MS, TrackStatus.LOST),
+        (EPOCH + 2 * 33 * MS, TrackStatus.TRACKED),
+    ):
+        odd = tracks(stamp, box + [9.0, 9, 0, 0])
+        odd.status[:] = status
+        forecaster.observe(odd)
+        np.testing.assert_array_equal(misfits(forecaster), before)
+
+
+def test_each_target_keeps_its_own_misfit_when_others_come_and_go():
+    rng = np.random.default_rng(5)
+    forecaster = Forecaster(PredictorConfig())
+    for k in range(30):
+        boxes = np.array([[100.0, 80, 40, 20], [300.0 + 8 * rng.standard_normal(), 80, 40, 20]])
+        found = tracks(EPOCH + k * 33 * MS, boxes)
+        order = [1, 0] if k % 2 else [0, 1]
+        forecaster.observe(replace(found, ids=found.ids[order], boxes=boxes[order]))
+    by_id = dict(zip(forecaster._ids.tolist(), misfits(forecaster), strict=True))
+    assert by_id[1] > 20 * by_id[0]
+    late = tracks(EPOCH + 1000 * MS, np.array([[500.0, 80, 40, 20]]))
+    forecaster.observe(replace(late, ids=np.array([7], np.int32)))
+    again = dict(zip(forecaster._ids.tolist(), misfits(forecaster), strict=True))
+    assert again == {7: MISFIT, **by_id}
+
+
+def test_no_answers_at_all_are_no_misfit():
+    assert Misfit.blank(0).shares().shape == (0,)
+    assert Misfit.blank(3).shares().tolist() == [RATIO * MISFIT] * 3
 
 
 def test_the_status_is_that_of_the_middle_moment():
