@@ -135,7 +135,7 @@ def fit(uses: dict[str, Uses], freedom: float) -> tuple[dict[str, float], float,
         return -float(np.mean(each))
 
     start = np.log([1.0] * len(uses) + [0.1, 0.2])
-    found = minimize(cost, start, method="Nelder-Mead", options={"maxfev": 2000, "fatol": 1e-6})
+    found = minimize(cost, start, method="L-BFGS-B")
     *shares, center, size = np.exp(found.x).tolist()
     return dict(zip(uses, shares, strict=True)), center, size, -float(found.fun)
 

@@ -18,6 +18,7 @@ from isp.classical import ClassicalIsp
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = {
+    "calibration": ["--sequences", "1", "--clips", "1", "--every", "40"],
     "isp": ["--repeats", "2"],
     "predictor": ["--repeats", "2"],
     "predictor_accuracy": ["--sequences", "1", "--latency", "0.1"],
@@ -119,7 +120,8 @@ def test_documented_command_runs(command: str, place: Path) -> None:
             pytest.importorskip("rclpy")
             pytest.importorskip("leadsight_msgs")
             arguments = [*arguments[:2], "--help"]
-        if name == "predictor_accuracy" and find_data("data", "tracking", "raw", "UAVDT") is None:
+        needs_outputs = name in ("predictor_accuracy", "calibration")
+        if needs_outputs and find_data("data", "tracking", "raw", "UAVDT") is None:
             pytest.skip("UAVDT's stored outputs are not here (LEADSIGHT_DATA)")
         if module == "prediction.train":
             pytest.importorskip("torch", reason="torch is not installed (the train extra)")
