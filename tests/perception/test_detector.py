@@ -25,7 +25,10 @@ BOX = np.array([50.0, 20, 40, 30])
 def save(path, nodes, constants, outputs=("y0",), shape=(1, 3, SIDE, SIDE)):
     """A model file; constants: name → array."""
     graph = helper.make_graph(
-        [helper.make_node(kind, list(inputs), [out], **options) for kind, inputs, out, options in nodes],
+        [
+            helper.make_node(kind, list(inputs), [out], **options)
+            for kind, inputs, out, options in nodes
+        ],
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
