@@ -105,9 +105,10 @@ class Detector:
         scores, labels = score[rows], found.labels[rows]
         first = np.arange(len(rows))
         if self._layout.suppress and len(rows):
-            first = np.asarray(
-                cv2.dnn.NMSBoxesBatched(boxes, scores, labels, 0.0, self._config.nms_iou)
-            ).ravel()
+            kept = cv2.dnn.NMSBoxesBatched(
+                boxes.tolist(), scores.tolist(), labels.tolist(), 0.0, self._config.nms_iou
+            )
+            first = np.array(kept, np.intp)
         first = first[: self._config.max_detections]
         return Detections(
             frame.stamp_ns,

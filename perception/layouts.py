@@ -161,7 +161,8 @@ def _one(found: list[Array], outputs: list[Array], layout: str, columns: int) ->
     shape = found[0].shape if len(found) == len(outputs) == 1 else ()
     if len(shape) != 3 or shape[0] != 1 or not columns <= shape[2] <= shape[1]:
         raise _wrong(layout, outputs)
-    return found[0][0]
+    rows: Array = found[0][0]
+    return rows
 
 
 def _wrong(layout: str, outputs: list[Array]) -> InputError:

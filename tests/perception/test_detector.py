@@ -93,8 +93,8 @@ def answers(layout, label=2, score=0.9):
         out[0, :, 7] = [*center, *sides, *score * np.eye(CLASSES)[label]]
         return [out]
     if layout == "end2end":
-        out = np.zeros((1, 10, 6))
-        out[0, 3] = [*corners, score, label]
+        out = np.zeros((1, 3, 6))
+        out[0, 2] = [*corners, score, label]
         return [out]
     if layout == "nanodet":
         counts, grid, bins = (64, 16, 4), cells(), 8
