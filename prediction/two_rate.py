@@ -18,7 +18,15 @@ from pipeline.box import FloatArray, iou
 from pipeline.config import Config, option
 from pipeline.frame import Frame
 from pipeline.motion import Step, moved_boxes, moved_by
-from pipeline.tracks import MAX_TARGETS, Forecasts, Tracks, TrackSource, TrackStatus
+from pipeline.tracks import (
+    MAX_TARGETS,
+    Detections,
+    Forecasts,
+    Tracks,
+    TrackSource,
+    TrackStatus,
+)
+from prediction.association import Association, AssociationConfig
 from prediction.make import make_predictor
 from prediction.path import Indices, Path
 from prediction.predictor import (
@@ -118,12 +126,20 @@ class TwoRate:
     """Frames and late answers in, boxes of the newest frame and forecasts out.
 
     Every ``frame`` gives tracks at camera rate. ``answer`` takes what a tracker found in an earlier
-    frame; it names all targets that there are. To go on with a target that was lost, give the box
-    that a detector found as an answer. Not thread-safe.
+    frame, which names all targets that there are, or what a detector did, of which ``association``
+    makes targets. To go on with a target that was lost, give the box that a detector found as an
+    answer. Not thread-safe.
     """
 
-    def __init__(self, fusion: FusionConfig, predictor: PredictorConfig, propagator: Steps) -> None:
+    def __init__(
+        self,
+        fusion: FusionConfig,
+        predictor: PredictorConfig,
+        propagator: Steps,
+        association: Association | None = None,
+    ) -> None:
         self._config = fusion
+        self._association = association or Association(AssociationConfig())
         # What the predictor observes is the path's own increments, far steadier than answers.
         self._predictor_config = replace(
             predictor, center_noise=fusion.step_noise, size_noise=fusion.step_noise
@@ -135,6 +151,7 @@ class TwoRate:
     def reset(self) -> None:
         """Forget all frames and targets: the clock jumped, or a new run begins."""
         self._propagator.reset()
+        self._association.reset()
         self._size = NO_SIZE
         self._path = Path.empty(np.empty(0, np.int64))
         self._targets = _Targets(
@@ -151,7 +168,7 @@ class TwoRate:
         # rows 2i + 1 of the background's at its place.
         self._walk: list[FloatArray] = []
         self._motion: list[Any] = []
-        self._waiting: list[Tracks] = []
+        self._waiting: list[Tracks | Detections] = []
         self._answered_ns = -1
         self.ignored = 0
         """Answers about frames that are no longer kept."""
@@ -186,17 +203,20 @@ class TwoRate:
                 self.answer(answer)
             else:  # of a time that the source has jumped back from
                 self.ignored += 1
-        return self._tracks(frame)
+        return self.tracks(frame)
 
-    def answer(self, tracks: Tracks) -> None:
-        """Take what a tracker found in a frame that may have gone by long ago."""
+    def answer(self, found: Tracks | Detections) -> None:
+        """Take what was found in a frame that may have gone by long ago."""
         path = self._path
-        if not len(path) or tracks.stamp_ns > path.stamps_ns[-1]:
-            self._waiting = [*self._waiting[1 - MAX_WAITING :], tracks]
+        if not len(path) or found.stamp_ns > path.stamps_ns[-1]:
+            self._waiting = [*self._waiting[1 - MAX_WAITING :], found]
             return
-        at = path.index(tracks.stamp_ns)
+        at = path.index(found.stamp_ns)
         if at < 0:
             self.ignored += 1
+            return
+        tracks = found if isinstance(found, Tracks) else self._associated(found, at)
+        if tracks is None:
             return
         if tracks.stamp_ns > self._answered_ns:
             self._keep(np.flatnonzero(np.isin(self._targets.ids, tracks.ids)))
@@ -226,7 +246,7 @@ class TwoRate:
         """All targets at ``stamp_ns`` + each consumer's horizon."""
         valid_at = np.array([stamp_ns + h for h in horizons_ns.values()], np.int64)
         boxes, variances, status = self.predict(valid_at)
-        return Forecasts(
+        forecasts = Forecasts(
             stamp_ns,
             ready_ns,
             tuple(horizons_ns),
@@ -236,6 +256,7 @@ class TwoRate:
             variances.transpose(1, 0, 2)[..., None] * np.eye(4),
             status.T,
         )
+        return forecasts.selected(self._association.settled(self._targets.ids))
 
     def predict(self, valid_at_ns: npt.NDArray[np.int64]) -> Estimates:
         """Every target at each moment of ``valid_at_ns``, (m,), as a ``Predictor`` gives it."""
@@ -280,14 +301,25 @@ class TwoRate:
         self._walk = [walk[pairs] for walk in self._walk]
         self._motion = [select(state, pairs) for state in self._motion]
 
+    def _associated(self, found: Detections, at: int) -> Tracks | None:
+        """Detections as targets, by where these were in the detections' own frame."""
+        variances = np.repeat(self._path.variance[at], 2, axis=1)
+        boxes = self._path.boxes(at)
+        variances[:, 2:] *= boxes[:, 2:] ** 2
+        return self._association.tracks(found, self._targets.ids, boxes, variances)
+
     def _places(self, tracks: Tracks) -> tuple[FloatArray, FloatArray]:
-        """Places (n, 4) and variances (n, 2), as ``Path.corrected`` takes them."""
+        """Places (n, 4) and variances (n, 2), as ``Path.corrected`` takes them. An answer that
+        gives its variances is taken at its word."""
         sides = np.maximum(tracks.boxes[:, 2:], MIN_SIDE_PX)
         centers = tracks.boxes[:, :2] + tracks.boxes[:, 2:] / 2
         config = self._config
         noise = np.empty((len(tracks), 2))
         noise[:, 0] = config.answer_center_noise**2 * np.prod(sides, axis=1)
         noise[:, 1] = config.answer_size_noise**2
+        given = np.isfinite(tracks.variances).all(axis=1)
+        noise[given, 0] = tracks.variances[given, :2].mean(axis=1)
+        noise[given, 1] = (tracks.variances[given, 2:] / sides[given] ** 2).mean(axis=1)
         noise[tracks.status != TrackStatus.TRACKED] *= self._config.uncertain_factor
         return np.concatenate([centers, np.log(sides)], axis=1), noise
 
@@ -447,7 +479,8 @@ class TwoRate:
         found = np.where(sure, TrackStatus.TRACKED, TrackStatus.UNCERTAIN)
         return np.where(lost, TrackStatus.LOST, found).astype(np.uint8)
 
-    def _tracks(self, frame: Frame) -> Tracks:
+    def tracks(self, frame: Frame) -> Tracks:
+        """Every target in the newest frame once more, after an answer."""
         path, t = self._path, self._targets
         status = self._status()
         stamp = np.array([frame.stamp_ns], np.int64)
@@ -457,7 +490,7 @@ class TwoRate:
         source = np.where(path.seen[-1] & current, TrackSource.CARRIED, TrackSource.PREDICTED)
         if not current:
             status = np.maximum(status, np.uint8(TrackStatus.UNCERTAIN))
-        return Tracks(
+        tracks = Tracks(
             frame.stamp_ns,
             frame.stamp_ns,
             frame.index,
@@ -471,6 +504,7 @@ class TwoRate:
             path.anchor,
             here.variances[:, 0],
         )
+        return tracks.selected(self._association.settled(t.ids))
 
 
 def _pairs(rows: Indices) -> Indices:
