@@ -173,8 +173,11 @@ class _Carried:
 class _Lane:
     """One latency and method, fed with every frame."""
 
-    def __init__(self, latency: str, method: str, schedule: Schedule, target: _Target) -> None:
+    def __init__(
+        self, latency: str, method: str, schedule: Schedule, target: _Target, step_ns: int
+    ) -> None:
         self.latency, self.method = latency, method
+        self._step_ns = step_ns
         self.ready = dict(zip(schedule.frames.tolist(), schedule.ready_ns.tolist(), strict=True))
         self.had: list[Had] = []
         self._target = target
@@ -182,7 +185,7 @@ class _Lane:
 
     def take(self, k: int, picture: Frame, found: Detections | None) -> None:
         """Frame k has come; ``found``, what is in it, will be known when the schedule says."""
-        heapq.heappush(self._events, (picture.stamp_ns + STEP_COST_NS, 0, k, picture))
+        heapq.heappush(self._events, (picture.stamp_ns + self._step_ns, 0, k, picture))
         if k in self.ready and found is not None:
             heapq.heappush(self._events, (self.ready[k], 1, k, found))
         while self._events and self._events[0][0] <= picture.stamp_ns:
@@ -227,11 +230,11 @@ def evaluate_mot(
     """Every latency with every method, and ``none`` and ``offline`` beside them.
 
     methods: predictors' names, ``two-rate``, or ``two-rate+`` and a predictor's name. ``none``: the
-    newest detections stand still. ``offline``: every frame detected, at once.
+    newest detections stand still. ``offline``: ``two-rate`` on every frame, all of it at once.
     """
     n = len(sequence)
     every = Schedule(np.arange(n), sequence.stamps_ns)
-    lanes = [_Lane("0 ms", OFFLINE, every, _Alone(configs, "kalman"))]
+    lanes = [_Lane("0 ms", OFFLINE, every, _Carried(configs, ""), 0)]
     for latency in latencies:
         schedule = _schedule(sequence, latency)
         for method in dict.fromkeys([NONE, *methods]):
@@ -240,7 +243,7 @@ def evaluate_mot(
                 if not is_two_rate(method)
                 else _Carried(configs, method.partition("+")[2])
             )
-            lanes.append(_Lane(latency.label, method, schedule, target))
+            lanes.append(_Lane(latency.label, method, schedule, target, STEP_COST_NS))
     isp = ClassicalIsp(configs.isp)
     for k in range(n):
         picture = isp.process(sequence.frames.read(k))

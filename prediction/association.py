@@ -62,12 +62,14 @@ class AssociationConfig(Config):
 
 @dataclass(frozen=True)
 class _Known:
-    """M targets. ids, labels, scores: as in ``Tracks``. hits: (M,) detections of it. seen_ns: (M,)
+    """M targets. ids, labels, scores: as in ``Tracks``. votes: (M,) by how much the scores of
+    detections of this label outweigh those of others. hits: (M,) detections of it. seen_ns: (M,)
     stamp of the newest of them."""
 
     ids: npt.NDArray[np.int32]
     labels: npt.NDArray[np.int16]
     scores: npt.NDArray[np.float32]
+    votes: npt.NDArray[np.float32]
     hits: npt.NDArray[np.int64]
     seen_ns: npt.NDArray[np.int64]
 
@@ -90,6 +92,7 @@ class Association:
         self._known = _Known(
             np.empty(0, np.int32),
             np.empty(0, np.int16),
+            np.empty(0, np.float32),
             np.empty(0, np.float32),
             np.empty(0, np.int64),
             np.empty(0, np.int64),
@@ -128,7 +131,10 @@ class Association:
         hit = match >= 0
         seen = found.selected(match[hit])
         sure = seen.scores >= config.sure_score
-        known.labels[hit] = np.where(sure, seen.labels, known.labels[hit])
+        same = seen.labels == known.labels[hit]
+        votes = known.votes[hit] + np.where(same, seen.scores, -seen.scores)
+        known.labels[hit] = np.where(votes < 0, seen.labels, known.labels[hit])
+        known.votes[hit] = np.abs(votes)
         known.scores[hit] = seen.scores
         known.hits[hit] += 1
         known.seen_ns[hit] = np.maximum(known.seen_ns[hit], found.stamp_ns)
@@ -151,6 +157,7 @@ class Association:
         new = _Known(
             ids_begun,
             begun.labels,
+            begun.scores,
             begun.scores,
             np.ones(len(begun), np.int64),
             np.full(len(begun), found.stamp_ns, np.int64),
@@ -178,11 +185,12 @@ class Association:
             ids.astype(np.int32),
             np.full(n, -1, np.int16),
             np.ones(n, np.float32),
+            np.zeros(n, np.float32),
             np.full(n, self._config.confirm_after, np.int64),
             np.full(n, stamp_ns, np.int64),
         )
         new, old = np.nonzero(ids[:, None] == self._known.ids)
-        for part in ("labels", "scores", "hits", "seen_ns"):
+        for part in ("labels", "scores", "votes", "hits", "seen_ns"):
             getattr(known, part)[new] = getattr(self._known, part)[old]
         return known
 
