@@ -226,8 +226,12 @@ def evaluate_mot(
     methods: list[str],
     configs: MotConfigs,
     progress: Progress = lambda n: None,
+    agnostic: bool = False,
 ) -> list[MotRun]:
     """Every latency with every method, and ``none`` and ``offline`` beside them.
+
+    What is found of a class that the truth does not have is left away, unless ``agnostic``, where
+    the detector's classes are not the truth's.
 
     methods: predictors' names, ``two-rate``, or ``two-rate+`` and a predictor's name. ``none``: the
     newest detections stand still. ``offline``: ``two-rate`` on every frame, all of it at once.
@@ -245,9 +249,12 @@ def evaluate_mot(
             )
             lanes.append(_Lane(latency.label, method, schedule, target, STEP_COST_NS))
     isp = ClassicalIsp(configs.isp)
+    classes = np.unique(sequence.labels[~sequence.ignored])
     for k in range(n):
         picture = isp.process(sequence.frames.read(k))
         found = detect(k, picture)
+        if not agnostic:
+            found = found.selected(np.isin(found.labels, classes))
         for lane in lanes:
             lane.take(k, picture, found)
         progress(1)

@@ -28,7 +28,7 @@ class DetectorConfig(Config):
     """Which detector file, and what it wants and says. ``preset`` and empty lists: as the layout's
     models were trained."""
 
-    model: str = option("", "Path of the ONNX file; none: a single target is tracked instead.")
+    model: str = option("", "Path of the ONNX file; empty: the tracker follows one target.")
     layout: str = option("yolox", "What the file's outputs mean.", choices=tuple(LAYOUTS))
     min_score: float = option(0.1, "Detections below are dropped.", low=0, high=1)
     nms_iou: float = option(

@@ -215,7 +215,11 @@ class TwoRate:
         if at < 0:
             self.ignored += 1
             return
-        tracks = found if isinstance(found, Tracks) else self._associated(found, at)
+        if isinstance(found, Tracks):
+            self._association.reset()  # what targets there are, somebody else says now
+            tracks: Tracks | None = found
+        else:
+            tracks = self._associated(found, at)
         if tracks is None:
             return
         if tracks.stamp_ns > self._answered_ns:
