@@ -1,6 +1,6 @@
 """What trackers answer, detectors find and predictors forecast: parallel arrays, validated once."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 
 import numpy as np
@@ -104,8 +104,8 @@ class Tracks:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def selected(self, rows: npt.NDArray[np.bool_]) -> "Tracks":
-        """Some of the targets; rows: (N,) bool."""
+    def selected(self, rows: npt.NDArray[np.generic]) -> "Tracks":
+        """Some of the targets; rows: (N,) bool, or indices in any order."""
         names = ("ids", "boxes", "scores", "status", "labels", "source", "answered_ns", "variances")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
@@ -201,15 +201,11 @@ class Forecasts:
         _shape("Forecasts.covariances", self.covariances, (h, n, 4, 4))
         _shape("Forecasts.status", self.status, (h, n))
 
-    def selected(self, rows: npt.NDArray[np.bool_]) -> "Forecasts":
-        """Some of the targets; rows: (N,) bool."""
-        return replace(
-            self,
-            ids=self.ids[rows],
-            boxes=self.boxes[:, rows],
-            covariances=self.covariances[:, rows],
-            status=self.status[:, rows],
-        )
+    def selected(self, rows: npt.NDArray[np.generic]) -> "Forecasts":
+        """Some of the targets; rows: (N,) bool, or indices in any order."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        of_targets = {k: v[:, rows] for k, v in parts.items() if getattr(v, "ndim", 0) > 1}
+        return replace(self, ids=self.ids[rows], **of_targets)
 
     def of(self, consumer: str) -> int:
         """Index of a consumer's row.

@@ -47,6 +47,9 @@ class AssociationConfig(Config):
     birth_iou: float = option(
         0.7, "Overlap with another target above which none begins.", low=0, high=1
     )
+    max_targets: int = option(
+        100, "Targets followed at once; of new ones the surest begin.", low=1, high=MAX_TARGETS
+    )
     confirm_after: int = option(2, "Detections after which a target is published.", low=1, high=99)
     tentative_ms: float = option(
         400.0, "A target not yet published is dropped undetected for longer.", low=1, high=60_000
@@ -152,7 +155,9 @@ class Association:
             told = hit | (found.stamp_ns - known.seen_ns <= limit_ns)
             kept = select(known, np.flatnonzero(told))
             left = np.setdiff1d(np.arange(len(found)), match)
-            begun = self._begun(found.selected(left), seen.boxes, MAX_TARGETS - len(kept.ids))
+            begun = self._begun(
+                found.selected(left), seen.boxes, config.max_targets - len(kept.ids)
+            )
         ids_begun = np.array([next(self._ids) for _ in range(len(begun))], np.int32)
         new = _Known(
             ids_begun,
