@@ -10,7 +10,7 @@ Confident detections are matched first, then what is left of the weak ones, with
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import count
 
 import numpy as np
@@ -66,14 +66,15 @@ class AssociationConfig(Config):
 @dataclass(frozen=True)
 class _Known:
     """M targets. ids, labels, scores: as in ``Tracks``. votes: (M,) by how much the scores of
-    detections of this label outweigh those of others. hits: (M,) detections of it. seen_ns: (M,)
-    stamp of the newest of them."""
+    detections of this label outweigh those of others. hits: (M,) detections of it. begun_ns,
+    seen_ns: (M,) stamps of the first and the newest of them."""
 
     ids: npt.NDArray[np.int32]
     labels: npt.NDArray[np.int16]
     scores: npt.NDArray[np.float32]
     votes: npt.NDArray[np.float32]
     hits: npt.NDArray[np.int64]
+    begun_ns: npt.NDArray[np.int64]
     seen_ns: npt.NDArray[np.int64]
 
 
@@ -97,6 +98,7 @@ class Association:
             np.empty(0, np.int16),
             np.empty(0, np.float32),
             np.empty(0, np.float32),
+            np.empty(0, np.int64),
             np.empty(0, np.int64),
             np.empty(0, np.int64),
         )
@@ -166,6 +168,7 @@ class Association:
             begun.scores,
             np.ones(len(begun), np.int64),
             np.full(len(begun), found.stamp_ns, np.int64),
+            np.full(len(begun), found.stamp_ns, np.int64),
         )
         self._known = join(kept, new)
         of_all = join(select(known, np.flatnonzero(told)), new)
@@ -193,10 +196,11 @@ class Association:
             np.zeros(n, np.float32),
             np.full(n, self._config.confirm_after, np.int64),
             np.full(n, stamp_ns, np.int64),
+            np.full(n, stamp_ns, np.int64),
         )
         new, old = np.nonzero(ids[:, None] == self._known.ids)
-        for part in ("labels", "scores", "votes", "hits", "seen_ns"):
-            getattr(known, part)[new] = getattr(self._known, part)[old]
+        for part in fields(known):
+            getattr(known, part.name)[new] = getattr(self._known, part.name)[old]
         return known
 
     def _matched(
@@ -212,11 +216,12 @@ class Association:
         near = overlap >= config.min_iou
         allowed = (near | (far <= 1)) & ~(other & (config.label_cost >= 1))
         sure = found.scores >= config.sure_score
+        there = known.begun_ns <= found.stamp_ns
         settled = known.hits >= config.confirm_after
         for targets, detections, gate in (
-            (settled, sure, allowed),
-            (settled, ~sure, allowed & near),
-            (~settled, sure, allowed),
+            (there & settled, sure, allowed),
+            (there & settled, ~sure, allowed & near),
+            (there & ~settled, sure, allowed),
         ):
             rows = np.flatnonzero(targets & (match < 0))
             columns = np.setdiff1d(np.flatnonzero(detections), match)
