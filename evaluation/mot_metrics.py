@@ -65,8 +65,8 @@ class Counts:
 
     truth, found: boxes. hits: matched ones, of CLEAR MOT. switches: a target's identity is another
     one than when it was matched last. id_hits: boxes under the one identity that suits each target
-    best. At each of ALPHAS: matched, (19,); alike, sums over matched boxes of |A| / |A ∪ B|, their
-    identities' boxes in common; close, of their overlaps.
+    best. matched: (19,), boxes at each of ALPHAS; alike: (19,), their sum of |A ∩ B| / |A ∪ B|, of
+    the boxes A of the true identity and B of the found one.
     """
 
     truth: int
@@ -76,7 +76,6 @@ class Counts:
     id_hits: int
     matched: FloatArray
     alike: FloatArray
-    close: FloatArray
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -129,13 +128,11 @@ def count(scenes: list[Scene]) -> Counts:
     hits, switches = _clear(scenes, rows, shape[0])
     aligned = likely / np.maximum(truth + found - likely, EPS)
     together = np.zeros((len(ALPHAS), *shape))
-    close = np.zeros(len(ALPHAS))
     for (i, j), s in zip(rows, scenes, strict=True):
         a, b = linear_sum_assignment(-aligned[np.ix_(i, j)] * s.overlap)
         overlap = s.overlap[a, b]
         for k, alpha in enumerate(ALPHAS):
             good = overlap >= alpha - EPS
-            close[k] += overlap[good].sum()
             together[k, i[a[good]], j[b[good]]] += 1
     share = together / np.maximum(truth + found - together, 1)
     return Counts(
@@ -146,7 +143,6 @@ def count(scenes: list[Scene]) -> Counts:
         id_hits,
         together.sum(axis=(1, 2)),
         (together * share).sum(axis=(1, 2)),
-        close,
     )
 
 
