@@ -25,8 +25,8 @@ REMEDY = "give a detector with one picture as its input"
 
 @dataclass(frozen=True)
 class DetectorConfig(Config):
-    """Which detector file, and what it wants and says. ``preset`` and empty lists: as the layout's
-    models were trained."""
+    """Which detector file, and what it wants and says. ``preset`` and −1: as the layout's models
+    were trained."""
 
     model: str = option("", "Path of the ONNX file; empty: the tracker follows one target.")
     layout: str = option("yolox", "What the file's outputs mean.", choices=tuple(LAYOUTS))
@@ -34,7 +34,7 @@ class DetectorConfig(Config):
     nms_iou: float = option(
         0.65, "Overlap above which the weaker of two of a class is a duplicate.", low=0, high=1
     )
-    classes: tuple[int, ...] = option((), "Classes to keep; empty keeps all.", low=0, high=32767)
+    classes: tuple[int, ...] = option((-1,), "Classes to keep; -1 keeps all.", low=-1, high=32767)
     max_detections: int = option(300, "Detections of highest score kept.", low=1, high=MAX_TARGETS)
     threads: int = option(1, "Threads of the inference session.", low=1, high=64)
     input_px: int = option(
@@ -46,13 +46,19 @@ class DetectorConfig(Config):
         choices=(PRESET, "top-left", "center", "stretch"),
     )
     channels: str = option(PRESET, "Order of the colors.", choices=(PRESET, "bgr", "rgb"))
-    mean: tuple[float, ...] = option((), "Taken off the colors, in their order.", low=0, high=255)
-    std: tuple[float, ...] = option((), "The colors are divided by, then.", low=1e-3, high=255)
+    mean: tuple[float, ...] = option(
+        (-1.0,), "Taken off the three colors, in their order; -1: preset.", low=-1, high=255
+    )
+    std: tuple[float, ...] = option(
+        (-1.0,), "What they are divided by, then; -1: preset.", low=-1, high=255
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if {len(self.mean), len(self.std)} - {0, 3}:
-            raise InputError("mean, std: give three numbers each, or none")
+        for name, low in (("mean", 0.0), ("std", 1e-3)):
+            given = getattr(self, name)
+            if given != (-1.0,) and (len(given) != 3 or min(given) < low):
+                raise InputError(f"{name}: give three numbers of at least {low:g}, or -1 alone")
 
 
 class Detector:
@@ -70,8 +76,8 @@ class Detector:
             preset,
             resize=preset.resize if config.resize == PRESET else config.resize,
             channels=preset.channels if config.channels == PRESET else config.channels,
-            mean=config.mean or preset.mean,
-            std=config.std or preset.std,
+            mean=preset.mean if config.mean == (-1.0,) else config.mean,
+            std=preset.std if config.std == (-1.0,) else config.std,
         )
         self._network = Network(read_model(self._path), self._path, config.threads, REMEDY)
         self.input_size = self._input_size()
@@ -93,7 +99,7 @@ class Detector:
         found = self._run(f"frame {frame.index}")
         score = np.clip(found.scores, 0.0, 1.0)
         keep = score >= self._config.min_score
-        if self._config.classes:
+        if -1 not in self._config.classes:
             keep &= np.isin(found.labels, self._config.classes)
         limit = np.array([*frame.size, *frame.size], np.float64)
         corners = (found.corners.astype(np.float64) - [*offset, *offset]) / [*scale, *scale]

@@ -338,7 +338,8 @@ class TwoRate:
         found = rows[agreed & (tracks.status != TrackStatus.LOST)]
         t.fresh_ns[found] = np.maximum(t.fresh_ns[found], tracks.stamp_ns)
         t.scores[rows], t.status[rows] = tracks.scores, tracks.status
-        t.labels[rows] = tracks.labels
+        named = tracks.labels >= 0  # a tracker that was given the target knows no class
+        t.labels[rows[named]] = tracks.labels[named]
         t.strays[rows] = np.where(agreed, 0, t.strays[rows] + 1)
         sure = agreed & (tracks.status == TrackStatus.TRACKED)
         t.sure[rows] = np.where(sure, t.sure[rows] + 1, 0)

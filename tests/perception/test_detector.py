@@ -3,9 +3,7 @@ import io
 
 import cv2
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from evaluation.data import data_root, find_data
 from perception.detector import Detector, DetectorConfig
@@ -13,42 +11,13 @@ from perception.layouts import LAYOUTS
 from pipeline.config import build
 from pipeline.errors import InputError
 from pipeline.frame import Frame
+from tests.perception.models import SIDE, bright, model, save
 
 CLASSES = 5
-SIDE = 64
 SIZE = (200, 100)
 """A picture twice as wide as high: at 64 pixels it is 64×32, the rest is padding."""
 BOX = np.array([50.0, 20, 40, 30])
 """In the picture, x y w h; in an input of 64 pixels at the top left all of it is 0.32 of that."""
-
-
-def save(path, nodes, constants, outputs=("y0",), shape=(1, 3, SIDE, SIDE)):
-    """A model file; constants: name → array."""
-    graph = helper.make_graph(
-        [
-            helper.make_node(kind, list(inputs), [out], **options)
-            for kind, inputs, out, options in nodes
-        ],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(made, path)
-    return str(path)
-
-
-def model(path, outputs, shape=(1, 3, SIDE, SIDE)):
-    """A file that answers every picture with the same arrays."""
-    nodes = [
-        ("ReduceMean", ["x"], "m", {"keepdims": 0}),
-        ("Mul", ["m", "zero"], "none", {}),
-        *(("Add", [f"c{k}", "none"], f"y{k}", {}) for k in range(len(outputs))),
-    ]
-    constants = {f"c{k}": output.astype(np.float32) for k, output in enumerate(outputs)}
-    names = [f"y{k}" for k in range(len(outputs))]
-    return save(path, nodes, {"zero": np.float32(0), **constants}, names, shape)
 
 
 def placed(resize, side=SIDE):
@@ -280,6 +249,20 @@ def test_hostile_files_are_one_line_that_names_them(tmp_path):
     refused(huge, "over 256 MiB")
 
 
+def test_a_real_network_finds_what_is_in_the_picture(tmp_path):
+    path = bright(tmp_path / "bright.onnx", (96, 64), (12, 8), label=5)
+    image = np.full((64, 96, 3), 40, np.uint8)
+    for x, y in ((10, 5), (50, 30), (80, 50)):
+        image[y : y + 8, x : x + 12] = 250
+    config = DetectorConfig(model=path, layout="yolov8", min_score=0.6, nms_iou=0.0)
+    found = Detector(config).detect(Frame(image, 0))
+    order = np.argsort(found.boxes[:, 0])
+    np.testing.assert_allclose(
+        found.boxes[order], [[10, 5, 12, 8], [50, 30, 12, 8], [80, 50, 12, 8]], atol=1e-4
+    )
+    assert found.labels.tolist() == [5, 5, 5]
+
+
 def test_a_frame_that_is_no_picture_is_refused(tmp_path):
     detector = Detector(DetectorConfig(model=model(tmp_path / "m.onnx", answers("yolox"))))
     with pytest.raises(InputError, match="put the ISP stage before"):
@@ -291,7 +274,12 @@ def test_options_come_from_the_same_names_as_everywhere():
         {"detector": DetectorConfig}, None, ["detector.layout=yolov8", "detector.classes=[2, 7]"]
     )
     assert made["detector"].classes == (2, 7)
-    for wrong in ("detector.layout=ssd", "detector.mean=[1.0]", "detector.min_score=2"):
+    for wrong in (
+        "detector.layout=ssd",
+        "detector.mean=[1.0]",
+        "detector.std=[1.0, 0.0, 1.0]",
+        "detector.min_score=2",
+    ):
         with pytest.raises(InputError):
             build({"detector": DetectorConfig}, None, [wrong])
 
