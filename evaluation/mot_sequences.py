@@ -79,7 +79,7 @@ class MotSequence:
         return slice(int(low), int(high))
 
 
-def find_mot_sequences(source: str) -> list[Path]:
+def find_mot_sequences(path: Path) -> list[Path]:
     """The recordings of a source, one path each.
 
     ``world``, a bag, a folder with img1/ and gt/gt.txt, one with sequences/ and annotations/, or a
@@ -88,8 +88,7 @@ def find_mot_sequences(source: str) -> list[Path]:
     Raises:
         InputError: nothing there.
     """
-    path = Path(source)
-    if source == WORLD_NAME and not path.exists():
+    if str(path) == WORLD_NAME and not path.exists():
         return [path]
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give a recording, or {WORLD_NAME}")

@@ -283,6 +283,13 @@ def evaluate_mot(
     agnostic: Annotated[
         bool, typer.Option("--agnostic", help="The detector's classes are not the truth's.")
     ] = False,
+    own_truth: Annotated[
+        bool,
+        typer.Option(
+            "--own-truth",
+            help="Any recording: what the same detector says of every frame is the truth.",
+        ),
+    ] = False,
     fps: Fps = None,
     topic: Topic = None,
     out: Annotated[Path, typer.Option(callback=_folder, help="Folder for results.json.")] = Path(
@@ -314,6 +321,7 @@ def evaluate_mot(
         fps,
         topic,
         agnostic,
+        own_truth,
         configs,
     )
     result = command.run(request, console)

@@ -44,8 +44,8 @@ class AssociationConfig(Config):
     label_cost: float = option(
         0.3, "Added to a match's cost, 0 to 1, of another class; 1 forbids it.", low=0, high=1
     )
-    birth_iou: float = option(
-        0.7, "Overlap with another target above which none begins.", low=0, high=1
+    duplicate_iou: float = option(
+        0.5, "Overlap with a detected target above which one is the same.", low=0, high=1
     )
     max_targets: int = option(
         100, "Targets followed at once; of new ones the surest begin.", low=1, high=MAX_TARGETS
@@ -155,6 +155,8 @@ class Association:
             settled = known.hits >= config.confirm_after
             limit_ns = np.where(settled, config.forget_ms, config.tentative_ms) * 1e6
             told = hit | (found.stamp_ns - known.seen_ns <= limit_ns)
+            double = iou(boxes[:, None], seen.boxes[None]) > config.duplicate_iou
+            told &= hit | ~double.any(axis=1)
             kept = select(known, np.flatnonzero(told))
             left = np.setdiff1d(np.arange(len(found)), match)
             begun = self._begun(
@@ -254,8 +256,8 @@ class Association:
         """Those of the free detections that are new targets, (n, 4) ``taken`` being others'."""
         order = np.argsort(-free.scores, kind="stable")
         order = order[free.scores[order] >= self._config.sure_score]
-        beside = iou(free.boxes[:, None], taken[None]) > self._config.birth_iou
-        among = iou(free.boxes[:, None], free.boxes[None]) > self._config.birth_iou
+        beside = iou(free.boxes[:, None], taken[None]) > self._config.duplicate_iou
+        among = iou(free.boxes[:, None], free.boxes[None]) > self._config.duplicate_iou
         chosen: list[int] = []
         for row in order.tolist():
             if len(chosen) < limit and not beside[row].any() and not among[row, chosen].any():

@@ -28,7 +28,7 @@ CONFIGS = MotConfigs(
 def town(tmp_path_factory):
     """The recording, and what a detector file finds in it."""
     folder = tmp_path_factory.mktemp("mot")
-    (path,) = find_mot_sequences(str(mot_challenge(folder / "town", rate=30)))
+    (path,) = find_mot_sequences(mot_challenge(folder / "town", rate=30))
     model = bright(folder / "bright.onnx", SIZE, TARGET)
     config = DetectorConfig(model=model, layout="yolov8", min_score=0.5, nms_iou=0.0)
     detector = Detector(config)

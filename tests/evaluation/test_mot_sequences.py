@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from tests.evaluation.town import FRAMES, TARGET, mot_challenge, visdrone
 
 def test_mot_challenge_counts_from_one_and_ignores_what_its_benchmark_ignores(tmp_path):
     mot_challenge(tmp_path / "a")
-    (path,) = find_mot_sequences(str(tmp_path / "a"))
+    (path,) = find_mot_sequences(tmp_path / "a")
     sequence = open_mot_sequence(path)
     assert len(sequence) == FRAMES
     assert np.diff(sequence.stamps_ns)[0] == 40_000_000, "25 a second, as seqinfo.ini says"
@@ -34,9 +36,9 @@ def test_boxes_of_2015_have_no_classes(tmp_path):
 def test_visdrone_has_coco_classes_and_ignored_regions(tmp_path):
     visdrone(tmp_path, "uav1")
     visdrone(tmp_path, "uav2")
-    paths = find_mot_sequences(str(tmp_path))
+    paths = find_mot_sequences(tmp_path)
     assert [p.name for p in paths] == ["uav1", "uav2"]
-    assert find_mot_sequences(str(tmp_path / "sequences" / "uav2")) == [paths[1]]
+    assert find_mot_sequences(tmp_path / "sequences" / "uav2") == [paths[1]]
     sequence = open_mot_sequence(paths[1], fps=20)
     assert np.diff(sequence.stamps_ns)[0] == 50_000_000
     first = sequence.rows(0)
@@ -58,7 +60,7 @@ def test_a_bag_with_a_truth_of_many(tmp_path):
                 stamp, stamp, k, (80, 60), ids, boxes, np.ones(k, np.float32),
                 np.zeros(k, np.uint8), ids.astype(np.int16) - 8,
             ))  # fmt: skip
-    (path,) = find_mot_sequences(str(tmp_path / "many.mcap"))
+    (path,) = find_mot_sequences(tmp_path / "many.mcap")
     sequence = open_mot_sequence(path)
     assert sequence.stamps_ns.tolist() == [5, 45, 85, 125]
     assert sequence.frame.tolist() == [1, 2, 2, 3, 3, 3]
@@ -68,7 +70,7 @@ def test_a_bag_with_a_truth_of_many(tmp_path):
 
 
 def test_the_embedded_world_is_the_same_for_a_seed():
-    (path,) = find_mot_sequences("world")
+    (path,) = find_mot_sequences(Path("world"))
     a, b = (open_mot_sequence(path, seed=4, seconds=1.0) for _ in range(2))
     assert a.key == b.key != open_mot_sequence(path, seed=5, seconds=1.0).key
     assert len(a) == 30 and a.ignored.any() and len(np.unique(a.ids)) > 3
@@ -101,9 +103,9 @@ def test_truth_that_cannot_be_used_is_one_line(text, match, tmp_path):
 
 def test_what_is_no_recording_names_the_forms_that_are(tmp_path):
     with pytest.raises(InputError, match="no such file or folder"):
-        find_mot_sequences(str(tmp_path / "nothing"))
+        find_mot_sequences(tmp_path / "nothing")
     with pytest.raises(InputError, match="MOTChallenge"):
-        find_mot_sequences(str(tmp_path))
+        find_mot_sequences(tmp_path)
     path = mot_challenge(tmp_path / "a")
     (path / "seqinfo.ini").write_text("frameRate\n")
     with pytest.raises(InputError, match="give --fps"):

@@ -224,7 +224,7 @@ def test_hundreds_are_matched_and_no_more_are_followed_than_configured():
     centers = rng.uniform(0, 10_000, (MAX_TARGETS, 2))
     boxes = np.concatenate([centers, np.full((MAX_TARGETS, 2), 20.0)], axis=1)
     scores = rng.uniform(0.5, 1, MAX_TARGETS).astype(np.float32)
-    held = Held(max_targets=MAX_TARGETS, birth_iou=1.0)
+    held = Held(max_targets=MAX_TARGETS, duplicate_iou=1.0)
     held.take(found(0, boxes, scores))
     order = rng.permutation(MAX_TARGETS)
     held.take(found(100, boxes[order] + [3, 2, 0, 0]), moved=(3, 2))
