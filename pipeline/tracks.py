@@ -106,8 +106,9 @@ class Tracks:
 
     def selected(self, rows: npt.NDArray[np.generic]) -> "Tracks":
         """Some of the targets; rows: (N,) bool, or indices in any order."""
-        names = ("ids", "boxes", "scores", "status", "labels", "source", "answered_ns", "variances")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        of_targets = {k: v[rows] for k, v in parts.items() if isinstance(v, np.ndarray)}
+        return replace(self, **of_targets)
 
     @classmethod
     def single(
@@ -204,7 +205,7 @@ class Forecasts:
     def selected(self, rows: npt.NDArray[np.generic]) -> "Forecasts":
         """Some of the targets; rows: (N,) bool, or indices in any order."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        of_targets = {k: v[:, rows] for k, v in parts.items() if getattr(v, "ndim", 0) > 1}
+        of_targets = {k: v[:, rows] for k, v in parts.items() if np.ndim(v) > 1}
         return replace(self, ids=self.ids[rows], **of_targets)
 
     def of(self, consumer: str) -> int:
