@@ -1,16 +1,18 @@
 """Whether a region of probability p holds its target in share p of its uses, and what that costs.
 
-    python -m benchmarks.calibration [--every 3] [--sequences N]
+    python -m benchmarks.calibration [--every 3] [--sequences N] [--jitter 1.0]
     python -m benchmarks.calibration --online [--clips N]
-    python -m benchmarks.calibration --fit [--every 12]
+    python -m benchmarks.calibration --fit [--every 12 | --online]
 
-The tracker's latency and the planner's that acts on the forecasts are log-normal. Without an
-option: stored outputs of UAVDT, on which nothing was tuned. ``--online``: NanoTrack v3 truly
-online on the clips under data/tracking/frames; its own errors were chosen on UAV123's, so UAVDT's
-validate them. ``--fit`` prints the constants that make the true boxes of UAV123 and UAV20L most
-likely, while the tracker is on its target. "on target": share of the uses whose answer overlaps
-the truth of its own frame by half; lost targets are not where any filter thinks, so the coverage
-of "all" is at most about that share.
+The tracker's latency and the planner's that acts on the forecasts are log-normal; the more
+``--jitter``, the heavier the tail of the planner's. "known", "distribution" and "median" are what
+the forecast was told of the moment of use. Without an option: stored outputs of UAVDT, on which
+nothing was tuned. ``--online``: NanoTrack v3 truly online on the clips under data/tracking/frames;
+its own errors were chosen on UAV123's, so UAVDT's validate them. ``--fit`` prints the constants
+that make the true boxes of UAV123 and UAV20L most likely, while the tracker is on its target; with
+``--online``, those of UAV123's clips, and how constants that were fit on the other clips do on
+each. "on target": share of the uses whose answer overlaps the truth of its own frame by half; lost
+targets are not where any filter thinks, so the coverage of "all" is at most about that share.
 """
 
 import argparse
@@ -31,6 +33,7 @@ from evaluation.calibration import (
     PROBABILITIES,
     Uses,
     carried_uses,
+    contains,
     joined,
     predicted_uses,
 )
@@ -44,6 +47,9 @@ from evaluation.sources import open_any
 from isp.classical import ClassicalIsp, IspConfig
 from perception.propagator import PropagatorConfig
 from perception.tracker import TrackerConfig, make_tracker
+from pipeline.box import from_center
+from pipeline.errors import InputError
+from prediction.horizon import FREEDOM, Outlook
 from prediction.predictor import PREDICTORS, PredictorConfig
 from prediction.two_rate import FusionConfig
 
@@ -52,12 +58,10 @@ TRACKER_JITTER = 0.3
 PLANNER_S, PLANNER_JITTER = 0.08, 0.5
 NO_ERROR = {"tracker_center_error": 0.0, "tracker_size_error": 0.0}
 NANOTRACK = {"tracker_center_error": 0.06, "tracker_size_error": 0.14}
+HEAD_P = " | ".join(f"p = {p:g}" for p in PROBABILITIES)
 HEAD = (
-    "| latency | predictor | moment of use | "
-    + " | ".join(f"p = {p:g}" for p in PROBABILITIES)
-    + " | area at .9 | AUC | on target | all at .9 |"
+    f"| latency | predictor | moment of use | {HEAD_P} | area at .9 | AUC | on target | all at .9 |"
 )
-
 RULE = "| --- | --- | --- |" + " ---: |" * (len(PROBABILITIES) + 4)
 
 
@@ -65,9 +69,9 @@ def latency(seconds: float) -> Latency:
     return Latency.of_seconds(seconds, TRACKER_JITTER)
 
 
-def rest() -> Latency:
+def rest(jitter: float) -> Latency:
     """The planner's; another seed than the tracker's, so that the two are independent."""
-    return Latency.of_seconds(PLANNER_S, PLANNER_JITTER, seed=1)
+    return Latency.of_seconds(PLANNER_S, jitter, seed=1)
 
 
 def recorded(dataset: str, sequences: int | None) -> list[tuple[Sequence, ReplaySource]]:
@@ -83,12 +87,16 @@ def recorded(dataset: str, sequences: int | None) -> list[tuple[Sequence, Replay
 
 
 def stored(
-    cases: list[tuple[Sequence, ReplaySource]], seconds: float, config: PredictorConfig, every: int
+    cases: list[tuple[Sequence, ReplaySource]],
+    seconds: float,
+    acting: Latency,
+    config: PredictorConfig,
+    every: int,
 ) -> tuple[Uses, Counter[str]]:
     """Uses of a predictor on all of them, and what was left out."""
     parts, left = [], Counter[str]()
     for case in cases:
-        uses, without = predicted_uses(*case, latency(seconds), rest(), config, every)
+        uses, without = predicted_uses(*case, latency(seconds), acting, config, every)
         parts.append(uses)
         left += without
     return joined(parts), left
@@ -150,10 +158,37 @@ def print_fit(uses: dict[str, Uses]) -> None:
         print(f"| {freedom} | {' | '.join(cells)} |", flush=True)
 
 
+def held(uses: Uses, share: float, center: float, size: float) -> np.ndarray:
+    """(P,) shares of uses whose region would hold with other constants, the moment known. The uses
+    are of forecasts without a tracker's error."""
+    sides = np.concatenate([uses.centers[:, 2:], uses.centers[:, 2:]], axis=1)
+    variances = share * uses.variances + (np.repeat([center, size], 2) * sides) ** 2
+    status = np.zeros((len(uses), 1), np.uint8)
+    regions = Outlook(uses.centers[:, None], variances[:, None], status).regions(PROBABILITIES)
+    return np.asarray(contains(regions, from_center(uses.truth)).mean(axis=1))
+
+
+def print_left_out(clips: dict[str, list[Uses]]) -> None:
+    """Each clip's coverage by constants that were fit on the other clips; the mean over clips."""
+    clips = {name: [u.of(u.on_target) for u in parts] for name, parts in clips.items()}
+    shares: dict[str, list[np.ndarray]] = {name: [] for name in clips}
+    count = len(next(iter(clips.values())))
+    for k in range(count) if count > 1 else ():
+        others = {name: joined(parts[:k] + parts[k + 1 :]) for name, parts in clips.items()}
+        motion, center, size, _ = fit(others, FREEDOM)
+        for name, parts in clips.items():
+            if len(parts[k]):
+                shares[name].append(held(parts[k], motion[name], center, size))
+    print("\n| each clip by constants of the others | " + HEAD_P + " |")
+    print("| --- |" + " ---: |" * len(PROBABILITIES))
+    for name, each in shares.items():
+        print(f"| {name} | {' | '.join(f'{c:.3f}' for c in np.mean(each, axis=0))} |")
+
+
 def online(
-    models: Path | None, clips: int | None, fit: bool
-) -> dict[str, dict[tuple[float, str], Uses]]:
-    """Of each set of clips, the uses of each latency and predictor."""
+    models: Path | None, clips: int | None, acting: Latency, fit: bool
+) -> dict[str, dict[tuple[float, str], list[Uses]]]:
+    """Of each set of clips, each latency's and predictor's uses by clip."""
     found: dict[str, dict[tuple[float, str], list[Uses]]] = {}
     config = PredictorConfig(**(NO_ERROR if fit else NANOTRACK))
     tracker = TrackerConfig(name="nanotrack-v3", models=str(models or ""))
@@ -165,7 +200,7 @@ def online(
                 tracker.name, make_tracker(tracker), ClassicalIsp(IspConfig()), sequence
             )
             for seconds in LATENCIES_S:
-                given = (sequence, source, latency(seconds), rest())
+                given = (sequence, source, latency(seconds), acting)
                 runs = {
                     name: partial(predicted_uses, *given, replace(config, name=name))
                     for name in ("kalman", "imm")
@@ -178,7 +213,7 @@ def online(
                     found.setdefault(title, {}).setdefault((seconds, name), []).append(uses)
                     left += without
         print(f"{SETS[title]}, left out: {dict(left)}", flush=True)
-    return {title: {key: joined(parts) for key, parts in by.items()} for title, by in found.items()}
+    return found
 
 
 def main() -> None:
@@ -190,35 +225,51 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=3, help="of stored uses, one in so many")
     parser.add_argument("--sequences", type=int, help="of a data set, the first so many")
     parser.add_argument("--clips", type=int, help="of a set of clips, the first so many")
+    parser.add_argument(
+        "--jitter",
+        type=float,
+        default=PLANNER_JITTER,
+        help="standard deviation of the logarithm of the planner's latency, 0 to 2",
+    )
     parser.add_argument("--predictors", nargs="+", default=["kalman", "imm"], choices=PREDICTORS)
     parser.add_argument("--models", type=Path, default=find_data("models"))
     args = parser.parse_args()
+    try:
+        acting = rest(args.jitter)
+    except InputError as error:
+        parser.error(str(error))
     if args.online:
-        found = online(args.models, args.clips, args.fit)
+        found = online(args.models, args.clips, acting, args.fit)
         if args.fit:
-            names = dict.fromkeys(name for _, name in found["10 Hz"])
-            print_fit(
-                {n: joined([u for (_, m), u in found["10 Hz"].items() if m == n]) for n in names}
-            )
+            by = found["10 Hz"]
+            clips = {
+                name: [
+                    joined(list(of)) for of in zip(*(by[s, name] for s in LATENCIES_S), strict=True)
+                ]
+                for name in dict.fromkeys(name for _, name in by)
+            }
+            print_fit({name: joined(each) for name, each in clips.items()})
+            print_left_out(clips)
             return
         for title, by in found.items():
             print(f"\n{title}\n\n{HEAD}\n{RULE}")
             for (seconds, name), uses in by.items():
-                print("\n".join(rows(uses, seconds, name)), flush=True)
+                print("\n".join(rows(joined(uses), seconds, name)), flush=True)
     elif args.fit:
         parts: dict[str, list[Uses]] = {name: [] for name in args.predictors}
         for dataset in ("UAV123", "UAV20L"):
             cases = recorded(dataset, args.sequences)
             for name, seconds in product(args.predictors, LATENCIES_S):
                 config = PredictorConfig(name=name, **NO_ERROR)
-                parts[name].append(stored(cases, seconds, config, args.every)[0])
+                parts[name].append(stored(cases, seconds, acting, config, args.every)[0])
         print_fit({name: joined(of) for name, of in parts.items()})
     else:
         cases = recorded("UAVDT", args.sequences)
         print(f"{HEAD}\n{RULE}")
         left = Counter[str]()
         for name, seconds in product(args.predictors, LATENCIES_S):
-            uses, without = stored(cases, seconds, PredictorConfig(name=name), args.every)
+            config = PredictorConfig(name=name)
+            uses, without = stored(cases, seconds, acting, config, args.every)
             left += without
             print("\n".join(rows(uses, seconds, name)), flush=True)
         print(f"left out: {dict(left)}", flush=True)

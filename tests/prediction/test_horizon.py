@@ -10,7 +10,8 @@ import pytest
 from pipeline.box import from_center, to_center
 from pipeline.errors import InputError
 from pipeline.span import Horizon, LatencyStatus, Origin, Span
-from pipeline.tracks import ForecastStatus, Tracks, TrackStatus
+from pipeline.tracks import Detections, ForecastStatus, Tracks, TrackStatus
+from prediction.association import Association, AssociationConfig
 from prediction.forecaster import Forecaster
 from prediction.horizon import (
     CHUNK,
@@ -406,6 +407,35 @@ def test_each_target_keeps_its_own_misfit_when_others_come_and_go():
     forecaster.observe(replace(late, ids=np.array([7], np.int32)))
     again = dict(zip(forecaster._ids.tolist(), misfits(forecaster), strict=True))
     assert again == {7: MISFIT, **by_id}
+
+
+def test_targets_of_detections_have_misfits_and_regions_of_their_own():
+    forecaster = Forecaster(PredictorConfig(), Association(AssociationConfig(forget_ms=300.0)))
+    rng = np.random.default_rng(6)
+
+    def detected(k, *boxes):
+        n = len(boxes)
+        score, label = np.full(n, 0.9, np.float32), np.zeros(n, np.int16)
+        found = Detections(EPOCH + k * 100 * MS, k, (640, 480), np.array(boxes), score, label)
+        return forecaster.observe(found)
+
+    def regions(stamp_ns):
+        known = {"a": horizon(log_normal(60, 0.3), Origin.FORECAST)}
+        found = forecaster.forecast(stamp_ns, stamp_ns, known, {"a": 0.9})
+        return found.ids.tolist(), found.regions[0]
+
+    still, new = [100.0, 80, 40, 20], [500.0, 300, 40, 20]
+    for k in range(20):
+        detected(k, still, [300.0 + 3 * rng.standard_normal(), 80, 40, 20])
+    calm, restless = misfits(forecaster)
+    assert restless > 10 * calm
+    detected(20, still, [300.0, 80, 40, 20], new)
+    ids, region = regions(EPOCH + 2000 * MS)
+    assert ids == [0, 1] and region[1, 2] > region[0, 2], "the new one is not published yet"
+    for k in (21, 22, 23, 24):
+        detected(k, new, [300.0, 80, 40, 20])
+    assert regions(EPOCH + 2400 * MS)[0] == forecaster._ids.tolist() == [1, 2]
+    assert misfits(forecaster)[0] > 3 * misfits(forecaster)[1]
 
 
 def test_no_answers_at_all_are_no_misfit():
