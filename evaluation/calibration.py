@@ -41,9 +41,10 @@ class Uses:
     """K acts on forecasts whose status is OK; V = 3 kinds of knowledge, P probabilities.
 
     inside: (K, V, P) bool, whether the region held the whole target. area: (K, V, P), the region's
-    over the target's. overlap: (K, V), of the forecast box. on_target: (K,) bool, whether the
-    answer that it rests on lay on the target. centers, variances: (K, 4), of the forecast for the
-    known moment, x_center y_center w h. truth: (K, 4), likewise.
+    over the target's; NaN where the moment, were it known, would be too far off for a region.
+    overlap: (K, V), of the forecast box. on_target: (K,) bool, whether the answer that it rests on
+    lay on the target. centers, variances: (K, 4), of the forecast for the known moment, x_center
+    y_center w h. truth: (K, 4), likewise.
     """
 
     inside: npt.NDArray[np.bool_]
@@ -127,7 +128,8 @@ class Record:
         point = replace(horizon, quantiles_ns=())
         times = [np.array([act_ns]), *(moments(h, stamp_ns, ready_ns) for h in (horizon, point))]
         looks = [outlook(t) for t in times]
-        good = looks[0].middle_status() == ForecastStatus.OK
+        # What the planner is told; an act that comes later than that counts all the same.
+        good = looks[1].middle_status() == ForecastStatus.OK
         self.left_out["status not OK"] += int((~good).sum())
         inside, area, overlap = [], [], []
         for look in looks:

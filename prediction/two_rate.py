@@ -43,7 +43,7 @@ from prediction.predictor import (
 
 LOOK = 144
 NO_SIZE = (0, 0)
-SHARE = 0.05
+SHARE = 0.1
 """Of the variance of a carried and predicted box, what is the target's motion
 (``prediction.horizon``)."""
 MAX_WAITING = 8

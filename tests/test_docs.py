@@ -132,6 +132,8 @@ def test_documented_command_runs(command: str, place: Path) -> None:
         needs_outputs = name in ("predictor_accuracy", "calibration")
         if needs_outputs and find_data("data", "tracking", "raw", "UAVDT") is None:
             pytest.skip("UAVDT's stored outputs are not here (LEADSIGHT_DATA)")
+        if "--online" in arguments and find_data("data", "tracking", "frames") is None:
+            pytest.skip("the clips are not here (LEADSIGHT_DATA)")
         if module == "prediction.train":
             pytest.importorskip("torch", reason="torch is not installed (the train extra)")
         quick = QUICK.get(name, []) if module.startswith("benchmarks.") else BRIEF.get(module, [])
