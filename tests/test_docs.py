@@ -122,7 +122,7 @@ def test_documented_command_runs(command: str, place: Path) -> None:
     elif program in ("python", "python3") and arguments[:1] == ["-m"]:
         module = arguments[1]
         name = module.rpartition(".")[2]
-        if name == "ros_transport":
+        if name in ("ros_transport", "real_time"):
             pytest.importorskip("rclpy")
             pytest.importorskip("leadsight_msgs")
             arguments = [*arguments[:2], "--help"]
