@@ -274,10 +274,10 @@ class AerialWorld:
         another, each the mean rate over its own period. Its axes: x forward, y left, z up."""
         config = self.config
         period_s = 1 / config.gyro_hz
-        offset_s = config.gyro_offset_ms * 1e-3
+        begin_ns = config.start_ns + round(config.gyro_offset_ms * 1e6)
+        # The first sample whose stamp, in whole nanoseconds, is not before the moment.
         first, end = (
-            math.ceil(((ns - config.start_ns) * 1e-9 - offset_s) / period_s)
-            for ns in (start_ns, end_ns)
+            math.ceil((ns - begin_ns - 0.5) / (period_s * 1e9)) for ns in (start_ns, end_ns)
         )
         samples = np.arange(first, max(end, first))
         edges = (np.arange(first, first + len(samples) + 1) - 0.5) * period_s
@@ -287,8 +287,8 @@ class AerialWorld:
         rates = np.stack(around, axis=1) / (2 * period_s) @ CAMERA_FROM_IMU
         sigma = config.gyro_noise / math.sqrt(period_s)
         rates += sigma * self._gyro_noise(samples) + config.gyro_bias
-        stamps = np.round((samples * period_s + offset_s) * 1e9).astype(np.int64)
-        return ImuSamples(config.start_ns + stamps, rates)
+        stamps = np.round(samples * (period_s * 1e9)).astype(np.int64)
+        return ImuSamples(begin_ns + stamps, rates)
 
     def _gyro_noise(self, samples: npt.NDArray[np.int64]) -> FloatArray:
         """(n, 3) of unit variance, each sample's always the same; drawn in blocks."""

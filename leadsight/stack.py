@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from isp.classical import ClassicalIsp, IspConfig
+from perception.ego import GyroReport
 from perception.propagator import Propagator, PropagatorConfig
 from perception.target import TargetTracker
 from perception.tracker import TrackerConfig
@@ -18,6 +19,7 @@ from pipeline.box import FloatArray
 from pipeline.clock import Clock
 from pipeline.config import Config
 from pipeline.frame import Frame
+from pipeline.imu import CameraCalibration, ImuSamples
 from pipeline.runner import Runner, StageCount
 from pipeline.span import LatencyReport, Span
 from pipeline.tracks import Forecasts, Tracks
@@ -57,9 +59,9 @@ class Stack:
         self._clock = clock
         self._isp = ClassicalIsp(configs["isp"])
         carried = configs["fusion"].enabled
-        self._carrier = TwoRate(
-            configs["fusion"], configs["predictor"], Propagator(configs["propagator"])
-        )
+        propagator = Propagator(configs["propagator"])
+        self._ego = propagator.ego
+        self._carrier = TwoRate(configs["fusion"], configs["predictor"], propagator)
         self._carrying = threading.Lock()
         self.tracker = TargetTracker(configs["tracker"], clock, *([self._guide] if carried else []))
         self._forecaster = Forecaster(configs["predictor"])
@@ -101,6 +103,19 @@ class Stack:
         motion and latencies are forgotten.
         """
         self._runner.feed("isp", frame)
+
+    def feed_imu(self, samples: ImuSamples) -> None:
+        """Give the propagator samples of the gyroscope, best before the frame they lead to; never
+        waits. They are used where ``propagator.calibration`` says how it sits on the camera."""
+        self._ego.feed(samples)
+
+    def tell_camera(self, camera: CameraCalibration) -> None:
+        """The camera of the frames, for where ``propagator.calibration`` is of another size."""
+        self._ego.told = camera
+
+    def gyro(self) -> GyroReport:
+        """How the gyroscope does."""
+        return self._ego.report()
 
     def report(self) -> LatencyReport:
         """The latency monitor's view of this moment."""

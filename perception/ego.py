@@ -50,8 +50,9 @@ DISAGREEMENT = 0.1
 """Between both, as a share of the turn and at most the whole, before they have been compared."""
 COMPARED = 0.02, 0.2
 """Turns in rad, root of a sum of squares, that this first guess weighs, and that are remembered."""
-DISAGREES, AGREES = 0.8, 0.5
-"""Disagreement beyond which the gyroscope is not used, and below which it is again."""
+DOUBTFUL, DISAGREES, AGREES = 0.15, 0.5, 0.3
+"""Disagreement that is worth a warning; beyond which the gyroscope is not used, and below which it
+is again."""
 STILL_RAD_S = 0.01
 STILL_S = 1.0
 BIAS_TIME_S = 3.0
@@ -97,8 +98,15 @@ class GyroReport:
     bias: FloatArray
     counts: GyroCounts
 
+    @property
+    def fine(self) -> bool:
+        """Whether it is in use, and as it should be."""
+        return self.use == GyroUse.USED and self.disagreement < DOUBTFUL
+
     def __str__(self) -> str:
-        return f"gyroscope: {REMEDIES[self.use]}"
+        doubtful = self.use == GyroUse.USED and not self.fine
+        doubt = f", but {REMEDIES[GyroUse.DISAGREES]}" if doubtful else ""
+        return f"gyroscope: {REMEDIES[self.use]}{doubt}"
 
 
 class EgoMotion:
@@ -110,6 +118,7 @@ class EgoMotion:
 
     def __init__(self, gyro: GyroCalibration | None, camera: CameraCalibration | None) -> None:
         self.told: CameraCalibration | None = None
+        self.offset_ns = 0 if gyro is None else gyro.offset_ns
         self._camera = camera
         self._axes = np.eye(3) if gyro is None else gyro.camera_from_imu
         self._gyro = Gyro(gyro) if gyro is not None else None

@@ -98,9 +98,9 @@ class Gyro:
         stamps, rates = stamps[possible], rates[possible]
         # Frames may pause while samples go on, so only the newest must be near the frame.
         near = stamps < now_ns + MAX_CLOCK_NS
-        if not (len(stamps) and stamps[near].max(initial=0) > now_ns - MAX_CLOCK_NS):
-            near[:] = False
-        self.foreign = len(stamps) > 0 and not near.any()
+        near &= bool((near & (stamps > now_ns - MAX_CLOCK_NS)).any())
+        if len(stamps):
+            self.foreign = not near.any()
         self.counts.other_clock += int((~near).sum())
         self._insert(stamps[near], rates[near], now_ns)
 

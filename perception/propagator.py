@@ -119,7 +119,9 @@ class Propagator:
         self._frames: list[Pyramid] = []
         camera = gyro = None
         if config.calibration:
-            camera, gyro = read_calibration(Path(config.calibration), config.calibration_camera)
+            camera, gyro = read_calibration(
+                Path(config.calibration).expanduser(), config.calibration_camera
+            )
         self.ego = EgoMotion(gyro, camera)
 
     def reset(self) -> None:

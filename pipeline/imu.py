@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
 from pipeline.config import read_yaml
 from pipeline.errors import InputError
@@ -151,6 +152,24 @@ def read_calibration(
         return _camera(values) if "intrinsics" in values else None, _gyro(values, imu)
     except InputError as error:
         raise InputError(f"{path}: {camera}: {error}") from None
+
+
+def calibration_yaml(camera: CameraCalibration, gyro: GyroCalibration) -> str:
+    """What ``read_calibration`` reads."""
+    pose = np.eye(4)
+    pose[:3, :3] = gyro.camera_from_imu
+    k = camera.matrix
+    values = {
+        "camera_model": "pinhole",
+        "intrinsics": [float(v) for v in (k[0, 0], k[1, 1], k[0, 2], k[1, 2])],
+        "distortion_model": "plumb_bob" if len(camera.distortion) else "none",
+        "distortion_coeffs": camera.distortion.tolist(),
+        "resolution": list(camera.size),
+        "T_cam_imu": pose.tolist(),
+        "timeshift_cam_imu": gyro.offset_ns * 1e-9,
+    }
+    imu = {"gyroscope_noise_density": gyro.noise, "gyroscope_bias": list(gyro.bias)}
+    return str(yaml.safe_dump({"cam0": values, "imu0": imu}, default_flow_style=None))
 
 
 def _camera(values: dict[str, Any]) -> CameraCalibration:
