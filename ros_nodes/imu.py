@@ -98,15 +98,15 @@ class WorldImu:
         stamp_ns = messages.stamp_of(head)
         self._info.publish(messages.camera_message(camera, stamp_ns, head.frame_id))
         last, self._shown = self._shown, (world_ns, stamp_ns)
-        if last is None:
+        if last is None or stamp_ns <= last[1]:
             return
         samples = self._world.gyro(last[0], world_ns)
-        at_ns = np.interp(
-            samples.stamps_ns - last[0], (0, world_ns - last[0]), (0, stamp_ns - last[1])
-        )
+        # A frame is shown a little early or late: what was turned meanwhile is the same.
+        pace = (stamp_ns - last[1]) / (world_ns - last[0])
+        stamps = last[1] + ((samples.stamps_ns - last[0]) * pace).astype(np.int64)
         sigma = gyro.noise * self._world.config.gyro_hz**0.5
-        for after_ns, rates in zip(at_ns.tolist(), samples.rates.tolist(), strict=True):
-            self._imu.publish(messages.imu_message(last[1] + round(after_ns), rates, sigma, "imu"))
+        for at_ns, rates in zip(stamps.tolist(), (samples.rates / pace).tolist(), strict=True):
+            self._imu.publish(messages.imu_message(at_ns, rates, sigma, "imu"))
 
 
 def gyro_diagnostics(report: GyroReport, namespace: str) -> DiagnosticStatus:

@@ -51,10 +51,9 @@ class ReplayNode(Node):
             raise InputError("parameter replay.bag is not set: give the path of a rosbag2")
         self._bag = Bag(Path(self._options.bag))
         self._camera = self._bag.camera(self._options.camera or None)
-        imus = [t for t, kind in self._bag.topics().items() if kind == IMU]
-        self._imu = (
-            self._bag.imu(self._options.imu or None) if self._options.imu or len(imus) == 1 else ""
-        )
+        self._imu = self._options.imu
+        if self._imu or list(self._bag.topics().values()).count(IMU) == 1:
+            self._imu = self._bag.imu(self._imu or None)
         self._publishers_of = {c.topic: self._publisher(c) for c in self._bag.reader.connections}
         self._clock_ticks = self.create_publisher(Clock, "/clock", qos.results(1))
         self._stopped = threading.Event()
