@@ -1,5 +1,8 @@
 """Kalibr's file, and everything that may be wrong with it."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -55,6 +58,15 @@ def test_kalibrs_own_example_is_read(tmp_path):
     assert gyro.offset_ns == -81_210  # t_imu = t_cam + timeshift_cam_imu
     np.testing.assert_allclose(gyro.camera_from_imu[0], [0.0178, 0.9997, -0.0182], atol=1e-4)
     np.testing.assert_allclose(gyro.camera_from_imu @ gyro.camera_from_imu.T, np.eye(3), atol=1e-12)
+
+
+def test_the_file_in_the_docs_is_read(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "perception.md").read_text()
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    camera, gyro = read_calibration(written(tmp_path, text))
+    assert camera.size == (752, 480) and len(camera.distortion) == 4
+    np.testing.assert_array_equal(gyro.camera_from_imu @ [1, 0, 0], [0, 0, 1])  # ahead is ahead
+    assert gyro.noise == 5e-4
 
 
 def test_noise_and_bias_of_the_imu_are_read_where_they_are(tmp_path):
