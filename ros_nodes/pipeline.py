@@ -61,6 +61,7 @@ class PipelineNode(Node):
         self._imu = ImuInput(self, self._stack, self._stage.complain) if calibrated else None
         self._selection = TargetSelection(self)
         self._selection.tracker = self._stack.tracker
+        self._selection.choose = self._stack.select_detection
         self._jumps = 0
         self._stack.start()
         self.create_subscription(
