@@ -30,6 +30,7 @@ from prediction.association import Association, AssociationConfig
 from prediction.make import make_predictor
 from prediction.path import Indices, Path
 from prediction.predictor import (
+    MAX_GATE,
     MIN_SIDE_PX,
     Estimates,
     PredictorConfig,
@@ -91,7 +92,10 @@ class FusionConfig(Config):
     camera_apart: bool = option(True, "Predict the camera's motion and the target's own apart.")
     guided: bool = option(True, "Let the path say where the tracker looks next.")
     guide_after: int = option(
-        2, "Sure answers on the path, in a row, after which it guides.", low=1, high=99
+        2,
+        "Sure answers on the path, in a row, after which one that began anew guides.",
+        low=1,
+        high=99,
     )
     max_carry_ms: float = option(
         1000.0,
@@ -140,9 +144,13 @@ class TwoRate:
     ) -> None:
         self._config = fusion
         self._association = association or Association(AssociationConfig())
-        # What the predictor observes is the path's own increments, far steadier than answers.
+        # What the predictor observes is the path's own increments, far steadier than answers; a
+        # jump among them is a sharp turn, and nothing to begin anew for.
         self._predictor_config = replace(
-            predictor, center_noise=fusion.step_noise, size_noise=fusion.step_noise
+            predictor,
+            center_noise=fusion.step_noise,
+            size_noise=fusion.step_noise,
+            gate=MAX_GATE,
         )
         self._predictor = make_predictor(self._predictor_config)
         self._propagator = propagator
@@ -236,7 +244,9 @@ class TwoRate:
         self._keep(np.flatnonzero(~np.isin(self._targets.ids, tracks.ids[~follow])))
         new = np.flatnonzero(~follow)[: MAX_TARGETS - len(self._targets.ids)]
         if len(new):
-            self._add(tracks.selected(new), at, places[new], noise[new])
+            # Who chose a new target knows where it is; an old one elsewhere must prove itself.
+            trust = np.where(rows[new] < 0, self._config.guide_after, 1)
+            self._add(tracks.selected(new), at, places[new], noise[new], trust)
 
     def forecast(self, stamp_ns: int, ready_ns: int, horizons_ns: Mapping[str, int]) -> Forecasts:
         """All targets at ``stamp_ns`` + each consumer's horizon."""
@@ -361,8 +371,11 @@ class TwoRate:
         if again.any():
             self._rewalk(rows[again], blind.argmax(axis=0)[again])
 
-    def _add(self, tracks: Tracks, at: int, places: FloatArray, noise: FloatArray) -> None:
-        """Follow new targets from frame ``at`` to the newest one."""
+    def _add(
+        self, tracks: Tracks, at: int, places: FloatArray, noise: FloatArray, trust: Indices
+    ) -> None:
+        """Follow new targets from frame ``at`` to the newest one; trust: (n,), as how many sure
+        answers a sure one counts."""
         path = self._path
         n, m = len(path) - at - 1, len(tracks)
         increment, variance, camera = np.zeros((n, m, 4)), np.zeros((n, m, 2)), np.zeros((n, m, 2))
@@ -387,7 +400,7 @@ class TwoRate:
             tracks.status,
             stamps.max(axis=0, initial=tracks.stamp_ns),
             np.zeros(m, np.int64),
-            (tracks.status == TrackStatus.TRACKED).astype(np.int64),
+            np.where(tracks.status == TrackStatus.TRACKED, trust, 0),
             self._look(int(path.stamps_ns[at]), tracks.boxes),
         )
         old = len(self._targets.ids)

@@ -22,6 +22,7 @@ class Steps:
 
     def __init__(self):
         self.hidden = self.blank = False
+        self.velocity = VELOCITY
         self.frames = []
 
     def reset(self):
@@ -37,7 +38,7 @@ class Steps:
 
     def between(self, before, after, boxes, own=None, background=None):
         n, frames = len(boxes), (after - before) / NS
-        shift = np.tile(VELOCITY * frames, (n, 1))
+        shift = np.tile(self.velocity * frames, (n, 1))
         if self.hidden and own is not None:
             shift = own + CAMERA * frames
         camera = np.eye(3)
@@ -189,10 +190,20 @@ def test_two_doubtful_answers_off_the_path_begin_anew():
     np.testing.assert_allclose(now, truth(9) + [150, 0, 0, 0], atol=1)
 
 
+def test_a_new_target_guides_at_once_one_that_began_anew_after_two_sure_answers():
+    two, _ = made(guide_after=2)
+    fly(two, 10)
+    np.testing.assert_allclose(two.guide(0, 10 * NS), truth(10), atol=1)
+    elsewhere = [150, 0, 0, 0]
+    two.answer(answer(4, truth(4) + elsewhere))
+    assert two.guide(0, 10 * NS) is None
+    two.answer(answer(6, truth(6) + elsewhere))
+    np.testing.assert_allclose(two.guide(0, 10 * NS), truth(10) + elsewhere, atol=1)
+
+
 def test_guides_only_where_the_path_is_sure():
     two, steps = made(guide_after=2)
     fly(two, 10)
-    assert two.guide(0, 10 * NS) is None
     two.answer(answer(4))
     np.testing.assert_allclose(two.guide(0, 10 * NS), truth(10), atol=1)
     assert two.guide(7, 10 * NS) is None
@@ -208,6 +219,17 @@ def test_guides_only_where_the_path_is_sure():
     fly(off, 10)
     off.answer(answer(4))
     assert off.guide(0, 10 * NS) is None
+
+
+def test_a_sharp_turn_at_speed_is_followed_from_the_next_frame_on():
+    two, steps = made()
+    fly(two, 10)
+    before = truth(9)
+    steps.velocity = np.array([-30.0, 40.0])
+    for k in (10, 11):
+        two.frame(frame(k))
+    ahead = two.predict(np.array([12 * NS])).boxes[0, 0]
+    np.testing.assert_allclose(ahead[:2], before[:2] + 3 * steps.velocity, atol=6)
 
 
 def test_a_new_target_that_is_lost_at_once_is_still_shown():
