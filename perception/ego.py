@@ -12,7 +12,8 @@ their variances. A drift takes in a gyroscope's bias as well.
 
 How far the two witnesses differ in proportion to the turn is measured all the time. It widens the
 prediction, and a gyroscope that differs by about as much as the camera turned (swapped axes, an IMU
-that is not on this camera) is not used until it agrees again.
+that is not on this camera) is not used until it agrees again. Nor is it for a frame in which the
+background is seen only where the gyroscope does not say that it went.
 """
 
 from dataclasses import dataclass, replace
@@ -172,21 +173,22 @@ class EgoMotion:
         predicted = np.asarray((np.eye(3) + dt * self._drift) @ turn.matrix)
         drifted = float(self._variance * (turn.view.focal * dt) ** 2)  # px², so are those below
         doubt = (self._disagreement() * turn.size) ** 2 + turn.sigma**2
-        trusted, guided = self._trusted, True
-        seen = camera_motion(before, after, scale, boxes, predicted if trusted else None)
-        if trusted and seen.source == CameraSource.NOBODY:
-            # A wrong guess hides what is there to see; that only counts against the gyroscope,
-            # for so does what is not there.
-            seen, guided = camera_motion(before, after, scale, boxes), False
+        guided = self._trusted
+        seen = camera_motion(before, after, scale, boxes, predicted if guided else None)
+        if guided and seen.source == CameraSource.NOBODY:
+            # A wrong guess hides what is there to see; what is seen without it refutes it.
+            seen = camera_motion(before, after, scale, boxes)
+            guided = seen.source == CameraSource.NOBODY
         points = SEEN_FACTOR * max(seen.sigma, SEEN_FLOOR_PX * scale)
         noise = points**2 + (MOMENT_S * turn.size / dt) ** 2
         apart = turn.view.distance(seen.matrix, predicted) ** 2
         if seen.source == CameraSource.PICTURE:
             self._compare(turn, apart - noise - drifted - turn.sigma**2)
-        if not trusted:
+        if not guided:
+            self._use = GyroUse.DISAGREES
             self._forget(dt)
             return seen
-        if seen.source == CameraSource.NOBODY or not guided:
+        if seen.source == CameraSource.NOBODY:
             self._forget(dt)
             sigma = float(np.sqrt(drifted + doubt))
             known = sigma < MAX_SIGMA * size[0]
@@ -203,9 +205,9 @@ class EgoMotion:
             self._variance *= 1 - drifted / total
         gain = (drifted + doubt) / total
         matrix = (np.eye(3) + gain * change) @ predicted
-        return CameraMotion(
-            matrix, float(np.sqrt(gain * (total - drifted - doubt))), CameraSource.BOTH
-        )
+        # Where one of both must be wrong, the answer may be as wrong as they are apart.
+        sigma = float(np.sqrt(apart if surprising else gain * noise))
+        return CameraMotion(matrix, sigma, CameraSource.BOTH)
 
     def _turn(self, start_ns: int, end_ns: int, size: tuple[int, int]) -> "_PictureTurn | None":
         """What the gyroscope says of the time between two frames; None where it cannot be used."""

@@ -29,7 +29,7 @@ from pipeline.config import Config, option
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.imu import read_calibration
-from pipeline.motion import Step, moved_boxes, moved_by
+from pipeline.motion import CameraSource, Step, moved_boxes, moved_by
 
 PATCH_PX = 96
 CORE_PX = 40.0
@@ -91,6 +91,11 @@ class PropagatorConfig(Config):
         "", "Path of Kalibr's camchain-imucam.yaml, to use a gyroscope; empty for none."
     )
     calibration_camera: str = option("cam0", "Which of its cameras this is.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.calibration and not self.camera:
+            raise InputError("calibration: a gyroscope tells of the camera; set camera to true")
 
 
 class Pyramid:
@@ -228,6 +233,8 @@ class Propagator:
         shift, growth, variance, seen = _follow(
             before, after, boxes, guess, still, looks, self._config.fallback
         )
+        if camera.source == CameraSource.GYRO:  # all that the guess of a hidden target rests on
+            variance[~seen, 0] += camera.sigma**2
         return Step(
             before.stamp_ns,
             after.stamp_ns,

@@ -8,6 +8,7 @@ from perception.camera import camera_motion
 from perception.ego import MAX_BIAS_RAD_S, EgoMotion, GyroUse
 from perception.gyro import product, rotations
 from perception.propagator import Propagator, PropagatorConfig
+from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.imu import CameraCalibration, GyroCalibration, ImuSamples, calibration_yaml
 from pipeline.motion import CameraSource, moved_by
@@ -97,6 +98,15 @@ def ground():
         coarse = rng.uniform(-1, 1, (HEIGHT // cell + 2, WIDTH // cell + 2)).astype(np.float32)
         out += weight * cv2.resize(coarse, SIZE, interpolation=cv2.INTER_CUBIC)
     return np.clip(out + 120, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def propagator(tmp_path):
+    """With the gyroscope's calibration read from a file."""
+    path = tmp_path / "camchain-imucam.yaml"
+    camera = CameraCalibration(SIZE, K, np.empty(0))
+    path.write_text(calibration_yaml(camera, GyroCalibration(AXES)))
+    return Propagator(PropagatorConfig(calibration=str(path)))
 
 
 def calibrated(size=SIZE, axes=AXES, distortion=(), **gyro):
@@ -265,6 +275,7 @@ def test_one_picture_that_lies_does_not_move_the_drift(ground):
     found = ego.between(flight.picture(19), shifted, 1.0, NO_BOX, 19 * STEP_NS, 20 * STEP_NS, SIZE)
     truth = moved_by(flight.motion(20), POINTS)
     assert np.abs(moved_by(found.matrix, POINTS) - truth).max() < 2
+    assert found.sigma > 5  # one of both is wrong
     ego.feed(flight.samples(21))
     after = step(ego, flight, 21)
     truth = moved_by(flight.motion(21), POINTS)
@@ -331,11 +342,122 @@ def test_bad_samples_leave_the_picture_alone_and_the_next_good_frame_recovers(gr
         if k in bad:
             expected = camera_motion(flight.picture(k - 1), flight.picture(k), 1.0, NO_BOX)
             np.testing.assert_array_equal(found.matrix, expected.matrix)
-            assert ego.report().use == use
+            assert (found.sigma, found.source) == (expected.sigma, CameraSource.PICTURE)
+            assert ego.report().use == use and not ego.report().fine
         elif k > bad[-1] + 1:  # the first good one still begins in the gap
             assert found.source == CameraSource.BOTH
             truth = moved_by(flight.motion(k), POINTS)
             assert np.abs(moved_by(found.matrix, POINTS) - truth).max() < 0.6
+
+
+def test_disordered_samples_cost_nothing_and_are_counted(ground):
+    flight = Flight(ground, fast, drift=(25.0, -40.0))
+    rng = np.random.default_rng(6)
+
+    def disordered(k):
+        given = flight.samples(k)
+        order = rng.permutation(len(given))
+        return ImuSamples(given.stamps_ns[order], given.rates[order])
+
+    ego = calibrated()
+    found, _ = flight.run(ego, 12, disordered)
+    expected, _ = flight.run(calibrated(), 12)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a.matrix, b.matrix)
+        assert (a.sigma, a.source) == (b.sigma, CameraSource.BOTH)
+    assert ego.report().fine and ego.report().counts.late > 12 * 20
+
+
+@pytest.mark.parametrize(
+    ("ahead_ns", "use"), [(500_000_000, GyroUse.DISAGREES), (-500_000_000, GyroUse.NO_SAMPLES)]
+)
+def test_a_clock_that_jumps_by_half_a_second_is_told_of_and_bounded(ground, ahead_ns, use):
+    flight = Flight(ground, fast, drift=(25.0, -40.0))
+    ego = calibrated()
+    uses = []
+
+    def jumping(k):
+        uses.append(ego.report().use)  # of the frame before
+        given = flight.samples(k)
+        return ImuSamples(given.stamps_ns + ahead_ns * (20 <= k < 60), given.rates)
+
+    found, errors = flight.run(ego, 140, jumping)
+    _, alone = flight.run(EgoMotion(None, None), 140)
+    assert use in uses[21:61]
+    assert errors[19:].max() <= alone[19:].max()
+    assert {f.source for f in found[20:59]} == {CameraSource.PICTURE}
+    assert {f.source for f in found[-20:]} == {CameraSource.BOTH}
+    assert errors[-20:].max() < 0.2
+
+
+def test_where_neither_says_anything_the_motion_is_unknown_until_one_does_again(ground):
+    flight = Flight(ground, fast, drift=(25.0, -40.0))
+    flight.blind = set(range(10, 15))
+    none = ImuSamples(np.empty(0, np.int64), np.empty((0, 3)))
+    found, errors = flight.run(
+        calibrated(), 20, lambda k: none if k in flight.blind else flight.samples(k)
+    )
+    for motion in found[9:14]:
+        assert (motion.sigma, motion.source) == (np.inf, CameraSource.NOBODY)
+        np.testing.assert_array_equal(motion.matrix, np.eye(3))
+    assert {f.source for f in found[16:]} == {CameraSource.BOTH}
+    assert errors[16:].max() < 0.6
+
+
+def test_frames_that_pause_are_not_bridged_by_an_old_drift(ground):
+    """The samples go on; what the craft flew meanwhile nobody saw."""
+    flight = Flight(ground, lambda t: (0, 0, 0), drift=(60.0, -35.0))
+    ego = calibrated()
+    flight.run(ego, 20)
+    for k in range(20, 83):
+        ego.feed(flight.samples(k))
+    blank = np.full((HEIGHT, WIDTH), 90, np.uint8)
+    found = ego.between(flight.picture(19), blank, 1.0, NO_BOX, 19 * STEP_NS, 82 * STEP_NS, SIZE)
+    assert (found.sigma, found.source) == (np.inf, CameraSource.NOBODY)
+    np.testing.assert_array_equal(found.matrix, np.eye(3))
+
+
+def test_frames_of_another_size_go_by_the_picture_and_the_next_right_ones_recover(
+    ground, propagator
+):
+    flight = Flight(ground, fast)
+    box = np.array([[100.0, 80, 40, 30]])
+
+    def picture(k):
+        return cv2.resize(flight.picture(k), (240, 180)) if 5 <= k < 9 else flight.picture(k)
+
+    for k in range(13):
+        propagator.ego.feed(flight.samples(k))
+        found = propagator.step(Frame(picture(k), k * STEP_NS, "mono8", k), box)
+        if k in (0, 5, 9):  # the first of a size
+            assert found is None
+        elif 5 < k < 9:
+            expected = camera_motion(picture(k - 1), picture(k), 1.0, box)
+            np.testing.assert_array_equal(found.camera, expected.matrix)
+            assert found.camera_sigma == expected.sigma
+            assert found.camera_source == CameraSource.PICTURE
+            assert propagator.ego.report().use == GyroUse.OTHER_CAMERA
+        elif k > 9:
+            assert found.camera_source == CameraSource.BOTH
+            assert propagator.ego.report().use == GyroUse.USED
+
+
+def test_a_hidden_target_is_as_uncertain_as_the_turn_that_moves_it(ground, propagator):
+    flight = Flight(ground, fast)
+    noise = np.random.default_rng(8).integers(0, 255, (3, HEIGHT, WIDTH), np.uint8)
+    box = np.array([[100.0, 80, 40, 30]])
+    for k in range(3):
+        propagator.ego.feed(flight.samples(k))
+        found = propagator.step(Frame(noise[k], k * STEP_NS, "mono8", k), box)
+    assert found.camera_source == CameraSource.GYRO and not found.seen.any()
+    assert found.variance[0, 0] == pytest.approx((0.2**2 * 40 * 30) + found.camera_sigma**2)
+    center = box[0, :2] + box[0, 2:] / 2
+    np.testing.assert_allclose(found.shift[0], moved_by(found.camera, center) - center)
+
+
+def test_a_gyroscope_without_the_cameras_motion_is_refused():
+    with pytest.raises(InputError, match="set camera to true"):
+        PropagatorConfig(camera=False, calibration="camchain-imucam.yaml")
 
 
 def test_a_turn_out_of_sight_is_not_guessed(ground):
