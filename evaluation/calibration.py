@@ -222,9 +222,10 @@ def carried_uses(
     """Uses of forecasts at camera rate by two-rate tracking, and what was left out."""
     schedule = simulate(sequence.stamps_ns, latency, 0, sequence.key)
     planner, record = Planner(rest, sequence.key), Record(sequence)
-    carrier = TwoRate(fusion, config, Propagator(propagator))
+    steps = Propagator(propagator)
+    carrier = TwoRate(fusion, config, steps)
     seen = None
-    for now_ns, kind, k, answer in play(sequence, source, schedule, carrier):
+    for now_ns, kind, k, answer in play(sequence, source, schedule, carrier, steps):
         if answer is not None:
             seen = record.on_target(answer.box[None], k)
         elif kind == "step":

@@ -2,9 +2,11 @@
 
 Every frame reaches the propagator, whose step is known ``STEP_COST_NS`` after the frame's stamp;
 the tracker sees the frames that its latency lets it see and answers late. At each frame's stamp the
-box is predicted from what was known by then.
+box is predicted from what was known by then. A gyroscope's samples are known ``IMU_DELAY_NS`` after
+their own stamps; a frame's step begins at the frame's stamp, with those that are there.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -14,19 +16,23 @@ from evaluation.clock import Latency, Schedule, simulate
 from evaluation.metrics import DP_PX, errors, score, success_value
 from evaluation.online import SIGMAS, Progress, Run, Source, TrackerSource
 from evaluation.sequences import Sequence
+from perception.ego import EgoMotion
 from perception.propagator import Propagator, PropagatorConfig
 from perception.tracker import TrackerAnswer
 from pipeline.errors import InputError
 from pipeline.frame import Frame
+from pipeline.imu import ImuSamples
 from pipeline.tracks import Tracks
 from prediction.predictor import PREDICTORS, PredictorConfig
 from prediction.two_rate import FusionConfig, TwoRate
 
+log = logging.getLogger(__name__)
 TWO_RATE = "two-rate"
 NOTHING: Mapping[int, TrackerAnswer] = {}
 STEP_COST_NS = 5_000_000
 """What a step is charged, above what it takes on one core of the machines it was measured on."""
-
+IMU_DELAY_NS = 2_000_000
+"""Before a sample is at hand: two periods of an IMU at 1 kHz. Real frames take longer than that."""
 
 METHODS = (*PREDICTORS, TWO_RATE, *(f"{TWO_RATE}+{name}" for name in PREDICTORS))
 """What brings an answer to the moment of use: a predictor alone, or the frames since as well."""
@@ -61,7 +67,8 @@ def two_rate(
     onwards = name.partition("+")[2]
     if onwards:
         predictor = replace(predictor, name=onwards)
-    carrier = TwoRate(fusion, predictor, Propagator(propagator))
+    steps = Propagator(propagator)
+    carrier = TwoRate(fusion, predictor, steps)
     recorded: dict[int, TrackerAnswer] = {}
     if latency is None:
         schedule, answers = source.wall(progress)
@@ -69,7 +76,30 @@ def two_rate(
             recorded[frame] = TrackerAnswer(answers.boxes[0, k], 1.0, answers.status[0, k])
     else:
         schedule = simulate(sequence.stamps_ns, latency, 0, sequence.key)
-    return [_run(sequence, source, schedule, recorded, carrier, progress)]
+    run = _run(sequence, source, schedule, recorded, carrier, steps, progress)
+    report = steps.ego.report()
+    if sequence.imu is not None and not report.fine:
+        log.warning("%s: %s", sequence.name, report)
+    return [run]
+
+
+class _Imu:
+    """A sequence's gyroscope, whose samples arrive as they were recorded."""
+
+    def __init__(self, samples: ImuSamples | None, ego: EgoMotion) -> None:
+        none = ImuSamples(np.empty(0, np.int64), np.empty((0, 3)))
+        self._samples, self._ego = none if samples is None else samples, ego
+        self._arrived_ns = self._samples.stamps_ns - ego.offset_ns + IMU_DELAY_NS
+        self._fed = 0
+
+    def feed(self, now_ns: int) -> None:
+        """Give what is there by then; a sample that is late holds up those behind it."""
+        if self._fed == len(self._samples):
+            return
+        late = np.flatnonzero(self._arrived_ns[self._fed :] > now_ns)
+        new = slice(self._fed, self._fed + int(late[0]) if len(late) else len(self._samples))
+        self._ego.feed(ImuSamples(self._samples.stamps_ns[new], self._samples.rates[new]))
+        self._fed = new.stop
 
 
 def play(
@@ -77,13 +107,16 @@ def play(
     source: TrackerSource,
     schedule: Schedule,
     carrier: TwoRate,
+    propagator: Propagator,
     recorded: Mapping[int, TrackerAnswer] = NOTHING,
 ) -> Iterator[tuple[int, str, int, TrackerAnswer | None]]:
     """Let frames, steps and answers reach ``carrier`` in the order of time.
 
     Yields (time in ns, "frame", "step" or "answer", number of the frame, the answer), each when the
-    carrier knows of it. recorded: answers, by frame, that were made before.
+    carrier knows of it. propagator: the carrier's, which the gyroscope's samples go to. recorded:
+    answers, by frame, that were made before.
     """
+    imu = _Imu(sequence.imu, propagator.ego)
     stamps = sequence.stamps_ns.tolist()
     pictures: dict[int, Frame] = {}
     found: dict[int, TrackerAnswer] = {}
@@ -100,10 +133,12 @@ def play(
         if kind == "frame":
             pictures[k] = source.picture(k)
             if k == 0:
+                imu.feed(stamps[0])
                 carrier.frame(pictures[0])
                 found[0] = recorded.get(0) or source.answer(0, pictures[0])
                 yield now_ns, "answer", 0, answer(0)
         elif kind == "step":
+            imu.feed(stamps[k])
             carrier.frame(pictures[k])
         elif kind == "track":
             near = None if recorded else carrier.guide(0, stamps[k])
@@ -123,6 +158,7 @@ def _run(
     schedule: Schedule,
     recorded: dict[int, TrackerAnswer],
     carrier: TwoRate,
+    propagator: Propagator,
     progress: Progress,
 ) -> Run:
     stamps = sequence.stamps_ns.tolist()
@@ -132,7 +168,7 @@ def _run(
     rests_on = np.zeros(n, np.int64)
     newest, step = -1, 0
 
-    for now_ns, kind, k, _ in play(sequence, source, schedule, carrier, recorded):
+    for now_ns, kind, k, _ in play(sequence, source, schedule, carrier, propagator, recorded):
         if kind == "frame":
             newest = k
             rests_on[k] = stamps[step]
