@@ -19,7 +19,7 @@ from perception.tracker import TrackerAnswer
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.tracks import Tracks
-from prediction.predictor import PREDICTORS, PredictorConfig
+from prediction.predictor import PREDICTORS, VISUAL, PredictorConfig
 from prediction.two_rate import FusionConfig, TwoRate
 
 TWO_RATE = "two-rate"
@@ -27,7 +27,7 @@ STEP_COST_NS = 5_000_000
 """What a step is charged, above what it takes on one core of the machines it was measured on."""
 
 
-METHODS = (*PREDICTORS, TWO_RATE, *(f"{TWO_RATE}+{name}" for name in PREDICTORS))
+METHODS = (*PREDICTORS, *VISUAL, TWO_RATE, *(f"{TWO_RATE}+{name}" for name in PREDICTORS))
 """What brings an answer to the moment of use: a predictor alone, or the frames since as well."""
 
 

@@ -27,6 +27,6 @@ def constants(name: str, scale: float = 0.3) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(6)
     shapes = {"residual": residual.SHAPES, "pvt-motion": pvt.SHAPES}[name]
     return {
-        key: rng.normal(0, scale, [HEADS if side is None else side for side in shape])
+        key: rng.normal(0, scale, [HEADS if side == "heads" else side for side in shape])
         for key, shape in shapes.items()
     }
