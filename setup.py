@@ -37,6 +37,7 @@ setup(
         "onnx>=1.16",
         "onnxruntime>=1.17",
         "pillow",
+        "scipy>=1.9",
         "PyYAML",
         "typer>=0.12",
         "rich",
@@ -48,6 +49,7 @@ setup(
         "viz": ["rerun-sdk"],
         "train": ["torch"],
         "scale": ["ray>=2.9"],
+        "mot": ["pycocotools>=2.0.7"],
         # Jazzy as PyPI wheels (x86-64), and what building leadsight_msgs against them needs.
         "ros": [
             "ros-rclpy[fastrtps]>=7.1,<8",
@@ -69,7 +71,16 @@ setup(
             "catkin-pkg",
             "setuptools<80",
         ],
-        "test": ["pytest", "ruff", "mypy", "types-PyYAML", "rawpy", "filterpy", "ray>=2.9"],
+        "test": [
+            "pytest",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "rawpy",
+            "filterpy",
+            "ray>=2.9",
+            "pycocotools>=2.0.7",
+        ],
     },
     zip_safe=True,
     description="On-board perception that knows how late it is",

@@ -226,6 +226,31 @@ class Bag:
         """(n,) acquisition times in ns of a topic's pictures."""
         return np.array([stamp_of(m.header) for _, _, m in self.messages(topic)], np.int64)
 
+    def truth(self) -> Iterator[tuple[int, np.ndarray, FloatArray, np.ndarray]]:
+        """Stamp in ns, ids (n,), boxes (n, 4) and labels (n,) of each message on topic truth.
+
+        Raises:
+            InputError: no such topic, or arrays that do not fit together.
+        """
+        topics = self.topics().items()
+        found = [t for t, kind in topics if t.strip("/") == TRUTH_TOPIC and kind == TRACKS]
+        if not found:
+            raise InputError(
+                f"{self.path}: no topic {TRUTH_TOPIC} of {TRACKS}; give a box file with --gt, "
+                "a line a picture"
+            )
+        for _, _, message in self.messages(found[0]):
+            ids, boxes = np.asarray(message.ids), np.asarray(message.boxes)
+            if len(boxes) != 4 * len(ids):
+                raise InputError(
+                    f"{self.path}: a message of {found[0]} has {len(boxes)} numbers in boxes for "
+                    f"{len(ids)} ids; write 4 for each, or give a box file with --gt"
+                )
+            labels = np.asarray(message.labels)
+            if len(labels) != len(ids):
+                labels = np.full(len(ids), -1, np.int16)
+            yield stamp_of(message.header), ids, boxes.reshape(-1, 4), labels
+
     def frames(self, topic: str) -> Iterator[Frame]:
         """The pictures of a topic, numbered from 0.
 
@@ -285,26 +310,12 @@ def open_bag_sequence(
 
 def _bag_truth(bag: Bag, stamps: np.ndarray, target: int | None) -> FloatArray:
     """(n, 4) boxes at the pictures' stamps; NaN where the truth does not hold the target."""
-    found = [
-        t for t, kind in bag.topics().items() if t.strip("/") == TRUTH_TOPIC and kind == TRACKS
-    ]
-    if not found:
-        raise InputError(
-            f"{bag.path}: no topic {TRUTH_TOPIC} of {TRACKS}; give a box file with --gt, "
-            "a line a picture"
-        )
     by_stamp: dict[int, FloatArray] = {}
-    for _, _, message in bag.messages(found[0]):
-        ids, boxes = np.asarray(message.ids), np.asarray(message.boxes)
-        if len(boxes) != 4 * len(ids):
-            raise InputError(
-                f"{bag.path}: a message of {found[0]} has {len(boxes)} numbers in boxes for "
-                f"{len(ids)} ids; write 4 for each, or give a box file with --gt"
-            )
+    for stamp_ns, ids, boxes, _ in bag.truth():
         if target is None and len(ids):
             target = int(ids[0])
         rows = np.flatnonzero(ids == target)
         if len(rows):
-            by_stamp[stamp_of(message.header)] = boxes.reshape(-1, 4)[rows[0]]
+            by_stamp[stamp_ns] = boxes[rows[0]]
     absent = np.full(4, np.nan)
     return np.array([by_stamp.get(s, absent) for s in stamps.tolist()])

@@ -118,7 +118,7 @@ class Evaluation:
                 for r in self.results
             ],
         }
-        return json.dumps(_without_nan(document), indent=1)
+        return json.dumps(without_nan(document), indent=1)
 
 
 def evaluate(
@@ -223,10 +223,10 @@ def _row(tracker: str, latency: str, predictor: str, results: list[SequenceResul
     )
 
 
-def _without_nan(value: object) -> object:
+def without_nan(value: object) -> object:
     """JSON has no NaN; null says "not defined"."""
     if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
+        return {k: without_nan(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_without_nan(v) for v in value]
+        return [without_nan(v) for v in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -21,7 +21,8 @@ from evaluation.metrics import (
     mean_curve,
 )
 from evaluation.online import Run
-from evaluation.video import PREDICTED, STALE, TRUTH, draw_box
+from evaluation.two_rate import is_two_rate
+from evaluation.video import CARRIED, PREDICTED, STALE, TRUTH, Color, draw_box
 from isp.classical import ClassicalIsp
 from pipeline.box import FloatArray, iou
 
@@ -40,11 +41,13 @@ _TILE = (320, 240)
 @dataclass(frozen=True)
 class _Headline:
     """What single-run figures show: the first tracker, the latency that costs most AUC, and the
-    predictor with the best AUC there, "" where none was asked for."""
+    predictor with the best AUC there, "" where none was asked for. shown: the best of those that
+    predict from answers alone and the best that carries them, with their colors."""
 
     tracker: str
     latency: str
     predictor: str
+    shown: dict[str, Color]
     results: list[SequenceResult]
 
     @classmethod
@@ -54,9 +57,13 @@ class _Headline:
         latency = max(stale, key=lambda row: row.offline_auc - row.auc).latency
         first = evaluation.results[0]
         rivals = [r for r in means if r.latency == latency and r.predictor != NONE]
-        predictor = max(rivals, key=lambda row: row.auc).predictor if rivals else ""
+        ranked = [r.predictor for r in sorted(rivals, key=lambda row: row.auc, reverse=True)]
+        shown = {}
+        for color, carries in ((PREDICTED, False), (CARRIED, True)):
+            kind = [name for name in ranked if is_two_rate(name) == carries]
+            shown.update(dict.fromkeys(kind[:1], color))
         results = [r for r in evaluation.results if r.tracker == first.tracker]
-        return cls(first.tracker, latency, predictor, results)
+        return cls(first.tracker, latency, ranked[0] if ranked else "", shown, results)
 
     def costliest(self, results: list[SequenceResult]) -> SequenceResult:
         """The sequence on which latency costs most AUC."""
@@ -291,7 +298,11 @@ def _latency_figure(rows: list[Row]) -> str:
     found = [re.match(r"([\d.]+) ms", label) for label in latencies]
     at = [float(m[1]) if m else float("nan") for m in found]
     numeric = bool(np.isfinite(at).all()) and len(set(at)) == len(at)
-    if not numeric:
+    if numeric:
+        at, latencies = (
+            list(c) for c in zip(*sorted(zip(at, latencies, strict=True)), strict=True)
+        )
+    else:
         at = list(range(len(latencies)))
     top = 1.05 * max(max(row.auc, row.offline_auc) for row in rows) + 0.01
 
@@ -308,6 +319,8 @@ def _latency_figure(rows: list[Row]) -> str:
                 auc = {row.latency: row.auc for row in mine if row.predictor == predictor}
                 color = _color(predictor, predictors)
                 values = [auc[latency] for latency in latencies]
+                if numeric:  # without latency there is nothing to predict
+                    axes.plot([0, *at], [best, *values], color=color)
                 axes.plot(at, values, "o-", color=color, markersize=4, label=predictor)
             axes.set_title(_printable(trackers[k][:48]))
             axes.set_ylim(0, top)
@@ -405,15 +418,14 @@ def _strip(headline: _Headline, isp: ClassicalIsp) -> str:
     if not pictured:
         return _section(title, "", "No pictures: only boxes were stored.")
     result = headline.costliest(pictured).full()
-    stale = result.runs[headline.latency, NONE]
-    predicted = result.runs[headline.latency, headline.predictor] if headline.predictor else None
+    drawn = {"stale": (result.runs[headline.latency, NONE], STALE)}
+    for name, color in headline.shown.items():
+        drawn[name] = result.runs[headline.latency, name], color
     seen = np.flatnonzero(np.isfinite(result.sequence.truth).all(axis=1))
     seen = seen[seen >= min(5, seen[-1])]
     picks = np.unique(seen[np.linspace(0, len(seen) - 1, _STRIP + 1).astype(int)[1:]])
-    tiles = "".join(_tile(result, int(k), stale, predicted, isp) for k in picks)
-    keys = [(TRUTH, "truth"), (STALE, "stale, no predictor")]
-    if predicted is not None:
-        keys.append((PREDICTED, f"predicted, {headline.predictor}"))
+    tiles = "".join(_tile(result, int(k), drawn, isp) for k in picks)
+    keys = [(TRUTH, "truth"), *((color, name) for name, (_, color) in drawn.items())]
     key = "".join(
         f"<span class=key style='--c:rgb({c[2]},{c[1]},{c[0]})'>{_text(name)}</span>"
         for c, name in keys
@@ -423,29 +435,30 @@ def _strip(headline: _Headline, isp: ClassicalIsp) -> str:
         f"<p>{key}</p><div class=strip>{tiles}</div>",
         f"Evenly spaced moments of {_text(result.sequence.name)}, the sequence on which latency "
         f"costs most ({_text(headline.tracker)}, {_text(headline.latency)}), cut out around the "
-        "target: where it was, where the newest answer said it was, and where it was forecast.",
+        "target: where it was, where the newest answer, stale by then, said it was, and what each "
+        "predictor made of that.",
     )
 
 
 def _tile(
-    result: SequenceResult, k: int, stale: Run, predicted: Run | None, isp: ClassicalIsp
+    result: SequenceResult, k: int, drawn: dict[str, tuple[Run, Color]], isp: ClassicalIsp
 ) -> str:
     assert result.sequence.frames is not None
     truth = result.sequence.truth[k]
     image = isp.process(result.sequence.frames.read(k)).bgr()
-    boxes = [(truth, TRUTH), (stale.boxes[k], STALE)]
-    if predicted is not None:
-        boxes.append((predicted.boxes[k], PREDICTED))
+    boxes = [(truth, TRUTH), *((run.boxes[k], color) for run, color in drawn.values())]
     tile = _cut_out(image, [(b, c) for b, c in boxes if np.isfinite(b).all()])
     _, data = cv2.imencode(".jpg", tile, [cv2.IMWRITE_JPEG_QUALITY, 80])
-    overlaps = [f"stale {_number(float(iou(stale.boxes[k], truth)), '.2f')}"]
-    if predicted is not None:
-        overlaps.append(f"predicted {_number(float(iou(predicted.boxes[k], truth)), '.2f')}")
+    overlaps = [
+        f"{_text(name)} {_number(float(iou(run.boxes[k], truth)), '.2f')}"
+        for name, (run, _) in drawn.items()
+    ]
     seconds = (result.sequence.stamps_ns[k] - result.sequence.stamps_ns[0]) * 1e-9
+    age_ms = drawn["stale"][0].age_ns[k] * 1e-6
     return (
         f"<figure><img alt='frame {k}' width={_TILE[0]} height={_TILE[1]} "
         f"src='data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}'>"
-        f"<figcaption>{seconds:.2f} s, {stale.age_ns[k] * 1e-6:.0f} ms old; overlap "
+        f"<figcaption>{seconds:.2f} s, {age_ms:.0f} ms old; overlap "
         f"{', '.join(overlaps)}</figcaption></figure>"
     )
 

@@ -15,6 +15,7 @@ Color = tuple[int, int, int]
 TRUTH: Color = (94, 197, 34)
 STALE: Color = (68, 68, 239)
 PREDICTED: Color = (248, 189, 56)
+CARRIED: Color = (247, 85, 168)
 """BGR. The report's legend uses the same."""
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX

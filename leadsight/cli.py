@@ -16,6 +16,7 @@ from evaluation.data import find_data
 from evaluation.two_rate import METHODS
 from isp.classical import ClassicalIsp
 from leadsight import __version__
+from perception.layouts import LAYOUTS
 from perception.tracker import TRACKERS
 from pipeline import config
 from pipeline.errors import InputError
@@ -242,6 +243,91 @@ def evaluate(
     console.print(f"wrote {out / 'report.html'} and {out / 'results.json'}", soft_wrap=True)
     if failed:
         raise InputError(command.complaint(failed))
+
+
+@app.command()
+def evaluate_mot(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="MOTChallenge or VisDrone-MOT folders, bags with a truth of many, or `world`: the "
+            "embedded one."
+        ),
+    ],
+    detector: Annotated[
+        str | None,
+        typer.Option(help="ONNX file, or `simulated`: truth with noise; detector.model."),
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(LAYOUTS)}; detector.layout.")
+    ] = None,
+    latency: Annotated[
+        list[float] | None, typer.Option(help="One or more latencies of the detector, in s.")
+    ] = None,
+    jitter: Annotated[
+        float,
+        typer.Option(
+            callback=_finite, min=0, max=2, help="Sigma of a log-normal latency; 0 is fixed."
+        ),
+    ] = 0.0,
+    predictor: Annotated[
+        list[str] | None,
+        typer.Option(help="As of evaluate; kalman and two-rate where none is named."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the world, the simulated detector, sampled latencies.")
+    ] = 0,
+    seconds: Annotated[
+        float, typer.Option(callback=_finite, min=1, max=600, help="Length of the world.")
+    ] = 10.0,
+    agnostic: Annotated[
+        bool, typer.Option("--agnostic", help="The detector's classes are not the truth's.")
+    ] = False,
+    own_truth: Annotated[
+        bool,
+        typer.Option(
+            "--own-truth",
+            help="Any recording: what the same detector says of every frame is the truth.",
+        ),
+    ] = False,
+    fps: Fps = None,
+    topic: Topic = None,
+    out: Annotated[Path, typer.Option(callback=_folder, help="Folder for results.json.")] = Path(
+        "out/evaluate-mot"
+    ),
+    config_file: ConfigFile = None,
+    settings: Settings = None,
+) -> None:
+    """Score all targets of a detector as a user had them at each moment: HOTA, IDF1, MOTA, sAP."""
+    from leadsight import evaluate_mot as command
+
+    _check_names("--predictor", predictor or [], METHODS)
+    _check_names("--layout", [layout] if layout else [], tuple(LAYOUTS))
+    configs = _configs(config_file, settings, None)
+    if layout:
+        configs["detector"] = replace(configs["detector"], layout=layout)
+    if detector and detector != command.SIMULATED:
+        configs["detector"] = replace(configs["detector"], model=detector)
+    elif not detector and not configs["detector"].model:
+        raise InputError("give --detector: an ONNX file with its --layout, or simulated")
+    request = command.Request(
+        tuple(sources),
+        detector == command.SIMULATED,
+        tuple(latency or ()),
+        jitter,
+        tuple(predictor or ("kalman", "two-rate")),
+        seed,
+        seconds,
+        fps,
+        topic,
+        agnostic,
+        own_truth,
+        configs,
+    )
+    result = command.run(request, console)
+    command.print_rows(result, console)
+    command.write(result, out / "results.json")
+    console.print(f"wrote {out / 'results.json'}", soft_wrap=True)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from pipeline.span import LatencyStatus
 
 NEEDED = {
     "numpy": "numpy",
+    "scipy": "scipy",
     "cv2": "opencv-contrib-python-headless",
     "onnxruntime": "onnxruntime",
     "onnx": "onnx",
@@ -35,6 +36,7 @@ OPTIONAL = {
     "leadsight_msgs": ("ROS 2 messages", "`make install-ros`, or colcon build with interfaces"),
     "launch_ros": ("ROS 2 launch files", "comes with a ROS 2 installation only"),
     "rawpy": ("DNG and camera RAW files", "`pip install '.[raw]'`"),
+    "pycocotools": ("streaming AP of many targets", "`pip install '.[mot]'`"),
     "ray": ("evaluation on a cluster", "`pip install '.[scale]'`"),
     "rerun": ("viewer for .mcap files", "`pip install '.[viz]'`"),
     "torch": ("training", "`pip install '.[train]'`"),

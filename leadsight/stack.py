@@ -3,24 +3,32 @@
 isp → predictor on every frame, isp → tracker as fast as that one can; its answers, late by then,
 go to the predictor stage, which carries them to the newest frame. With ``fusion.enabled`` off it is
 isp → tracker → predictor.
+
+With ``detector.model`` the tracker stage detects, and all targets are followed; once one of them is
+selected, the tracker stage tracks that one, and detects again when it is lost.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from isp.classical import ClassicalIsp, IspConfig
+from perception.detector import Detector, DetectorConfig
 from perception.propagator import Propagator, PropagatorConfig
 from perception.target import TargetTracker
 from perception.tracker import TrackerConfig
 from pipeline.box import FloatArray
 from pipeline.clock import Clock
 from pipeline.config import Config
+from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.runner import Runner, StageCount
 from pipeline.span import LatencyReport, Span
-from pipeline.tracks import Forecasts, Tracks
+from pipeline.tracks import Detections, Forecasts, Tracks, TrackStatus
+from prediction.association import Association, AssociationConfig
 from prediction.forecaster import Forecaster
 from prediction.latency import LatencyConfig, LatencyMonitor
 from prediction.predictor import PredictorConfig
@@ -29,6 +37,8 @@ from prediction.two_rate import FusionConfig, TwoRate
 CONFIGS: dict[str, type[Config]] = {
     "isp": IspConfig,
     "tracker": TrackerConfig,
+    "detector": DetectorConfig,
+    "association": AssociationConfig,
     "propagator": PropagatorConfig,
     "fusion": FusionConfig,
     "predictor": PredictorConfig,
@@ -57,12 +67,17 @@ class Stack:
         self._clock = clock
         self._isp = ClassicalIsp(configs["isp"])
         carried = configs["fusion"].enabled
+        ids = count()
+        self._detector = Detector(configs["detector"]) if configs["detector"].model else None
+        association = Association(configs["association"], ids)
         self._carrier = TwoRate(
-            configs["fusion"], configs["predictor"], Propagator(configs["propagator"])
+            configs["fusion"], configs["predictor"], Propagator(configs["propagator"]), association
         )
         self._carrying = threading.Lock()
-        self.tracker = TargetTracker(configs["tracker"], clock, *([self._guide] if carried else []))
-        self._forecaster = Forecaster(configs["predictor"])
+        self._shown: tuple[Frame | None, Tracks] | None = None
+        guide = self._guide if carried else lambda target, stamp_ns: None
+        self.tracker = TargetTracker(configs["tracker"], clock, guide, ids)
+        self._forecaster = Forecaster(configs["predictor"], association)
         self._on_tracks = on_tracks
         self._monitor = LatencyMonitor(configs["latency"])
         self._lock = threading.Lock()
@@ -72,16 +87,12 @@ class Stack:
 
         self._runner = Runner(clock, self._take_span, *([on_error] if on_error else []))
         self._runner.add("isp", self._isp.process, reset=self._restart)
-        self._runner.add("tracker", self.tracker.process, after="isp", reset=self.tracker.reset)
+        self._runner.add("tracker", self._track, after="isp", reset=self.tracker.reset)
         if carried:
             self._runner.add("predictor", self._carry, after="isp", reset=self._forget)
             self._runner.listen("tracker", self._take_answer)
         else:
-            self._runner.add(
-                "predictor", self._forecast, after="tracker", reset=self._forecaster.reset
-            )
-            if on_tracks is not None:
-                self._runner.listen("tracker", on_tracks)
+            self._runner.add("predictor", self._forecast, after="tracker", reset=self._forget)
         for stage, callback in (("isp", on_image), ("predictor", on_forecasts)):
             if callback is not None:
                 self._runner.listen(stage, callback)
@@ -101,6 +112,27 @@ class Stack:
         motion and latencies are forgotten.
         """
         self._runner.feed("isp", frame)
+
+    def select_detection(self, target: int) -> int:
+        """Let the tracker follow one of the targets that are published; its identity stays.
+
+        Once it is lost, the detector takes over again.
+
+        Raises:
+            InputError: no detector runs here, or no such target is published now.
+        """
+        if self._detector is None:
+            raise InputError("no detector runs here: set detection_id to -1 and give a box")
+        shown = self._shown
+        ids = shown[1].ids.tolist() if shown is not None else []
+        if shown is None or target not in ids:
+            raise InputError(
+                f"detection_id {target}: no such target among the newest tracks; there are "
+                f"{', '.join(map(str, ids[:20])) or 'none'}"
+            )
+        frame, tracks = shown
+        box = tracks.boxes[ids.index(target)]
+        return self.tracker.select(box, tracks.image_size, frame, target)
 
     def report(self) -> LatencyReport:
         """The latency monitor's view of this moment."""
@@ -124,21 +156,35 @@ class Stack:
         if self._on_span is not None:
             self._on_span(span)
 
+    def _track(self, frame: Frame) -> Tracks | Detections | None:
+        tracks = self.tracker.process(frame)
+        if self._detector is None:
+            return tracks
+        if tracks is None:
+            time.sleep(self.tracker.extra_delay_s)
+            return self._detector.detect(frame)
+        if tracks.status[0] == TrackStatus.LOST:
+            self.tracker.reset()
+        return tracks
+
     def _guide(self, target: int, stamp_ns: int) -> FloatArray | None:
         with self._carrying:
             return self._carrier.guide(target, stamp_ns)
 
-    def _take_answer(self, tracks: Tracks) -> None:
+    def _take_answer(self, found: Tracks | Detections) -> None:
         with self._carrying:
-            self._carrier.answer(tracks)
+            self._carrier.answer(found)
 
     def _forget(self) -> None:
+        self._shown = None
         with self._carrying:
             self._carrier.reset()
+        self._forecaster.reset()
 
     def _carry(self, frame: Frame) -> Forecasts | None:
         with self._carrying:
             tracks = self._carrier.frame(frame)
+            self._shown = frame, tracks
             if not len(tracks):
                 return None
             now_ns = self._clock.now_ns()
@@ -147,9 +193,16 @@ class Stack:
             self._on_tracks(replace(tracks, ready_ns=now_ns))
         return forecasts
 
-    def _forecast(self, tracks: Tracks) -> Forecasts:
-        self._forecaster.observe(tracks)
+    def _forecast(self, found: Tracks | Detections) -> Forecasts | None:
+        tracks = self._forecaster.observe(found)
+        if tracks is None:
+            return None
+        self._shown = None, tracks
         now_ns = self._clock.now_ns()
+        if self._on_tracks is not None and len(tracks):
+            self._on_tracks(
+                tracks if isinstance(found, Tracks) else replace(tracks, ready_ns=now_ns)
+            )
         return self._forecaster.forecast(tracks.stamp_ns, now_ns, self._horizons(now_ns))
 
     def _horizons(self, now_ns: int) -> dict[str, int]:

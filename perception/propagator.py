@@ -4,7 +4,8 @@ The fast half of two-rate tracking. Around each box a patch is cut from both fra
 where the target is expected, at a scale at which every target is about equally large; so small
 targets are not mixed with their background and large ones cost no more. All patches lie in one
 mosaic, so pyramidal Lucas-Kanade runs once for all targets. Its forward-backward check, image
-gradients and nearness to the box's middle weigh the points of a robust similarity.
+gradients and nearness to the box's middle weigh the points of a robust similarity; where the target
+is expected to move against the background, points that stay with the background count little.
 
 Where the points disagree, normalized cross-correlation of the box in a wider window makes a second
 proposal; the one under which the box's content agrees better is refined and kept.
@@ -51,7 +52,14 @@ LOOK = 144
 STRANGENESS = 0.1
 """Sigma that a step gains, in sides, as the target stops resembling itself."""
 MIN_LIKENESS = 0.5
-"""Correlation with what the target looked like, below which something hides it."""
+"""Correlation with what the target looked like, below which something hides it, unless it goes on
+as expected."""
+AS_EXPECTED = 0.15
+AS_BACKGROUND = 0.02
+"""Distance in sides from where the target was expected within which it goes on, and by how much it
+may be nearer to where the background went."""
+BACKGROUND_PX = 0.7
+"""Distance in the patch within which a point moves like the background."""
 MIN_CONTRAST = 2.0
 """Standard deviation of gray below which a frame shows nothing."""
 SURE_MATCH = 0.7
@@ -184,13 +192,15 @@ class Propagator:
                 after.camera = camera_motion(before.levels[-1], after.levels[-1], scale, boxes)
         camera = after.camera
         centers = boxes[:, :2] + boxes[:, 2:] / 2
+        still = np.full_like(centers, np.nan)
         guess = np.zeros_like(centers) if own is None else own.copy()
         if np.isfinite(camera.sigma):
-            guess += moved_by(camera.matrix, centers) - centers
+            still = moved_by(camera.matrix, centers) - centers
+            guess += still
         elif background is not None:
             guess += background
         shift, growth, variance, seen = _follow(
-            before, after, boxes, guess, looks, self._config.fallback
+            before, after, boxes, guess, still, looks, self._config.fallback
         )
         return Step(
             before.stamp_ns,
@@ -227,16 +237,21 @@ def _follow(
     after: Pyramid,
     boxes: FloatArray,
     guess: FloatArray,
+    still: FloatArray,
     looks: FloatArray | None,
     fallback: bool,
 ) -> tuple[FloatArray, FloatArray, FloatArray, npt.NDArray[np.bool_]]:
-    """Shift, growth, variance and whether seen, as in ``Step``, of N boxes."""
+    """Shift, growth, variance and whether seen, as in ``Step``, of N boxes.
+
+    guess, still: (N, 2), where their centers are expected and where the background there went, in
+    pixels from where they were; NaN where that could not be seen.
+    """
     if not len(boxes):
         return guess, np.zeros(0), np.zeros((0, 2)), np.zeros(0, bool)
     centers, scale, sides = _frame_of_patch(boxes)
     first = _mosaic(before, centers, scale)
     second = _mosaic(after, centers + guess, scale)
-    fit = _flow(first, second, sides)
+    fit = _flow(first, second, sides, (still - guess) * scale[:, None])
     match = _agreement(first, second, sides, fit.shift)
     shift = guess + fit.shift / scale[:, None]
     if fallback and (doubtful := np.flatnonzero(~fit.seen | (match < SURE_MATCH))).size:
@@ -244,7 +259,7 @@ def _follow(
         jump = guess[doubtful] + _search(before, after, at, at + guess[doubtful], sc, size)
         again = _mosaic(after, at + jump, sc)
         own = _patches(first, doubtful)
-        other = _flow(own, again, size)
+        other = _flow(own, again, size, (still[doubtful] - jump) * sc[:, None])
         other_match = _agreement(own, again, size, other.shift)
         better = other.seen & (other_match > np.maximum(match[doubtful] + GAIN, FALLBACK_MATCH))
         rows = doubtful[better]
@@ -256,7 +271,10 @@ def _follow(
     if looks is not None:
         now = _looks(_mosaic(after, centers + shift, scale), sides, np.zeros_like(shift))
         likeness = np.nan_to_num((now * looks).mean(axis=1), nan=1.0)
-        seen &= likeness > MIN_LIKENESS
+        side = np.sqrt(np.prod(boxes[:, 2:], axis=1))
+        off, off_still = (np.hypot(*(shift - to).T) / side for to in (guess, still))
+        goes_on = (off < AS_EXPECTED) & ~(off > off_still + AS_BACKGROUND)
+        seen &= (likeness > MIN_LIKENESS) | goes_on
         doubt = (STRANGENESS * np.maximum(1 - likeness, 0)) ** 2
     blind = np.stack([UNSEEN**2 * np.prod(boxes[:, 2:], axis=1), np.full(len(seen), UNSEEN**2)], 1)
     variance = np.stack(
@@ -303,8 +321,11 @@ def _patches(mosaic: Gray, rows: npt.NDArray[np.intp]) -> Gray:
     return mosaic.reshape(-1, PATCH_PX, PATCH_PX)[rows].reshape(-1, PATCH_PX)
 
 
-def _flow(first: Gray, second: Gray, sides: FloatArray) -> _Fit:
-    """Lucas-Kanade on a grid over each box, and a robust similarity through its points."""
+def _flow(first: Gray, second: Gray, sides: FloatArray, still: FloatArray) -> _Fit:
+    """Lucas-Kanade on a grid over each box, and a robust similarity through its points.
+
+    still: (N, 2), how the background moves in the patches; NaN where unknown.
+    """
     n = len(sides)
     axis = (np.arange(GRID) + 0.5) / GRID - 0.5
     unit = np.stack([np.tile(axis, GRID), np.repeat(axis, GRID)], axis=1) * 0.95
@@ -318,6 +339,13 @@ def _flow(first: Gray, second: Gray, sides: FloatArray) -> _Fit:
     usual = texture.sum(axis=1) / np.maximum(count, 1)
     near = np.exp(-(unit**2).sum(axis=1) / (2 * CENTER_SIGMA**2))
     weight = texture / (texture + usual[:, None] + 1e-9) * near
+    # The target is expected not to move in its patch: the farther the background does, the better
+    # the two can be told apart.
+    apart = (still**2).sum(axis=1)
+    share = apart / (apart + (2 * BACKGROUND_PX) ** 2)
+    stays = ((moved - still[:, None]) ** 2).sum(axis=-1)
+    stays = share[:, None] * BACKGROUND_PX**2 / (BACKGROUND_PX**2 + stays)
+    weight *= 1 - np.nan_to_num(stays)
     return _similarity(offset, moved, weight, sides, count)
 
 

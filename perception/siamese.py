@@ -12,10 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from perception.appearance import ScoredAppearance
 from perception.engine import RawAnswer
+from perception.network import Network, read_model
 from pipeline.box import FloatArray
 from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
@@ -25,7 +25,7 @@ TEMPLATE_PX = 127
 SEARCH_PX = 255
 CONTEXT = 0.5
 MIN_SIDE_PX = 10.0
-MAX_MODEL_BYTES = 256 << 20
+REMEDY = "give backbone and head of the same model"
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class SiameseEngine:
         self, backbone: Path, head: Path, settings: SiameseSettings, threads: int = 1
     ) -> None:
         self._settings = settings
-        self._template_net = _Session(_backbone_at(backbone, TEMPLATE_PX), backbone, threads)
-        self._search_net = _Session(_backbone_at(backbone, SEARCH_PX), backbone, threads)
-        self._head = _Session(_read(head), head, threads)
+        self._template_net = Network(_backbone_at(backbone, TEMPLATE_PX), backbone, threads, REMEDY)
+        self._search_net = Network(_backbone_at(backbone, SEARCH_PX), backbone, threads, REMEDY)
+        self._head = Network(read_model(head), head, threads, REMEDY)
         self._blobs = {px: np.zeros((1, 3, px, px), np.float32) for px in (TEMPLATE_PX, SEARCH_PX)}
         self._template = self._template_net(self._blobs[TEMPLATE_PX])[0]
         cells = self._check_form(backbone, head)
@@ -167,19 +167,10 @@ def _ratio(x: np.ndarray) -> Any:
     return np.maximum(x, 1 / x)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_MODEL_BYTES:
-            raise InputError(f"{path}: over {MAX_MODEL_BYTES >> 20} MiB is no tracker model")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: model cannot be read ({error.strerror})") from None
-
-
 def _backbone_at(path: Path, px: int) -> bytes:
     """The backbone with its input fixed to px × px; its inner shapes follow from it."""
     try:
-        model = onnx.load_from_string(_read(path))
+        model = onnx.load_from_string(read_model(path))
         dims = model.graph.input[0].type.tensor_type.shape.dim
         if len(model.graph.input) != 1 or len(dims) != 4:
             raise InputError(
@@ -194,34 +185,3 @@ def _backbone_at(path: Path, px: int) -> bytes:
         raise
     except Exception as error:
         raise InputError(f"{path}: is no ONNX model ({first_line(error)})") from None
-
-
-class _Session:
-    """An onnxruntime session called with arrays in the order of the model's inputs."""
-
-    def __init__(self, model: bytes, path: Path, threads: int) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._path = path
-        try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise InputError(f"{path}: onnxruntime cannot load it ({first_line(error)})") from None
-        self._names = [i.name for i in self._session.get_inputs()]
-
-    def __call__(self, *arrays: np.ndarray) -> list[Any]:
-        if len(arrays) != len(self._names):
-            raise InputError(
-                f"{self._path}: has {len(self._names)} inputs, a tracker needs {len(arrays)}"
-            )
-        try:
-            return list(self._session.run(None, dict(zip(self._names, arrays, strict=True))))
-        except Exception as error:
-            shapes = ", ".join(str(a.shape) for a in arrays)
-            raise InputError(
-                f"{self._path}: does not take inputs of {shapes} ({first_line(error)}); "
-                "give backbone and head of the same model"
-            ) from None

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 
 from perception.tracker import Tracker, TrackerConfig, make_tracker
 from pipeline.box import FloatArray, as_box
@@ -15,7 +16,8 @@ class TargetTracker:
     """Follows the target that was selected last; no target, no result.
 
     ``select`` may be called from any thread; it takes effect on the next frame. ``guide``, called
-    with a track id and a stamp in ns, may say where the target will be, x y w h in pixels.
+    with a track id and a stamp in ns, may say where the target will be, x y w h in pixels. ids:
+    where identities come from.
     """
 
     def __init__(
@@ -23,10 +25,12 @@ class TargetTracker:
         config: TrackerConfig,
         clock: Clock,
         guide: Callable[[int, int], FloatArray | None] = lambda target, stamp_ns: None,
+        ids: Iterator[int] | None = None,
     ) -> None:
         self._tracker: Tracker = make_tracker(config)
         self._clock = clock
         self._guide = guide
+        self._ids = count() if ids is None else ids
         self._lock = threading.Lock()
         self._selected: tuple[FloatArray, Frame | None] | None = None
         self._track_id = -1
@@ -39,10 +43,12 @@ class TargetTracker:
         box: Sequence[float] | FloatArray,
         image_size: tuple[int, int] | None = None,
         frame: Frame | None = None,
+        track_id: int | None = None,
     ) -> int:
         """Start on a new target, x y w h in pixels; its track id.
 
         frame: the picture that the box was seen in, where the next one would come too late for it.
+        track_id: where the target has one already.
 
         Raises:
             InputError: no proper box, or one outside an image of ``image_size``.
@@ -50,7 +56,7 @@ class TargetTracker:
         checked = as_box(box, frame.size if frame else image_size)
         with self._lock:
             self._selected = checked, frame
-            self._track_id += 1
+            self._track_id = next(self._ids) if track_id is None else track_id
             return self._track_id
 
     def reset(self) -> None:

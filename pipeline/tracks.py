@@ -1,6 +1,6 @@
-"""What trackers answer and what predictors forecast: parallel arrays, validated once."""
+"""What trackers answer, detectors find and predictors forecast: parallel arrays, validated once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 
 import numpy as np
@@ -116,6 +116,12 @@ class Tracks:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def selected(self, rows: npt.NDArray[np.generic]) -> "Tracks":
+        """Some of the targets; rows: (N,) bool, or indices in any order."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        of_targets = {k: v[rows] for k, v in parts.items() if isinstance(v, np.ndarray)}
+        return replace(self, **of_targets)
+
     @classmethod
     def single(
         cls,
@@ -139,6 +145,44 @@ class Tracks:
             np.array([score], np.float32),
             np.array([status], np.uint8),
             np.array([-1], np.int16),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """What a detector found in one frame, without identities.
+
+    stamp_ns, frame_index: of the frame. image_size: (width, height) in pixels.
+    boxes: (N, 4) float64, x y w h in pixels. scores: (N,) float32 in [0, 1].
+    labels: (N,) int16, the detector's class.
+    """
+
+    stamp_ns: int
+    frame_index: int
+    image_size: tuple[int, int]
+    boxes: FloatArray
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int16]
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        if n > MAX_TARGETS:
+            raise InputError(f"Detections: {n} of them; give the {MAX_TARGETS} of highest score")
+        _shape("Detections.boxes", self.boxes, (n, 4))
+        _shape("Detections.scores", self.scores, (n,))
+        _shape("Detections.labels", self.labels, (n,))
+        if not np.isfinite(self.boxes).all() or (self.boxes[:, 2:] <= 0).any():
+            raise InputError("Detections: a box is not finite or has no area; drop it before")
+        if not ((self.scores >= 0) & (self.scores <= 1)).all():
+            raise InputError("Detections: a score is not in 0 to 1; drop or scale it before")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def selected(self, rows: npt.NDArray[np.generic]) -> "Detections":
+        """Some of them; rows: (N,) bool, or indices in any order."""
+        return replace(
+            self, boxes=self.boxes[rows], scores=self.scores[rows], labels=self.labels[rows]
         )
 
 
@@ -169,6 +213,12 @@ class Forecasts:
         _shape("Forecasts.boxes", self.boxes, (h, n, 4))
         _shape("Forecasts.covariances", self.covariances, (h, n, 4, 4))
         _shape("Forecasts.status", self.status, (h, n))
+
+    def selected(self, rows: npt.NDArray[np.generic]) -> "Forecasts":
+        """Some of the targets; rows: (N,) bool, or indices in any order."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        of_targets = {k: v[:, rows] for k, v in parts.items() if np.ndim(v) > 1}
+        return replace(self, ids=self.ids[rows], **of_targets)
 
     def of(self, consumer: str) -> int:
         """Index of a consumer's row.

@@ -5,27 +5,59 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.tracks import MAX_TARGETS, Forecasts, Tracks
+from pipeline.tracks import MAX_TARGETS, Detections, Forecasts, Tracks
+from prediction.association import Association, AssociationConfig
 from prediction.make import make_predictor
 from prediction.predictor import PredictorConfig, join, select
 
 
 class Forecaster:
-    """Keeps a row of the predictor's state a target; forgets targets that are gone."""
+    """Keeps a row of the predictor's state a target; forgets targets that are gone.
 
-    def __init__(self, config: PredictorConfig) -> None:
+    Without frames, ``association`` matches detections with where targets are predicted.
+    """
+
+    def __init__(self, config: PredictorConfig, association: Association | None = None) -> None:
         self._predictor = make_predictor(config)
+        self._association = association or Association(AssociationConfig())
         self._forget_ns = int(config.forget_ms * 1e6)
         self.reset()
 
     def reset(self) -> None:
         """Forget all targets: the clock jumped, or a new run begins."""
+        self._association.reset()
         self._ids = np.empty(0, np.int32)
         self._seen_ns = np.empty(0, np.int64)
         self._state = self._predictor.blank(0)
 
-    def observe(self, tracks: Tracks) -> None:
-        """Take in one frame's targets, stamped when the light hit the sensor."""
+    def observe(self, found: Tracks | Detections) -> Tracks | None:
+        """Take in one frame's targets, stamped when the light hit the sensor.
+
+        Returns them; None for detections that are not newer than the last ones. Of detections'
+        targets only those are kept that still are some.
+        """
+        if isinstance(found, Tracks):
+            self._take(found)
+            return found
+        tracks = self._associated(found)
+        if tracks is None:
+            return None
+        self._take(tracks)
+        rows = np.arange(len(tracks))
+        self._state = select(self._state, rows)
+        self._ids, self._seen_ns = self._ids[rows], self._seen_ns[rows]
+        return tracks.selected(self._association.settled(tracks.ids))
+
+    def _associated(self, found: Detections) -> Tracks | None:
+        if found.stamp_ns <= self._seen_ns.max(initial=-1):
+            return None
+        boxes = variances = np.empty((0, 4))
+        if len(self._ids):
+            here = self._predictor.predict(self._state, np.array([found.stamp_ns], np.int64))
+            boxes, variances = here.boxes[:, 0], here.variances[:, 0]
+        return self._association.tracks(found, self._ids, boxes, variances)
+
+    def _take(self, tracks: Tracks) -> None:
         n = len(tracks)
         if not np.array_equal(tracks.ids, self._ids):
             self._arrange(tracks.ids, tracks.stamp_ns)
@@ -53,7 +85,7 @@ class Forecaster:
         """All targets at ``stamp_ns`` + each consumer's horizon."""
         valid_at = np.array([stamp_ns + h for h in horizons_ns.values()], np.int64)
         boxes, variances, status = self._predictor.predict(self._state, valid_at)
-        return Forecasts(
+        forecasts = Forecasts(
             stamp_ns,
             ready_ns,
             tuple(horizons_ns),
@@ -63,3 +95,4 @@ class Forecaster:
             variances.transpose(1, 0, 2)[..., None] * np.eye(4),
             status.T,
         )
+        return forecasts.selected(self._association.settled(self._ids))

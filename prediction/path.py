@@ -140,7 +140,7 @@ class Path:
         self.increment[:, row] += blame * error
         self.variance[:, row] = p - gain * gain * total
 
-    def with_target(
+    def with_targets(
         self,
         at: int,
         place: FloatArray,
@@ -151,26 +151,27 @@ class Path:
         seen: npt.NDArray[np.bool_],
         camera_seen: npt.NDArray[np.bool_],
     ) -> "Path":
-        """One target more, first seen in frame ``at``: place (4,), noise (2,); the rest, whose
-        first axis is the R − at − 1 frames after it, is what ``extended`` takes of one target. In
-        the frames before it stands still."""
+        """n targets more, first seen in frame ``at``: place (n, 4), noise (n, 2); the rest, whose
+        first axis is the R − at − 1 frames after it, is what ``extended`` takes. In the frames
+        before they stand still."""
 
-        def column(after: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        def whole(after: npt.NDArray[Any]) -> npt.NDArray[Any]:
             before = np.zeros((at + 1, *after.shape[1:]), after.dtype)
-            return np.concatenate([before, after])[:, None]
+            return np.concatenate([before, after])
 
-        steps, variances = column(increment), column(increment_variance)
+        steps, variances = whole(increment), whole(increment_variance)
         new = {
             "place": place + steps.cumsum(axis=0),
             "variance": noise + variances.cumsum(axis=0),
             "increment": steps,
             "increment_variance": variances,
-            "camera": column(camera),
-            "seen": column(seen),
-            "camera_seen": column(camera_seen),
+            "camera": whole(camera),
+            "seen": whole(seen),
+            "camera_seen": whole(camera_seen),
         }
         parts = {name: np.concatenate([getattr(self, name), new[name]], axis=1) for name in new}
-        return replace(self, anchor=np.append(self.anchor, self.stamps_ns[at]), **parts)
+        anchor = np.concatenate([self.anchor, np.full(len(place), self.stamps_ns[at])])
+        return replace(self, anchor=anchor, **parts)
 
     def selected(self, rows: Indices) -> "Path":
         """Some of the targets."""

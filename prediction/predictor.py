@@ -23,6 +23,8 @@ VISUAL = ("pvt-visual", "pvt-joint")
 """Predictors that also take what the tracker's network saw, which only an evaluation has."""
 MIN_SIDE_PX = 1.0
 MAX_KINDS = 8
+MAX_GATE = 100.0
+"""Never reached in practice: a filter of this gate is not restarted."""
 
 
 class Estimates(NamedTuple):
@@ -91,7 +93,10 @@ class PredictorConfig(Config):
         0.05, "Kalman: noise of an observed side, in box sides.", low=1e-4, high=1
     )
     gate: float = option(
-        8.0, "Kalman: jump of an observation, in sigmas, that restarts a filter.", low=1, high=100
+        8.0,
+        "Kalman: jump of an observation, in sigmas, that restarts a filter.",
+        low=1,
+        high=MAX_GATE,
     )
     imm_acceleration_sigmas: tuple[float, ...] = option(
         (0.5, 2.0, 8.0),

@@ -18,10 +18,19 @@ from pipeline.box import FloatArray, iou
 from pipeline.config import Config, option
 from pipeline.frame import Frame
 from pipeline.motion import Step, moved_boxes, moved_by
-from pipeline.tracks import MAX_TARGETS, Forecasts, Tracks, TrackSource, TrackStatus
+from pipeline.tracks import (
+    MAX_TARGETS,
+    Detections,
+    Forecasts,
+    Tracks,
+    TrackSource,
+    TrackStatus,
+)
+from prediction.association import Association, AssociationConfig
 from prediction.make import make_predictor
 from prediction.path import Indices, Path
 from prediction.predictor import (
+    MAX_GATE,
     MIN_SIDE_PX,
     Estimates,
     PredictorConfig,
@@ -83,7 +92,10 @@ class FusionConfig(Config):
     camera_apart: bool = option(True, "Predict the camera's motion and the target's own apart.")
     guided: bool = option(True, "Let the path say where the tracker looks next.")
     guide_after: int = option(
-        2, "Sure answers on the path, in a row, after which it guides.", low=1, high=99
+        2,
+        "Sure answers on the path, in a row, after which one that began anew guides.",
+        low=1,
+        high=99,
     )
     max_carry_ms: float = option(
         1000.0,
@@ -118,15 +130,27 @@ class TwoRate:
     """Frames and late answers in, boxes of the newest frame and forecasts out.
 
     Every ``frame`` gives tracks at camera rate. ``answer`` takes what a tracker found in an earlier
-    frame; it names all targets that there are. To go on with a target that was lost, give the box
-    that a detector found as an answer. Not thread-safe.
+    frame, which names all targets that there are, or what a detector did, of which ``association``
+    makes targets. To go on with a target that was lost, give the box that a detector found as an
+    answer. Not thread-safe.
     """
 
-    def __init__(self, fusion: FusionConfig, predictor: PredictorConfig, propagator: Steps) -> None:
+    def __init__(
+        self,
+        fusion: FusionConfig,
+        predictor: PredictorConfig,
+        propagator: Steps,
+        association: Association | None = None,
+    ) -> None:
         self._config = fusion
-        # What the predictor observes is the path's own increments, far steadier than answers.
+        self._association = association or Association(AssociationConfig())
+        # What the predictor observes is the path's own increments, far steadier than answers; a
+        # jump among them is a sharp turn, and nothing to begin anew for.
         self._predictor_config = replace(
-            predictor, center_noise=fusion.step_noise, size_noise=fusion.step_noise
+            predictor,
+            center_noise=fusion.step_noise,
+            size_noise=fusion.step_noise,
+            gate=MAX_GATE,
         )
         self._predictor = make_predictor(self._predictor_config)
         self._propagator = propagator
@@ -135,6 +159,7 @@ class TwoRate:
     def reset(self) -> None:
         """Forget all frames and targets: the clock jumped, or a new run begins."""
         self._propagator.reset()
+        self._association.reset()
         self._size = NO_SIZE
         self._path = Path.empty(np.empty(0, np.int64))
         self._targets = _Targets(
@@ -151,7 +176,7 @@ class TwoRate:
         # rows 2i + 1 of the background's at its place.
         self._walk: list[FloatArray] = []
         self._motion: list[Any] = []
-        self._waiting: list[Tracks] = []
+        self._waiting: list[Tracks | Detections] = []
         self._answered_ns = -1
         self.ignored = 0
         """Answers about frames that are no longer kept."""
@@ -186,47 +211,48 @@ class TwoRate:
                 self.answer(answer)
             else:  # of a time that the source has jumped back from
                 self.ignored += 1
-        return self._tracks(frame)
+        return self.tracks(frame)
 
-    def answer(self, tracks: Tracks) -> None:
-        """Take what a tracker found in a frame that may have gone by long ago."""
+    def answer(self, found: Tracks | Detections) -> None:
+        """Take what was found in a frame that may have gone by long ago."""
         path = self._path
-        if not len(path) or tracks.stamp_ns > path.stamps_ns[-1]:
-            self._waiting = [*self._waiting[1 - MAX_WAITING :], tracks]
+        if not len(path) or found.stamp_ns > path.stamps_ns[-1]:
+            self._waiting = [*self._waiting[1 - MAX_WAITING :], found]
             return
-        at = path.index(tracks.stamp_ns)
+        at = path.index(found.stamp_ns)
         if at < 0:
             self.ignored += 1
+            return
+        if isinstance(found, Tracks):
+            self._association.reset()  # what targets there are, somebody else says now
+            tracks: Tracks | None = found
+        else:
+            tracks = self._associated(found, at)
+        if tracks is None:
             return
         if tracks.stamp_ns > self._answered_ns:
             self._keep(np.flatnonzero(np.isin(self._targets.ids, tracks.ids)))
             self._answered_ns = tracks.stamp_ns
         places, noise = self._places(tracks)
-        for i, target in enumerate(tracks.ids.tolist()):
-            status = int(tracks.status[i])
-            row = self._row(target)
-            if row is not None:
-                overlap = iou(tracks.boxes[i], self._path.boxes(at)[row])
-                agreed = bool(overlap >= self._config.restart_iou)
-                again = self._targets.strays[row] + 1 >= self._config.restart_after
-                if not agreed and (
-                    status == TrackStatus.TRACKED or (again and status != TrackStatus.LOST)
-                ):
-                    self._keep(np.flatnonzero(self._targets.ids != target))
-                    row = None
-                else:
-                    if status != TrackStatus.LOST and agreed:
-                        self._correct(row, at, places[i], noise[i])
-                    self._note(row, tracks, i, agreed)
-                    continue
-            if len(self._targets.ids) < MAX_TARGETS:
-                self._add(tracks, i, at, places[i], noise[i])
+        sure, lost = tracks.status == TrackStatus.TRACKED, tracks.status == TrackStatus.LOST
+        rows, overlap, again = self._compared(tracks, at)
+        agreed = overlap >= self._config.restart_iou
+        follow = (rows >= 0) & (agreed | ~(sure | (again & ~lost)))
+        true = follow & agreed & ~lost
+        self._correct(rows[true], at, places[true], noise[true])
+        self._note(rows[follow], tracks.selected(follow), agreed[follow])
+        self._keep(np.flatnonzero(~np.isin(self._targets.ids, tracks.ids[~follow])))
+        new = np.flatnonzero(~follow)[: MAX_TARGETS - len(self._targets.ids)]
+        if len(new):
+            # Who chose a new target knows where it is; an old one elsewhere must prove itself.
+            trust = np.where(rows[new] < 0, self._config.guide_after, 1)
+            self._add(tracks.selected(new), at, places[new], noise[new], trust)
 
     def forecast(self, stamp_ns: int, ready_ns: int, horizons_ns: Mapping[str, int]) -> Forecasts:
         """All targets at ``stamp_ns`` + each consumer's horizon."""
         valid_at = np.array([stamp_ns + h for h in horizons_ns.values()], np.int64)
         boxes, variances, status = self.predict(valid_at)
-        return Forecasts(
+        forecasts = Forecasts(
             stamp_ns,
             ready_ns,
             tuple(horizons_ns),
@@ -236,6 +262,7 @@ class TwoRate:
             variances.transpose(1, 0, 2)[..., None] * np.eye(4),
             status.T,
         )
+        return forecasts.selected(self._association.settled(self._targets.ids))
 
     def predict(self, valid_at_ns: npt.NDArray[np.int64]) -> Estimates:
         """Every target at each moment of ``valid_at_ns``, (m,), as a ``Predictor`` gives it."""
@@ -266,6 +293,19 @@ class TwoRate:
         sure = self._targets.sure[row] >= self._config.guide_after
         return self.predict(np.array([stamp_ns])).boxes[row, 0] if sure else None
 
+    def _compared(
+        self, tracks: Tracks, at: int
+    ) -> tuple[Indices, FloatArray, npt.NDArray[np.bool_]]:
+        """Of n answers: each one's target, −1 for a new one; its overlap with the path; whether it
+        would be one too many elsewhere."""
+        i, row = np.nonzero(tracks.ids[:, None] == self._targets.ids)
+        rows, overlap = np.full(len(tracks), -1), np.zeros(len(tracks))
+        again = np.zeros(len(tracks), bool)
+        rows[i] = row
+        overlap[i] = iou(tracks.boxes[i], self._path.boxes(at)[row])
+        again[i] = self._targets.strays[row] + 1 >= self._config.restart_after
+        return rows, overlap, again
+
     def _row(self, target: int) -> int | None:
         found = np.flatnonzero(self._targets.ids == target)
         return int(found[0]) if len(found) else None
@@ -280,96 +320,112 @@ class TwoRate:
         self._walk = [walk[pairs] for walk in self._walk]
         self._motion = [select(state, pairs) for state in self._motion]
 
+    def _associated(self, found: Detections, at: int) -> Tracks | None:
+        """Detections as targets, by where these were in the detections' own frame."""
+        variances = np.repeat(self._path.variance[at], 2, axis=1)
+        boxes = self._path.boxes(at)
+        variances[:, 2:] *= boxes[:, 2:] ** 2
+        return self._association.tracks(found, self._targets.ids, boxes, variances)
+
     def _places(self, tracks: Tracks) -> tuple[FloatArray, FloatArray]:
-        """Places (n, 4) and variances (n, 2), as ``Path.corrected`` takes them."""
+        """Places (n, 4) and variances (n, 2), as ``Path.corrected`` takes them. An answer that
+        gives its variances is taken at its word."""
         sides = np.maximum(tracks.boxes[:, 2:], MIN_SIDE_PX)
         centers = tracks.boxes[:, :2] + tracks.boxes[:, 2:] / 2
         config = self._config
         noise = np.empty((len(tracks), 2))
         noise[:, 0] = config.answer_center_noise**2 * np.prod(sides, axis=1)
         noise[:, 1] = config.answer_size_noise**2
+        given = np.isfinite(tracks.variances).all(axis=1)
+        noise[given, 0] = tracks.variances[given, :2].mean(axis=1)
+        noise[given, 1] = (tracks.variances[given, 2:] / sides[given] ** 2).mean(axis=1)
         noise[tracks.status != TrackStatus.TRACKED] *= self._config.uncertain_factor
         return np.concatenate([centers, np.log(sides)], axis=1), noise
 
-    def _note(self, row: int, tracks: Tracks, i: int, agreed: bool) -> None:
-        """Remember what an answer says beside the box."""
+    def _note(self, rows: Indices, tracks: Tracks, agreed: npt.NDArray[np.bool_]) -> None:
+        """Remember what answers say beside the boxes."""
         t = self._targets
-        if tracks.status[i] != TrackStatus.LOST and agreed:
-            t.fresh_ns[row] = max(t.fresh_ns[row], tracks.stamp_ns)
-        t.scores[row], t.status[row], t.labels[row] = (
-            tracks.scores[i],
-            tracks.status[i],
-            tracks.labels[i],
-        )
-        t.strays[row] = 0 if agreed else t.strays[row] + 1
-        sure = agreed and t.status[row] == TrackStatus.TRACKED
-        t.sure[row] = t.sure[row] + 1 if sure else 0
-        if sure:
-            t.look[row] = self._look(tracks.stamp_ns, tracks.boxes[i : i + 1])
+        found = rows[agreed & (tracks.status != TrackStatus.LOST)]
+        t.fresh_ns[found] = np.maximum(t.fresh_ns[found], tracks.stamp_ns)
+        t.scores[rows], t.status[rows] = tracks.scores, tracks.status
+        named = tracks.labels >= 0  # a tracker that was given the target knows no class
+        t.labels[rows[named]] = tracks.labels[named]
+        t.strays[rows] = np.where(agreed, 0, t.strays[rows] + 1)
+        sure = agreed & (tracks.status == TrackStatus.TRACKED)
+        t.sure[rows] = np.where(sure, t.sure[rows] + 1, 0)
+        if sure.any():
+            t.look[rows[sure]] = self._look(tracks.stamp_ns, tracks.boxes[sure])
 
-    def _look(self, stamp_ns: int, box: FloatArray) -> FloatArray:
-        """(1, LOOK); NaN, which compares with nothing, where the frame is gone."""
-        look = self._propagator.look(stamp_ns, box)
-        return np.full((1, LOOK), np.nan) if look is None else look
+    def _look(self, stamp_ns: int, boxes: FloatArray) -> FloatArray:
+        """(n, LOOK); NaN, which compares with nothing, where the frame is gone."""
+        looks = self._propagator.look(stamp_ns, boxes)
+        return np.full((len(boxes), LOOK), np.nan) if looks is None else looks
 
-    def _correct(self, row: int, at: int, place: FloatArray, noise: FloatArray) -> None:
+    def _correct(self, rows: Indices, at: int, places: FloatArray, noise: FloatArray) -> None:
         path = self._path
-        last = max(path.index(int(path.anchor[row])), 0)
-        blind = np.flatnonzero(~path.seen[last + 1 : at + 1, row])
-        self._path = path.corrected(at, np.array([row]), place[None], noise[None])
-        if len(blind):
-            self._rewalk(row, last + 1 + int(blind[0]))
+        last = np.maximum(np.searchsorted(path.stamps_ns, path.anchor[rows], side="right") - 1, 0)
+        frame = np.arange(len(path))[:, None]
+        blind = ~path.seen[:, rows] & (frame > last) & (frame <= at)
+        self._path = path.corrected(at, rows, places, noise)
+        again = blind.any(axis=0)
+        if again.any():
+            self._rewalk(rows[again], blind.argmax(axis=0)[again])
 
-    def _add(self, tracks: Tracks, i: int, at: int, place: FloatArray, noise: FloatArray) -> None:
-        """Follow a new target from frame ``at`` to the newest one."""
+    def _add(
+        self, tracks: Tracks, at: int, places: FloatArray, noise: FloatArray, trust: Indices
+    ) -> None:
+        """Follow new targets from frame ``at`` to the newest one; trust: (n,), as how many sure
+        answers a sure one counts."""
         path = self._path
-        n = len(path) - at - 1
-        increment, variance, camera = np.zeros((n, 4)), np.zeros((n, 2)), np.zeros((n, 2))
+        n, m = len(path) - at - 1, len(tracks)
+        increment, variance, camera = np.zeros((n, m, 4)), np.zeros((n, m, 2)), np.zeros((n, m, 2))
         variance[:] = noise
-        seen, camera_seen = np.zeros(n, bool), np.zeros(n, bool)
-        box = box0 = tracks.boxes[i : i + 1]
-        for step in self._propagator.retrace(int(path.stamps_ns[at]), box):
+        seen, camera_seen = np.zeros((n, m), bool), np.zeros((n, m), bool)
+        boxes = tracks.boxes
+        for step in self._propagator.retrace(int(path.stamps_ns[at]), boxes):
             k = path.index(step.stamp_ns) - at - 1
-            increment[k], variance[k], camera[k] = (part[0] for part in _measured(step, box))
-            seen[k], camera_seen[k] = step.seen[0], np.isfinite(step.camera_sigma)
-            box = moved_boxes(box, step.shift, step.growth)
+            increment[k], variance[k], camera[k] = _measured(step, boxes)
+            seen[k], camera_seen[k] = step.seen, np.isfinite(step.camera_sigma)
+            boxes = moved_boxes(boxes, step.shift, step.growth)
         if not self._config.camera_apart:
             camera[:], camera_seen[:] = 0.0, True
-        self._path = path.with_target(
-            at, place, noise, increment, variance, camera, seen, camera_seen
+        self._path = path.with_targets(
+            at, places, noise, increment, variance, camera, seen, camera_seen
         )
-        fresh_ns = path.stamps_ns[at + 1 :][seen].max(initial=tracks.stamp_ns)
+        stamps = np.where(seen, path.stamps_ns[at + 1 :, None], tracks.stamp_ns)
         new = _Targets(
-            tracks.ids[i : i + 1],
-            tracks.labels[i : i + 1],
-            tracks.scores[i : i + 1],
-            tracks.status[i : i + 1],
-            np.array([fresh_ns], np.int64),
-            np.zeros(1, np.int64),
-            np.array([tracks.status[i] == TrackStatus.TRACKED], np.int64),
-            self._look(int(path.stamps_ns[at]), box0),
+            tracks.ids,
+            tracks.labels,
+            tracks.scores,
+            tracks.status,
+            stamps.max(axis=0, initial=tracks.stamp_ns),
+            np.zeros(m, np.int64),
+            np.where(tracks.status == TrackStatus.TRACKED, trust, 0),
+            self._look(int(path.stamps_ns[at]), tracks.boxes),
         )
+        old = len(self._targets.ids)
         self._targets = join(self._targets, new)
-        start = np.concatenate([[0.0, 0.0], place[2:]])
-        self._walk = [np.concatenate([walk, [start, start]]) for walk in self._walk]
-        blank = self._predictor.blank(2)
+        start = np.concatenate([np.zeros((m, 2)), places[:, 2:]], axis=1).repeat(2, axis=0)
+        self._walk = [np.concatenate([walk, start]) for walk in self._walk]
+        blank = self._predictor.blank(2 * m)
         self._motion = [join(state, blank) for state in self._motion]
-        row = len(self._targets.ids) - 1
-        self._observe(row, at, blank)
-        self._rewalk(row, at + 1)
+        rows = np.arange(old, old + m)
+        self._observe(rows, at, blank)
+        self._rewalk(rows, np.full(m, at + 1))
 
-    def _rewalk(self, row: int, begin: int) -> None:
-        """Let the predictor observe one target again from frame ``begin`` on."""
-        pair = _pairs(np.array([row]))
-        for at in range(begin, len(self._path)):
-            self._walk[at][pair] = self._walk[at - 1][pair] + self._stride(at)[pair]
-            self._observe(row, at, select(self._motion[at - 1], pair))
+    def _rewalk(self, rows: Indices, begin: Indices) -> None:
+        """Let the predictor observe some targets again, each from its frame ``begin`` on."""
+        for at in range(int(begin.min()), len(self._path)):
+            some = rows[begin <= at]
+            pairs = _pairs(some)
+            self._walk[at][pairs] = self._walk[at - 1][pairs] + self._stride(at)[pairs]
+            self._observe(some, at, select(self._motion[at - 1], pairs))
 
-    def _observe(self, row: int, at: int, before: Any) -> None:
-        pair = _pairs(np.array([row]))
-        now = self._seen_by_predictor(at, before, pair)
+    def _observe(self, rows: Indices, at: int, before: Any) -> None:
+        pairs = _pairs(rows)
+        now = self._seen_by_predictor(at, before, pairs)
         order = np.arange(len(self._walk[at]))
-        order[pair] = len(order) + np.arange(2)
+        order[pairs] = len(order) + np.arange(len(pairs))
         self._motion[at] = select(join(self._motion[at], now), order)
 
     def _seen_by_predictor(self, at: int, before: Any, rows: Indices) -> Any:
@@ -447,7 +503,8 @@ class TwoRate:
         found = np.where(sure, TrackStatus.TRACKED, TrackStatus.UNCERTAIN)
         return np.where(lost, TrackStatus.LOST, found).astype(np.uint8)
 
-    def _tracks(self, frame: Frame) -> Tracks:
+    def tracks(self, frame: Frame) -> Tracks:
+        """Every target in the newest frame once more, after an answer."""
         path, t = self._path, self._targets
         status = self._status()
         stamp = np.array([frame.stamp_ns], np.int64)
@@ -457,7 +514,7 @@ class TwoRate:
         source = np.where(path.seen[-1] & current, TrackSource.CARRIED, TrackSource.PREDICTED)
         if not current:
             status = np.maximum(status, np.uint8(TrackStatus.UNCERTAIN))
-        return Tracks(
+        tracks = Tracks(
             frame.stamp_ns,
             frame.stamp_ns,
             frame.index,
@@ -471,6 +528,7 @@ class TwoRate:
             path.anchor,
             here.variances[:, 0],
         )
+        return tracks.selected(self._association.settled(t.ids))
 
 
 def _pairs(rows: Indices) -> Indices:

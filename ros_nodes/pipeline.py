@@ -58,6 +58,7 @@ class PipelineNode(Node):
         )
         self._selection = TargetSelection(self)
         self._selection.tracker = self._stack.tracker
+        self._selection.choose = self._stack.select_detection
         self._jumps = 0
         self._stack.start()
         self.create_subscription(

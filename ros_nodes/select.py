@@ -1,6 +1,7 @@
 """The ``~/select`` service: which target to follow, by a box in an image of the recent past."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from leadsight_msgs.srv import Select
@@ -16,11 +17,13 @@ REMEMBERED_FRAMES = 12
 class TargetSelection:
     """Remembers the newest frames, so that a box may refer to one that has just gone by.
 
-    ``tracker`` is None while the node cannot track.
+    ``tracker`` is None while the node cannot track. ``choose`` takes a target's identity where a
+    detector runs.
     """
 
     def __init__(self, node: Node) -> None:
         self.tracker: TargetTracker | None = None
+        self.choose: Callable[[int], int] | None = None
         self._frames: deque[Frame] = deque(maxlen=REMEMBERED_FRAMES)
         node.create_service(Select, "~/select", self._answer)
 
@@ -44,7 +47,9 @@ class TargetSelection:
         if self.tracker is None:
             raise InputError("the tracker is not active: configure and activate it first")
         if request.detection_id >= 0:
-            raise InputError("no detector runs here: set detection_id to -1 and give a box")
+            if self.choose is None:
+                raise InputError("no detector runs here: set detection_id to -1 and give a box")
+            return self.choose(request.detection_id)
         if not self._frames:
             raise InputError("no image has come yet: check the topic that the tracker subscribes")
         frames = [f for f in tuple(self._frames) if request.stamp_ns in (0, f.stamp_ns)]

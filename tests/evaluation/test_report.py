@@ -11,9 +11,11 @@ import pytest
 from bridges.world import AerialWorld, WorldConfig
 from evaluation.clock import Latency
 from evaluation.evaluate import Evaluation, evaluate
-from evaluation.online import ReplaySource
+from evaluation.online import ReplaySource, TrackerSource
 from evaluation.report import render, write_report
 from evaluation.sequences import Frames, Sequence
+from isp.classical import ClassicalIsp, IspConfig
+from perception.tracker import TrackerConfig, make_tracker
 from pipeline.frame import Frame
 from prediction.predictor import PredictorConfig
 
@@ -153,7 +155,7 @@ def test_same_evaluation_gives_the_same_page(stored, page):
     assert render(stored, command="leadsight evaluate <here>") == page
 
 
-def test_strip_shows_developed_raw_frames_with_the_boxes():
+def test_strip_shows_developed_raw_frames_with_true_stale_predicted_and_carried_boxes():
     world = AerialWorld(WorldConfig(width=320, height=180, occlusions=False))
     count = 45
     truths = [world.truth(k) for k in range(count)]
@@ -167,23 +169,35 @@ def test_strip_shows_developed_raw_frames_with_the_boxes():
         np.array([t.boxes[world.target_id] for t in truths]),
         Frames("world", frames),
     )
-    source = ReplaySource(("exact",), sequence.truth[None])
-    page = render(_evaluated([(sequence, source)], latencies=(0.1,)))
+    tracker = make_tracker(TrackerConfig(name="csrt"))
+    source = TrackerSource("csrt", tracker, ClassicalIsp(IspConfig()), sequence)
+    found = _evaluated([(sequence, source)], (0.1,), ("kalman", "two-rate", "constant-velocity"))
+    page = render(found)
     tiles = [a for tag, a in _Reader(page).tags if tag == "img"]
     assert len(tiles) == 6
     import base64
 
     import cv2
 
-    from evaluation.video import PREDICTED, STALE, TRUTH
+    from evaluation.video import CARRIED, PREDICTED, STALE, TRUTH
 
     pictures = []
     for tile in tiles:
         data = base64.b64decode(tile["src"].removeprefix("data:image/jpeg;base64,"))
         pictures.append(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
-    for color in (TRUTH, STALE, PREDICTED):
+    for color in (TRUTH, STALE, PREDICTED, CARRIED):
         near = [(np.abs(p.astype(int) - color).max(-1) < 60).sum() for p in pictures]
         assert max(near) > 60, color
+    assert "overlap stale 0." in page and re.search(r", two-rate [01]\.", page)
+
+
+def test_every_line_of_auc_against_latency_begins_where_there_is_no_latency(page):
+    figure = page[page.index("AUC against latency") :]
+    figure = figure[: figure.index("</svg>")]
+    points = re.findall(r'd="M ([\d.]+) [\d.]+ \nL ([\d.]+) [\d.]+ \nL ([\d.]+) ', figure)
+    shares = [(float(b) - float(a)) / (float(c) - float(a)) for a, b, c in points]
+    # Two trackers, two predictors, at 0, 47 and 170 ms.
+    assert sum(share == pytest.approx(47 / 170, abs=1e-4) for share in shares) == 4
 
 
 def test_without_predictors_or_pictures_the_page_still_stands():

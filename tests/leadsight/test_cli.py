@@ -18,6 +18,8 @@ from leadsight.cli import main
 from leadsight.stack import CONFIGS
 from pipeline import config
 from pipeline.frame import Frame
+from tests.evaluation.town import SIZE, TARGET, mot_challenge
+from tests.perception.models import bright
 
 ROOT = Path(__file__).parents[2]
 
@@ -299,3 +301,85 @@ def test_the_process_ends_with_that_line_and_status_and_no_traceback():
     done = leadsight("evaluate", "/nowhere", "--latency", "0.1")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "leadsight: /nowhere: no such file or folder\n"
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    """A recording of several targets with its truth, and the options of a detector that finds
+    them."""
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed (the mot extra)")
+    folder = tmp_path_factory.mktemp("crowd")
+    model = bright(folder / "bright.onnx", SIZE, TARGET)
+    return mot_challenge(folder / "town"), (
+        "--detector", model, "--layout", "yolov8", "--set", "detector.nms_iou=0.0",
+        "--set", "detector.min_score=0.5",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("truth", [(), ("--own-truth",)])
+def test_evaluate_mot_scores_a_real_detector_the_same_twice(crowd, truth, tmp_path):
+    path, detector = crowd
+    source = path / "img1" if truth else path
+    found = []
+    for name in ("a", "b"):
+        out = tmp_path / name
+        done = leadsight(
+            "evaluate-mot", source, *detector, *truth, "--latency", "0.05", "0.15",
+            "--predictor", "kalman", "two-rate", "--out", out,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found.append((out / "results.json").read_text())
+    assert found[0] == found[1]
+    assert ("held to what the same detector says offline" in done.stdout) == bool(truth)
+    results = json.loads(found[0])
+    rows = {(r["latency"], r["method"]): r for r in results["rows"]}
+    assert len(rows) == 7
+    assert rows["150 ms", "two-rate"]["hota"] > rows["150 ms", "kalman"]["hota"]
+    assert rows["150 ms", "two-rate"]["gap_sap"] > 0.4
+    assert rows["0 ms", "offline"]["gap_hota"] is None
+    assert list(results["sequences"]) == [source.name]
+    assert results["settings"]["detector"]["model"] == "bright.onnx"
+
+
+def test_evaluate_mot_says_that_a_simulated_detector_is_one(tmp_path):
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed (the mot extra)")
+    done = leadsight(
+        "evaluate-mot", "world", "--detector", "simulated", "--seconds", "1.5",
+        "--latency", "0.1", "--predictor", "two-rate", "--out", tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "SIMULATED" in done.stdout
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["settings"]["detector"]["model"] == "simulated"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--latency", "0.1"), "give --detector"),
+        (("--detector", "simulated"), "give --latency"),
+        (("--detector", "simulated", "--latency", "0"), "latency of 0 s"),
+        (("--detector", "nothing.onnx", "--latency", "0.1"), "nothing.onnx: model cannot be read"),
+        (("--detector", "simulated", "--layout", "ssd", "--latency", "0.1"), "--layout ssd"),
+        (("--detector", "simulated", "--predictor", "kal", "--latency", "0.1"), "--predictor kal"),
+        (("--detector", "simulated", "--own-truth", "--latency", "0.1"), "needs a real detector"),
+    ],
+)
+def test_evaluate_mot_refuses_in_one_line(crowd, arguments, reason, tmp_path):
+    path, _ = crowd
+    done = leadsight("evaluate-mot", path, *arguments, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_mot_without_a_single_target_twice_says_so(crowd, tmp_path):
+    _, detector = crowd
+    dark = tmp_path / "dark"
+    dark.mkdir()
+    for k in range(5):
+        cv2.imwrite(str(dark / f"{k}.png"), np.zeros((160, 240, 3), np.uint8))
+    done = leadsight("evaluate-mot", dark, *detector, "--own-truth", "--latency", "0.1")
+    assert done.returncode == 2
+    assert "finds no target twice" in done.stderr

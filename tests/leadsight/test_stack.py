@@ -10,8 +10,11 @@ from bridges.world import AerialWorld, WorldConfig
 from leadsight.stack import CONFIGS, Stack
 from pipeline import config
 from pipeline.clock import WallClock
+from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.span import LatencyStatus
+from pipeline.tracks import TrackStatus
+from tests.perception.models import bright
 
 MS = 1_000_000
 
@@ -39,7 +42,8 @@ class Live:
             on_forecasts=self.forecasts.append,
             on_error=lambda stage, text: self.errors.append((stage, text)),
         )
-        self.stack.tracker.select(box)
+        if box is not None:
+            self.stack.tracker.select(box)
         self.stack.start()
 
     def feed(self, frames, seconds, hz=20.0):
@@ -132,3 +136,92 @@ def test_what_was_on_its_way_when_time_jumped_back_leaves_no_ghost(world):
         time.sleep(0.1)
     live.stack.stop()
     assert live.forecasts[-1].ids.tolist() == [1] and live.stack.jumps == 1
+
+
+class Squares:
+    """Bright textured squares on a dark textured ground, and a detector file that finds them."""
+
+    def __init__(self, folder):
+        rng = np.random.default_rng(3)
+        self.ground = rng.integers(0, 110, (120, 200, 3)).astype(np.uint8)
+        self.square = rng.integers(190, 255, (20, 28, 3)).astype(np.uint8)
+        self.places = [(20, 20), (120, 30), (60, 80)]
+        model = bright(folder / "bright.onnx", (200, 120), (28, 20), label=2)
+        self.settings = [
+            f"detector.model={model}", "detector.layout=yolov8", "detector.nms_iou=0.0",
+            "detector.min_score=0.5",
+        ]  # fmt: skip
+
+    def frame(self, *shown, shift=0):
+        image = self.ground.copy()
+        for i in shown:
+            x, y = self.places[i]
+            image[y : y + 20, x + shift : x + shift + 28] = self.square
+        return Frame(image, 0)
+
+
+@pytest.fixture
+def squares(tmp_path):
+    return Squares(tmp_path)
+
+
+@pytest.mark.parametrize("fusion", ["true", "false"])
+def test_with_a_detector_all_targets_are_tracked_and_forecast(squares, fusion):
+    live = Live(None, *squares.settings, f"fusion.enabled={fusion}")
+    live.feed([squares.frame(0, 1, shift=k) for k in range(12)], 1.0)
+    live.stack.stop()
+    assert live.errors == []
+    tracks, forecasts = live.tracks[-1], live.forecasts[-1]
+    assert tracks.ids.tolist() == forecasts.ids.tolist() == [0, 1]
+    assert tracks.labels.tolist() == [2, 2]
+    assert sorted(tracks.boxes[:, 1].round().tolist()) == [20, 30]
+    assert tracks.ready_ns > tracks.stamp_ns
+    assert live.stack.report().horizons[0].status == LatencyStatus.ESTIMATED
+
+
+def test_a_slow_detector_does_not_slow_tracks(squares):
+    live = Live(None, *squares.settings)
+    live.stack.tracker.extra_delay_s = 0.3
+    live.feed([squares.frame(0, 1, shift=k) for k in range(12)], 2.5)
+    live.stack.stop()
+    assert live.errors == []
+    assert live.stack.counts()["tracker"].handled < 12
+    assert len(live.tracks) > 25, "they begin with the second answer"
+    assert all(t.ids.tolist() == [0, 1] for t in live.tracks[1:])
+
+
+def test_a_target_chosen_from_detections_is_tracked_alone_until_it_is_lost(squares):
+    live = Live(None, *squares.settings, "tracker.name=csrt", "association.forget_ms=200.0")
+    both = [squares.frame(0, 1)]
+    live.feed(both, 0.5)
+    assert live.tracks[-1].ids.tolist() == [0, 1]
+    with pytest.raises(InputError, match=r"detection_id 7: no such target .*; there are 0, 1"):
+        live.stack.select_detection(7)
+    assert live.stack.select_detection(1) == 1
+    live.feed(both, 0.8)
+    assert live.tracks[-1].ids.tolist() == [1]
+    assert live.tracks[-1].status[0] == TrackStatus.TRACKED
+    live.feed([squares.frame(2)], 1.5)
+    live.stack.stop()
+    assert live.errors == []
+    assert live.tracks[-1].ids.tolist() == [2], "an identity of its own"
+
+
+def test_a_box_that_is_chosen_gets_an_identity_that_no_detection_has(squares):
+    live = Live(None, *squares.settings, "tracker.name=csrt")
+    live.feed([squares.frame(0, 1)], 0.4)
+    assert live.stack.tracker.select([120, 30, 28, 20], (200, 120)) == 2
+    live.feed([squares.frame(0, 1)], 0.3)
+    live.stack.stop()
+    assert live.tracks[-1].ids.tolist() == [2]
+
+
+def test_without_a_detector_there_is_nothing_to_choose_from(world):
+    _, box = world
+    with pytest.raises(InputError, match="no detector runs here"):
+        Live(box).stack.select_detection(0)
+
+
+def test_a_detector_file_that_is_missing_is_told_at_once():
+    with pytest.raises(InputError, match=r"nothing.onnx: model cannot be read"):
+        Live(None, "detector.model=nothing.onnx")

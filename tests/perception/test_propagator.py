@@ -93,6 +93,22 @@ def test_a_hidden_target_is_not_seen_and_the_guess_stands(scene):
     assert (step.variance > 10 * seen.variance).all()
 
 
+def test_a_target_that_changes_but_goes_on_as_expected_is_still_seen(scene):
+    made = propagator()
+    rng = np.random.default_rng(5)
+    other = cv2.resize(rng.integers(0, 255, (5, 7, 3)).astype(np.uint8), (52, 40))
+    made.step(scene.frame(0, target=other), NONE)
+    looks = made.look(0, scene.box(0)[None])
+    made.step(scene.frame(1), NONE)
+    own, still = np.array([[3.0, 2.0]]), np.zeros((1, 2))
+    as_expected = made.step(scene.frame(2), scene.box(1)[None], own, still, looks)
+    assert as_expected.seen.all()
+    back = Frame(scene.frame(1).image, 3 * 33_000_000, index=3)
+    made.step(Frame(scene.frame(1).image, 67_000_000, index=2), NONE)
+    # Something that looks otherwise and stands with the background hides the target.
+    assert not made.step(back, scene.box(1)[None], own, still, looks).seen.any()
+
+
 def test_a_black_frame_is_as_if_it_had_not_come(scene):
     made = propagator()
     made.step(scene.frame(0), NONE)

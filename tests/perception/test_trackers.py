@@ -38,6 +38,33 @@ def test_follows_a_textured_square_over_textured_ground(name, scene, request):
     assert iou(answer.box, scene.box(0)) < 0.1
 
 
+@pytest.mark.parametrize("name", TRACKERS)
+@pytest.mark.parametrize("start", [(2, 1), (140, 90), (266, 198)])
+def test_told_where_to_look_it_finds_a_target_that_has_jumped(name, start, scene, request):
+    """From the picture's corners too, where the surroundings come into view only later."""
+    tracker = made(name, request)
+    box = np.array([*start, 52.0, 40.0])
+    tracker.start(scene.frame(0, at=box), box)
+    for k, place in enumerate([(140, 90), (30, 180), (250, 20), (100, 150)], 1):
+        box = np.array([*place, 52.0, 40.0])
+        near = box + [5, -4, 0, 0]
+        answer = tracker.update(scene.frame(k, at=box), near)
+        assert iou(answer.box, box) > 0.5, f"jump {k}"
+        assert answer.status != TrackStatus.LOST
+
+
+@pytest.mark.parametrize("name", ["csrt", "kcf"])
+def test_a_place_far_outside_the_picture_or_a_picture_of_another_size_is_survived(name, scene):
+    tracker = make_tracker(TrackerConfig(name=name))
+    box = scene.box(0)
+    tracker.start(scene.frame(0), box)
+    assert tracker.update(scene.frame(0), box + [9000, -9000, 0, 0]).status != TrackStatus.TRACKED
+    small = Frame(scene.frame(0).image[:90, :100].copy(), 1)
+    tracker.update(small, box)
+    answer = tracker.update(scene.frame(0), box)
+    assert iou(answer.box, box) > 0.6
+
+
 @pytest.mark.parametrize("name", OPENCV)
 def test_a_target_that_vanishes_is_lost_within_four_answers(name, scene, request):
     tracker = made(name, request)

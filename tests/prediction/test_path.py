@@ -10,12 +10,11 @@ def walked(seed, steps=7, targets=2):
     """A path of some frames and what it was made of."""
     rng = np.random.default_rng(seed)
     path = Path.empty(np.array([0]))
-    zero = [np.zeros((0, *shape)) for shape in ((4,), (2,), (2,))]
+    zero = [np.zeros((0, targets, sides)) for sides in (4, 2, 2)]
     start = rng.normal(100, 20, (targets, 4))
     noise = rng.uniform(1, 3, (targets, 2))
-    for row in range(targets):
-        none = np.zeros(0, bool)
-        path = path.with_target(0, start[row], noise[row], *zero, none, none)
+    none = np.zeros((0, targets), bool)
+    path = path.with_targets(0, start, noise, *zero, none, none)
     increments = rng.normal(0, 5, (steps, targets, 4))
     variances = rng.uniform(0.2, 4, (steps, targets, 2))
     for k in range(steps):
@@ -84,9 +83,9 @@ def test_a_guessed_step_takes_the_blame():
     path, *_ = walked(3)
     variance = path.increment_variance.copy()
     variance[1:, 0], variance[3, 0] = 1e-4, 100.0
-    path = Path.empty(np.array([0])).with_target(
-        0, path.place[0, 0], np.full(2, 0.1), np.zeros((0, 4)), np.zeros((0, 2)),
-        np.zeros((0, 2)), np.zeros(0, bool), np.zeros(0, bool),
+    path = Path.empty(np.array([0])).with_targets(
+        0, path.place[0, :1], np.full((1, 2), 0.1), np.zeros((0, 1, 4)), np.zeros((0, 1, 2)),
+        np.zeros((0, 1, 2)), np.zeros((0, 1), bool), np.zeros((0, 1), bool),
     )  # fmt: skip
     for k in range(1, 6):
         seen = np.array([k != 3])

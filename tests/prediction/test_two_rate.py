@@ -6,7 +6,8 @@ import pytest
 from pipeline.box import iou
 from pipeline.frame import Frame
 from pipeline.motion import Step
-from pipeline.tracks import Tracks, TrackSource, TrackStatus
+from pipeline.tracks import Detections, Forecasts, Tracks, TrackSource, TrackStatus
+from prediction.association import Association, AssociationConfig
 from prediction.predictor import PredictorConfig
 from prediction.two_rate import FusionConfig, TwoRate
 
@@ -21,6 +22,7 @@ class Steps:
 
     def __init__(self):
         self.hidden = self.blank = False
+        self.velocity = VELOCITY
         self.frames = []
 
     def reset(self):
@@ -36,7 +38,7 @@ class Steps:
 
     def between(self, before, after, boxes, own=None, background=None):
         n, frames = len(boxes), (after - before) / NS
-        shift = np.tile(VELOCITY * frames, (n, 1))
+        shift = np.tile(self.velocity * frames, (n, 1))
         if self.hidden and own is not None:
             shift = own + CAMERA * frames
         camera = np.eye(3)
@@ -188,10 +190,20 @@ def test_two_doubtful_answers_off_the_path_begin_anew():
     np.testing.assert_allclose(now, truth(9) + [150, 0, 0, 0], atol=1)
 
 
+def test_a_new_target_guides_at_once_one_that_began_anew_after_two_sure_answers():
+    two, _ = made(guide_after=2)
+    fly(two, 10)
+    np.testing.assert_allclose(two.guide(0, 10 * NS), truth(10), atol=1)
+    elsewhere = [150, 0, 0, 0]
+    two.answer(answer(4, truth(4) + elsewhere))
+    assert two.guide(0, 10 * NS) is None
+    two.answer(answer(6, truth(6) + elsewhere))
+    np.testing.assert_allclose(two.guide(0, 10 * NS), truth(10) + elsewhere, atol=1)
+
+
 def test_guides_only_where_the_path_is_sure():
     two, steps = made(guide_after=2)
     fly(two, 10)
-    assert two.guide(0, 10 * NS) is None
     two.answer(answer(4))
     np.testing.assert_allclose(two.guide(0, 10 * NS), truth(10), atol=1)
     assert two.guide(7, 10 * NS) is None
@@ -207,6 +219,17 @@ def test_guides_only_where_the_path_is_sure():
     fly(off, 10)
     off.answer(answer(4))
     assert off.guide(0, 10 * NS) is None
+
+
+def test_a_sharp_turn_at_speed_is_followed_from_the_next_frame_on():
+    two, steps = made()
+    fly(two, 10)
+    before = truth(9)
+    steps.velocity = np.array([-30.0, 40.0])
+    for k in (10, 11):
+        two.frame(frame(k))
+    ahead = two.predict(np.array([12 * NS])).boxes[0, 0]
+    np.testing.assert_allclose(ahead[:2], before[:2] + 3 * steps.velocity, atol=6)
 
 
 def test_a_new_target_that_is_lost_at_once_is_still_shown():
@@ -267,3 +290,129 @@ def test_memory_is_bounded():
     two, _ = made(memory=8)
     fly(two, 100)
     assert len(two._path) == len(two._walk) == len(two._motion) == 8
+
+
+def detections(k, boxes, score=0.9):
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    n = len(boxes)
+    scores, labels = np.full(n, score, np.float32), np.full(n, 2, np.int16)
+    return Detections(k * NS, k, (640, 480), boxes, scores, labels)
+
+
+def many(**options):
+    steps = Steps()
+    association = Association(AssociationConfig(**options))
+    return TwoRate(FusionConfig(), PredictorConfig(), steps, association), steps
+
+
+def test_late_detections_of_every_fifth_frame_become_targets_that_are_carried_to_now():
+    two, _ = many()
+    apart = np.array([0.0, 40, 0, 0])  # closer than the targets move in ten frames
+    for k in range(26):
+        tracks = two.frame(frame(k))
+        if k >= 5 and k % 5 == 0:
+            two.answer(detections(k - 5, [truth(k - 5), truth(k - 5) + apart]))
+        if k <= 10:
+            assert not len(tracks), "nobody is published after one detection"
+    assert tracks.ids.tolist() == [0, 1]
+    assert tracks.labels.tolist() == [2, 2]
+    np.testing.assert_allclose(tracks.boxes, [truth(25), truth(25) + apart], atol=0.5)
+    assert (tracks.source == TrackSource.CARRIED).all()
+    ahead = two.forecast(25 * NS, 25 * NS, {"control": 2 * NS})
+    assert isinstance(ahead, Forecasts) and ahead.ids.tolist() == [0, 1]
+    np.testing.assert_allclose(ahead.boxes[0, 0], truth(27), atol=2)
+
+
+def test_a_tentative_target_is_carried_and_not_published():
+    two, _ = many(confirm_after=2)
+    two.frame(frame(0))
+    two.answer(detections(0, [truth(0)]))
+    assert two.ids.tolist() == [0]
+    tracks = two.frame(frame(1))
+    assert not len(tracks)
+    assert not len(two.forecast(NS, NS, {"control": NS}).ids)
+    two.answer(detections(1, [truth(1)]))
+    assert two.tracks(frame(1)).ids.tolist() == [0]
+    assert two.forecast(NS, NS, {"control": NS}).ids.tolist() == [0]
+
+
+def test_detections_early_twice_too_late_and_none_at_all():
+    two, _ = many(forget_ms=600.0, tentative_ms=600.0)
+    two.answer(detections(1, [truth(1)]))
+    two.frame(frame(0))
+    assert not len(two.ids), "their frame has not come"
+    two.frame(frame(1))
+    assert two.ids.tolist() == [0]
+    two.answer(detections(1, [truth(1)]))
+    for k in range(2, 45):
+        two.frame(frame(k))
+    two.answer(detections(2, [truth(2)]))
+    assert two.ignored == 1
+    two.answer(detections(18, []))
+    assert two.ids.tolist() == [0]
+    two.answer(detections(44, []))
+    assert not len(two.ids)
+
+
+def test_an_undetected_target_is_carried_on_as_uncertain():
+    two, _ = many(confirm_after=1)
+    for k in range(8):
+        tracks = two.frame(frame(k))
+        if k in (0, 2):
+            two.answer(detections(k, [truth(k)]))
+        if k == 6:
+            two.answer(detections(4, []))
+    assert tracks.ids.tolist() == [0]
+    assert tracks.status.tolist() == [TrackStatus.UNCERTAIN]
+    assert tracks.answered_ns.tolist() == [2 * NS]
+    np.testing.assert_allclose(tracks.boxes[0], truth(7), atol=0.5)
+
+
+def test_an_answer_that_gives_its_variance_is_taken_at_its_word():
+    moved = []
+    for sigma in (0.5, 8.0):
+        two, _ = made()
+        fly(two, 6)
+        plain = answer(5, truth(5) + [6, 0, 0, 0])
+        given = np.full((1, 4), sigma**2)
+        two.answer(Tracks(
+            plain.stamp_ns, plain.ready_ns, 5, plain.image_size, plain.ids, plain.boxes,
+            plain.scores, plain.status, plain.labels, variances=given,
+        ))  # fmt: skip
+        moved.append(two.predict(np.array([5 * NS])).boxes[0, 0, 0] - truth(5)[0])
+    assert moved[0] > 3 > 0.5 > moved[1]
+
+
+def test_a_target_that_was_selected_stays_itself_when_a_tracker_takes_over_and_gives_back():
+    two, _ = many(confirm_after=1)
+    other = np.array([50.0, 40, 30, 30])
+    two.frame(frame(0))
+    two.answer(detections(0, [other, truth(0)]))
+    two.frame(frame(1))
+    two.answer(answer(1, target=1))
+    assert two.frame(frame(2)).ids.tolist() == [1]
+    two.answer(answer(2, target=1, status=TrackStatus.LOST))
+    two.frame(frame(3))
+    two.answer(detections(3, [truth(3), other]))
+    tracks = two.frame(frame(4))
+    assert tracks.ids.tolist() == [1, 2]
+    np.testing.assert_allclose(tracks.boxes[0], truth(4), atol=1)
+
+
+def test_a_hundred_targets_begin_and_are_corrected_at_once():
+    two, _ = many(confirm_after=1)
+    x, y = np.meshgrid(np.arange(20) * 30.0, np.arange(5) * 80.0 + 60)
+    boxes = np.stack([x.ravel(), y.ravel(), np.full(100, 20.0), np.full(100, 30.0)], axis=1)
+    shift = np.array([*VELOCITY, 0, 0])
+    for k in range(13):
+        tracks = two.frame(frame(k))
+        if k in (4, 8, 12):
+            two.answer(detections(k - 4, boxes + shift * (k - 4)))
+    tracks = two.tracks(frame(12))
+    seen = (tracks.source == TrackSource.CARRIED) | (tracks.source == TrackSource.TRACKED)
+    assert len(tracks) == 100 and sorted(tracks.ids) == list(range(100))
+    order = np.argsort(tracks.ids)
+    expected = boxes + shift * 12
+    inside = seen[order]
+    np.testing.assert_allclose(tracks.boxes[order][inside], expected[inside], atol=0.5)
+    assert inside.mean() > 0.9

@@ -22,6 +22,7 @@ from sensor_msgs.msg import Image  # noqa: E402
 from pipeline.frame import Frame  # noqa: E402
 from pipeline.tracks import ForecastStatus, Tracks, TrackStatus  # noqa: E402
 from ros_nodes import messages, qos  # noqa: E402
+from tests.perception.models import bright  # noqa: E402
 
 SECOND = 10**9
 
@@ -306,6 +307,51 @@ def test_pipeline_does_it_all_in_one_process(ros) -> None:
     assert found.consumers == ("control",)
     assert 0 < found.valid_at_ns[0] - found.stamp_ns < SECOND
     assert images[-1].encoding == "rgb8"
+
+
+def test_pipeline_detects_and_tracks_what_was_chosen_of_it(ros, tmp_path) -> None:
+    model = bright(tmp_path / "bright.onnx", (200, 120), (28, 20), label=2)
+    ros.start(
+        "pipeline", f"detector.model:={model}", "detector.layout:=yolov8", "detector.nms_iou:=0.0",
+        "detector.min_score:=0.5", "detector.classes:=[2]", "tracker.name:=csrt",
+    )  # fmt: skip
+    tracks, forecasts = (
+        ros.heard(own.TrackArray, "tracks"),
+        ros.heard(own.ForecastArray, "forecasts"),
+    )
+    camera = ros.node.create_publisher(Image, "image_raw", qos.images())
+    connected(ros, camera)
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 110, (120, 200, 3)).astype(np.uint8)
+    for x, y in ((20, 20), (120, 60)):
+        image[y : y + 20, x : x + 28] = rng.integers(190, 255, (20, 28, 3))
+
+    def shown(ids: list[int]) -> bool:
+        camera.publish(messages.image_of(Frame(image, now_ns(), "rgb8")))
+        ros.spin(lambda: False, 0.05)
+        return bool(tracks) and list(tracks[-1].ids) == ids
+
+    assert ros.spin(lambda: shown([0, 1]))
+    assert ros.spin(lambda: forecasts and list(forecasts[-1].ids) == [0, 1])
+    assert list(tracks[-1].labels) == [2, 2]
+
+    def select(detection: int):
+        return ros.call(Select, "pipeline/select", Select.Request(detection_id=detection))
+
+    refused = select(9)
+    assert not refused.success and "there are 0, 1" in refused.message
+    chosen = select(1)
+    assert (chosen.success, chosen.track_id) == (True, 1), chosen.message
+    assert ros.spin(lambda: shown([1]))
+    assert list(tracks[-1].labels) == [2]
+
+
+def test_pipeline_without_its_detector_file_is_one_line(ros) -> None:
+    process = ros.start("pipeline", "detector.model:=/no/such/file.onnx")
+    assert ros.spin(lambda: process.popen.poll() is not None)
+    assert process.popen.returncode == 2
+    assert "/no/such/file.onnx: model cannot be read" in process.text()
+    assert "Traceback" not in process.text()
 
 
 @pytest.mark.parametrize(
