@@ -10,6 +10,7 @@ frame: 50 kB an answer.
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from evaluation.sequences import VIDEO_SUFFIXES, Frames, Sequence
 from evaluation.sources import find_sequences, open_any
 from isp.classical import ClassicalIsp, IspConfig
 from perception.tracker import SIAMESE, TrackerConfig, make_tracker
+from pipeline.frame import Frame
 
 GAPS = (1, 2, 3, 6)
 WORLD_FRAMES = 240
@@ -50,9 +52,10 @@ def runs(sequence: Sequence, source: TrackerSource) -> Iterator[dict[str, Any]]:
         }
 
 
-def worlds(count: int) -> Iterator[Sequence]:
-    """Embedded worlds, each with another town, height, angle, shake and pace."""
-    for seed in range(count):
+def worlds(count: int, first: int = 0) -> Iterator[Sequence]:
+    """Embedded worlds of the seeds from ``first`` on, each with another town, height, angle, shake
+    and pace."""
+    for seed in range(first, first + count):
         rng = np.random.default_rng([seed, 11])
         world = AerialWorld(
             WorldConfig(
@@ -71,14 +74,20 @@ def worlds(count: int) -> Iterator[Sequence]:
         boxes = np.array([t.boxes[world.target_id] for t in truth])
         begin = int(np.isfinite(boxes).all(axis=1).argmax())
 
-        def frames(world: AerialWorld = world, begin: int = begin) -> Iterator[Any]:
-            return (world.render(k).frame for k in range(begin, WORLD_FRAMES))
-
         stamps = np.array([t.stamp_ns for t in truth[begin:]], np.int64)
+        frames = partial(_drawn, world, begin, [])
         yield Sequence(f"world{seed}", stamps, boxes[begin:], Frames(f"world{seed}", frames))
 
 
-def main() -> None:
+def _drawn(world: AerialWorld, begin: int, kept: list[Frame]) -> Iterator[Frame]:
+    """The world's frames; each is drawn once, though every gap reads them."""
+    for k in range(begin, WORLD_FRAMES):
+        if k - begin == len(kept):
+            kept.append(world.render(k).frame)
+        yield kept[k - begin]
+
+
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -87,8 +96,9 @@ def main() -> None:
     parser.add_argument("--gt", type=Path, help="folder of <name>.txt, where truth lies elsewhere")
     parser.add_argument("--models", required=True, help="folder that holds nanotrackv3/ …")
     parser.add_argument("--tracker", default="nanotrack-v3", choices=SIAMESE)
-    parser.add_argument("--worlds", type=int, default=0)
-    args = parser.parse_args()
+    parser.add_argument("--worlds", type=int, default=0, help="how many embedded worlds")
+    parser.add_argument("--seed", type=int, default=0, help="of the first world")
+    args = parser.parse_args(words)
     paths = [path for given in args.sequences for path in _recordings(given)]
     tracker = make_tracker(TrackerConfig(name=args.tracker, models=args.models))
     isp = ClassicalIsp(IspConfig())
@@ -96,7 +106,7 @@ def main() -> None:
     def sequences() -> Iterator[Sequence]:
         for path in paths:
             yield open_any(path, args.gt / f"{path.stem}.txt" if args.gt else None)
-        yield from worlds(args.worlds)
+        yield from worlds(args.worlds, args.seed)
 
     arrays: dict[str, np.ndarray] = {}
     for sequence in track(sequences(), "tracking", total=len(paths) + args.worlds):

@@ -109,7 +109,8 @@ def encoded(weights: dict[str, FloatArray], moved: FloatArray, frames: FloatArra
 
 def mixed(steps: FloatArray, time_w: FloatArray, time_b: FloatArray) -> FloatArray:
     """(N, 64) from the three steps (N, 3, 64): a convolution over time and its mean."""
-    padded = np.pad(steps, ((0, 0), (1, 1), (0, 0)))
+    padded = np.zeros((len(steps), MOTIONS + 2, steps.shape[2]))
+    padded[:, 1:-1] = steps
     taps = [padded[:, k : k + MOTIONS] @ time_w[:, :, k].T for k in range(3)]
     return np.asarray(np.maximum(taps[0] + taps[1] + taps[2] + time_b, 0).mean(axis=1))
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.box import FloatArray
+from pipeline.errors import InputError
 from pipeline.tracks import View
 from prediction.constant import History
 from prediction.predictor import IntArray, StatusArray
@@ -71,7 +72,11 @@ class PvtVisual(PvtMotion):
         return VisualState(**vars(new), seen=seen)
 
     def see(self, state: VisualState, row: int, stamp_ns: int, view: View) -> VisualState:
-        """Add what the network saw for the observation of that stamp, where it was taken."""
+        """Add what the network saw for the observation of that stamp, where it was taken.
+
+        Raises:
+            InputError: a view of another network than the model was trained on.
+        """
         if state.stamps_ns[row, -1] != stamp_ns:
             return state
         seen = state.seen.copy()
@@ -80,10 +85,11 @@ class PvtVisual(PvtMotion):
 
     def _heads(self, state: History) -> FloatArray:
         assert isinstance(state, VisualState)
-        w = self._weights
-        return decoded(w, self._mixed(state), *motions(state, self._period_s))
+        moved, frames = motions(state, self._period_s)
+        return decoded(self._weights, self._mean(state, moved, frames), moved, frames)
 
-    def _mixed(self, state: VisualState) -> FloatArray:
+    def _mean(self, state: VisualState, moved: FloatArray, frames: FloatArray) -> FloatArray:
+        """(N, D): what is decoded."""
         w = self._weights
         return mixed(state.seen, w["map_time_w"], w["map_time_b"])
 
@@ -94,17 +100,27 @@ class PvtJoint(PvtVisual):
     name = "pvt-joint"
     shapes = JOINT_SHAPES
 
-    def _mixed(self, state: VisualState) -> FloatArray:
+    def _mean(self, state: VisualState, moved: FloatArray, frames: FloatArray) -> FloatArray:
         w = self._weights
-        steps = encoded(w, *motions(state, self._period_s))
-        by_boxes = mixed(steps, w["time_w"], w["time_b"])
-        return np.concatenate([by_boxes, super()._mixed(state)], axis=1)
+        by_boxes = mixed(encoded(w, moved, frames), w["time_w"], w["time_b"])
+        return np.concatenate([by_boxes, super()._mean(state, moved, frames)], axis=1)
 
 
 def look(weights: dict[str, FloatArray], view: View) -> FloatArray:
     """(WIDTH,): one view by itself."""
     w = weights
-    maps = correlation(w["template_w"], w["search_w"], view.template, view.search)
+    features = w["search_w"].shape[1]
+    if (view.template.shape, view.search.shape) != (
+        (features, TEMPLATE, TEMPLATE),
+        (features, SEARCH, SEARCH),
+    ):
+        raise InputError(
+            f"predictor.model: trained on {features} features of {TEMPLATE} and {SEARCH} cells, "
+            f"the tracker's are {view.template.shape} and {view.search.shape}; give the tracker "
+            "that it was trained on"
+        )
+    template, search = view.template.astype(np.float64), view.search.astype(np.float64)
+    maps = correlation(w["template_w"], w["search_w"], template, search)
     encoding = maps.ravel() @ w["map_w"] + w["map_b"]
     return np.maximum(layer_norm(encoding, w["map_scale"], w["map_shift"]), 0)
 
@@ -113,7 +129,13 @@ def correlation(
     template_w: FloatArray, search_w: FloatArray, template: FloatArray, search: FloatArray
 ) -> FloatArray:
     """(CHANNELS, MAP, MAP): projected, then correlated channel by channel, mean over the cells."""
-    small = np.tensordot(template_w, template, 1)
-    large = np.tensordot(search_w, search, 1)
-    windows = np.lib.stride_tricks.sliding_window_view(large, small.shape[1:], (1, 2))
-    return np.asarray(np.einsum("cyxij,cij->cyx", windows, small) / small[0].size)
+    small = (template_w @ template.reshape(len(template), -1)).reshape(-1, TEMPLATE, TEMPLATE)
+    large = (search_w @ search.reshape(len(search), -1)).reshape(-1, SEARCH, SEARCH)
+    # For one product of matrices: each row of the template at each shift along x …
+    shifted = np.zeros((len(small), TEMPLATE, SEARCH, MAP))
+    for x in range(MAP):
+        shifted[:, :, x : x + TEMPLATE, x] = small
+    # … and the rows of the region that lie below it at each shift along y.
+    rows = np.lib.stride_tricks.sliding_window_view(large, TEMPLATE, 1).transpose(0, 1, 3, 2)
+    maps = rows.reshape(-1, MAP, TEMPLATE * SEARCH) @ shifted.reshape(len(small), -1, MAP)
+    return np.asarray(maps / TEMPLATE**2)

@@ -112,7 +112,9 @@ def main(words: list[str] | None = None) -> None:
         default=["uav123", "uav20l"],
         help="uav123, uav20l, lasot, antiuav410, outputs, or files .npz of (n, 4) boxes",
     )
-    parser.add_argument("--views", type=Path, help="pvt-visual, pvt-joint: what to train on")
+    parser.add_argument(
+        "--views", nargs="+", type=Path, help="pvt-visual, pvt-joint: files to train on"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batches", type=int, default=250, help="amount of simulated data")

@@ -40,6 +40,7 @@ DROPPED = 0.2
 SHARES = (0.1, 0.1, 0.09)
 """Of the loss: the motion branch and the visual one by themselves, and the motion seen just now."""
 MAX_FILE_BYTES = 4 << 30
+ARRAYS = ("truth", "frames", "boxes", "status", "template", "search")
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,21 @@ class Views:
     apart: int
 
 
-def visual_rows(path: Path, heads: int) -> tuple[Views, list[torch.Tensor], list[torch.Tensor]]:
+def visual_rows(
+    paths: list[Path], heads: int
+) -> tuple[Views, list[torch.Tensor], list[torch.Tensor]]:
     """The features, and rows to train on and to hold apart: motions (R, 3, 4), gaps (R, 3), motions
     wanted (R, heads, 4), which of them are known (R, heads), and the indices of the template (R,)
     and of the three searches (R, 3).
 
     Raises:
-        InputError: no such file, or not what ``evaluation.views`` writes.
+        InputError: no such file, not what ``evaluation.views`` writes, or too few recordings.
     """
     templates: list[npt.NDArray[np.float16]] = []
     searches: list[npt.NDArray[np.float16]] = []
     parts: tuple[list[Any], list[Any]] = ([], [])
     names: dict[str, bool] = {}
-    for name, run in _runs(path):
+    for name, run in (found for path in paths for found in _runs(path)):
         begin = sum(map(len, searches))
         apart = names.setdefault(name, zlib.crc32(name.encode()) % PARTS == 0)
         rows = _run_rows(run, heads)
@@ -75,8 +78,10 @@ def visual_rows(path: Path, heads: int) -> tuple[Views, list[torch.Tensor], list
             parts[apart].append([*rows, np.full(len(at), len(templates)), index])
             templates.append(run["template"])
             searches.append(run["search"])
+    if len({template.shape for template in templates}) > 1:
+        raise InputError("--views: of different trackers; give those of one")
     if not all(parts):
-        raise InputError(f"{path}: too few recordings to keep some apart; give more")
+        raise InputError("--views: too few recordings to keep some apart; give more")
     shown = Views(
         torch.from_numpy(np.stack(templates)),
         torch.from_numpy(np.concatenate(searches)),
@@ -91,16 +96,15 @@ def visual_rows(path: Path, heads: int) -> tuple[Views, list[torch.Tensor], list
 
 
 def _runs(path: Path) -> Iterator[tuple[str, dict[str, npt.NDArray[Any]]]]:
+    """The name of the recording and the arrays of each run of a tracker in the file."""
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_FILE_BYTES:
-                raise InputError(f"{path}: unpacks to over {MAX_FILE_BYTES >> 30} GiB, refused")
+                raise ValueError(f"unpacks to over {MAX_FILE_BYTES >> 30} GiB")
         with np.load(path, allow_pickle=False) as arrays:
             for run in dict.fromkeys(key.rpartition("/")[0] for key in arrays.files):
-                found = {k: arrays[f"{run}/{k}"] for k in ARRAYS}
-                n, shape = len(found["frames"]), found["search"].shape
-                if shape[0] != n or shape[2:] != (SEARCH, SEARCH) or found["boxes"].shape != (n, 4):
-                    raise ValueError(f"{run}: {shape} features of {n} answers")
+                found = {name: arrays[f"{run}/{name}"] for name in ARRAYS}
+                _check(run, found)
                 yield run.rpartition("/")[0], found
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
@@ -108,7 +112,26 @@ def _runs(path: Path) -> Iterator[tuple[str, dict[str, npt.NDArray[Any]]]]:
         ) from None
 
 
-ARRAYS = ("truth", "frames", "boxes", "status", "template", "search")
+def _check(run: str, found: dict[str, npt.NDArray[Any]]) -> None:
+    n, features = found["frames"].size, found["search"].shape[1:2]
+    shapes = {
+        "truth": (found["truth"].size // 4, 4),
+        "frames": (n,),
+        "boxes": (n, 4),
+        "status": (n,),
+        "template": (*features, TEMPLATE, TEMPLATE),
+        "search": (n, *features, SEARCH, SEARCH),
+    }
+    for name, shape in shapes.items():
+        array = found[name]
+        if array.shape != shape or array.dtype.kind not in "iuf":
+            raise ValueError(f"{run}/{name} is {array.dtype} of {array.shape}, not of {shape}")
+        if name != "truth" and not np.isfinite(array).all():
+            raise ValueError(f"{run}/{name} is not finite")
+    frames = found["frames"]
+    rising = frames.dtype.kind in "iu" and bool((np.diff(frames.astype(np.int64)) > 0).all())
+    if not rising or not n or frames[0] < 0 or frames[-1] >= len(found["truth"]):
+        raise ValueError(f"{run}/frames are not the numbers of frames, rising")
 
 
 def _run_rows(run: dict[str, npt.NDArray[Any]], heads: int) -> list[npt.NDArray[Any]]:
@@ -146,14 +169,12 @@ class ViewEncoder(nn.Module):
     def forward(
         self, template: torch.Tensor, search: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        n = len(template)
-        kernel = self.template(template)[:, None].expand(-1, MOTIONS, -1, -1, -1)
-        maps = nn.functional.conv2d(
-            self.search(search.flatten(0, 1)).reshape(1, -1, SEARCH, SEARCH),
-            kernel.reshape(-1, 1, TEMPLATE, TEMPLATE),
-            groups=n * MOTIONS * CHANNELS,
-        )
-        flat = self.drop(maps.reshape(n, MOTIONS, -1) / TEMPLATE**2)
+        # By Fourier; no shift carries the template past the region's end, so none wraps round.
+        cells = (SEARCH, SEARCH)
+        large = torch.fft.rfft2(self.search(search.flatten(0, 1)).unflatten(0, search.shape[:2]))
+        small = torch.fft.rfft2(self.template(template)[:, None], s=cells)
+        maps = torch.fft.irfft2(large * small.conj(), s=cells)[..., :MAP, :MAP] / TEMPLATE**2
+        flat = self.drop(maps.flatten(2))
         seen = self.map_norm(self.map(flat)).relu()
         mean = self.time_norm(self.time(seen.transpose(1, 2))).relu().mean(dim=2)
         return mean, self.now(seen[:, -1])
@@ -196,7 +217,7 @@ def visual_loss(net: Any, views: Views, rows: list[torch.Tensor]) -> torch.Tenso
         return ((found - wanted).abs() * known[..., None]).sum(dim=(1, 2)).mean()
 
     found, single, now = _run_net(net, views, rows)
-    loss = error(found) + SHARES[2] * (now - rows[0][:, -1]).abs().sum(dim=1).mean()
+    loss: torch.Tensor = error(found) + SHARES[2] * (now - rows[0][:, -1]).abs().sum(dim=1).mean()
     for share, branch in zip(SHARES, single, strict=False):
         loss = loss + share * error(branch)
     return loss
@@ -206,7 +227,7 @@ def visual_figures(net: Any, views: Views, rows: list[torch.Tensor]) -> dict[str
     """Mean error of each third of the heads, beside the mean velocity's."""
     found = []
     with torch.no_grad():
-        for part in torch.arange(len(rows[0])).split(256):
+        for part in torch.split(torch.arange(len(rows[0])), 256):  # type: ignore[no-untyped-call]
             found.append(_run_net(net, views, [column[part] for column in rows])[0])
     return thirds(torch.cat(found), *rows[:4])
 
