@@ -4,7 +4,8 @@
 
 Rows of one label are seeds: their mean and half of their spread are printed. All rows rest on the
 same answers of the tracker, on the frames that its latency lets it see; each prediction is charged
-0.2 ms. µs: the median of observing, seeing and predicting once.
+0.2 ms. µs: the median of observing, seeing and predicting once; net µs: of the network alone, under
+onnxruntime with one thread.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 
 from benchmarks.latency_recovery import recordings
 from evaluation.clock import Latency
@@ -42,6 +44,23 @@ def cost_us(config: PredictorConfig, view: View) -> float:
         if visual is not None:
             state = visual.see(state, 0, stamp, view)
         predictor.predict(state, np.array([stamp + 50_000_000]))
+        spent.append(time.perf_counter_ns() - start)
+    return float(np.median(spent)) * 1e-3
+
+
+def network_us(config: PredictorConfig) -> float:
+    """Median of one run of the file's graph."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession(config.model, options, providers=["CPUExecutionProvider"])
+    rng, spent = np.random.default_rng(0), []
+    shapes = {
+        i.name: [s if isinstance(s, int) else 1 for s in i.shape] for i in session.get_inputs()
+    }
+    given = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    for _ in range(300):
+        start = time.perf_counter_ns()
+        session.run(None, given)
         spent.append(time.perf_counter_ns() - start)
     return float(np.median(spent)) * 1e-3
 
@@ -90,8 +109,8 @@ def main() -> None:
     head = " | ".join(
         f"{s * 1e3:.0f} ms AUC | DP | gap | {' | '.join(names)}" for s in args.latency
     )
-    print(f"| predictor | {head} | µs |")
-    print("| --- |" + " ---: |" * ((3 + len(names)) * len(args.latency) + 1))
+    print(f"| predictor | {head} | µs | net µs |")
+    print("| --- |" + " ---: |" * ((3 + len(names)) * len(args.latency) + 2))
     none = score[:, 0].mean(axis=0)
     for label in dict.fromkeys(label for label, _ in rows):
         mine = [r for r, (other, _) in enumerate(rows) if other == label]
@@ -107,7 +126,9 @@ def main() -> None:
             clips = " | ".join(f"{v:.3f}" for v in score[:, mine, i, 0].mean(axis=1))
             cells.append(f"{auc} | {dp} | {gap:.0%} | {clips}")
         cost = np.median([cost_us(rows[r][1], view) for r in mine])
-        print(f"| {label} | {' | '.join(cells)} | {cost:.0f} |")
+        config = rows[mine[0]][1]
+        alone = f"{network_us(config):.0f}" if config.model else ""
+        print(f"| {label} | {' | '.join(cells)} | {cost:.0f} | {alone} |")
 
 
 if __name__ == "__main__":

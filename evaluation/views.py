@@ -26,7 +26,8 @@ from perception.tracker import SIAMESE, TrackerConfig, make_tracker
 from pipeline.frame import Frame
 
 GAPS = (1, 2, 3, 6)
-WORLD_FRAMES = 240
+WORLD_FRAMES = 72
+"""Many short worlds rather than few long ones: networks learn a place by heart."""
 
 
 def runs(sequence: Sequence, source: TrackerSource) -> Iterator[dict[str, Any]]:
