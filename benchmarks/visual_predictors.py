@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from benchmarks.latency_recovery import recordings
+from benchmarks.latency_recovery import clips
 from evaluation.clock import Latency
 from evaluation.data import find_data
 from evaluation.metrics import gap_recovered
 from evaluation.online import TrackerSource, offline, online
+from evaluation.scale import Recording
 from evaluation.sources import open_any
 from isp.classical import ClassicalIsp
 from perception.tracker import SIAMESE, TrackerConfig, make_tracker
@@ -81,7 +82,7 @@ def main() -> None:
         if name not in (*PREDICTORS, *VISUAL):
             parser.error(f"--row {text}: give LABEL=PREDICTOR:MODEL.onnx")
         rows.append((label, PredictorConfig(name=name, model=path)))
-    units = recordings([args.tracker])["30 Hz"]
+    units = [u for u in clips([args.tracker])["30 Hz"] if isinstance(u, Recording)]
     tracker = make_tracker(TrackerConfig(name=args.tracker, models=str(args.models or "")))
 
     perfect, found, view = [], [], None
@@ -123,8 +124,8 @@ def main() -> None:
                 for m in (0, 1)
             )
             gap = gap_recovered(mean[i, 0], none[i, 0], best_auc)
-            clips = " | ".join(f"{v:.3f}" for v in score[:, mine, i, 0].mean(axis=1))
-            cells.append(f"{auc} | {dp} | {gap:.0%} | {clips}")
+            each = " | ".join(f"{v:.3f}" for v in score[:, mine, i, 0].mean(axis=1))
+            cells.append(f"{auc} | {dp} | {gap:.0%} | {each}")
         cost = np.median([cost_us(rows[r][1], view) for r in mine])
         config = rows[mine[0]][1]
         alone = f"{network_us(config):.0f}" if config.model else ""

@@ -24,7 +24,10 @@ from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError
 from pipeline.frame import Frame
+from pipeline.imu import CameraCalibration, GyroCalibration, ImuSamples
 
+CAMERA_FROM_IMU = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+_NOISE_BLOCK = 256
 _MAX_INDEX = 1 << 31
 _SEEN = 0.1
 _PERSON = town.LABELS.index("person")
@@ -59,15 +62,28 @@ class WorldConfig(Config):
     pitch_deg: float = option(47.0, "How far the camera looks down.", low=30, high=80)
     fov_deg: float = option(58.0, "Horizontal field of view.", low=20, high=90)
     wander_px: float = option(150.0, "How far the target strays from the center.", low=0, high=1000)
+    pace: float = option(1.0, "Factor on how fast the camera wanders.", low=0.1, high=20)
     shake_px: float = option(1.2, "Amplitude of the camera's vibration.", low=0, high=20)
     vehicles: int = option(24, "Vehicles on the road; the first is the target.", low=1, high=30)
     people: int = option(10, "People on the sidewalks.", low=0, high=100)
     occlusions: bool = option(True, "Trees and a footbridge over the target's road.")
     night: bool = option(False, "Street lamps, a long exposure and high gain.")
     noise: float = option(1.0, "Factor on the sensor's noise; 0 for none.", low=0, high=10)
+    gyro_hz: float = option(500.0, "Samples of the gyroscope a second.", low=1, high=10_000)
+    gyro_noise: float = option(
+        3e-4, "Density of the gyroscope's noise in rad/s/√Hz; 0 for none.", low=0, high=1
+    )
+    gyro_bias: tuple[float, ...] = option(
+        (0.004, -0.007, 0.002), "What the gyroscope says at rest, rad/s, x y z.", low=-0.5, high=0.5
+    )
+    gyro_offset_ms: float = option(
+        0.0, "A gyroscope's stamp minus the frame's of the same moment.", low=-1000, high=1000
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if len(self.gyro_bias) != 3:
+            raise InputError(f"gyro_bias: {len(self.gyro_bias)} numbers, give three")
         if self.width % 2 or self.height % 2:
             raise InputError(f"width, height: {self.width}x{self.height} is odd, give even numbers")
         focal = self.width / (2 * np.tan(np.radians(self.fov_deg) / 2))
@@ -253,6 +269,52 @@ class AerialWorld:
             np.ascontiguousarray(image[..., :3]) if clean else None,
         )
 
+    def gyro(self, start_ns: int, end_ns: int) -> ImuSamples:
+        """The samples of a gyroscope on the camera that are stamped from one moment to before
+        another, each the mean rate over its own period. Its axes: x forward, y left, z up."""
+        config = self.config
+        period_s = 1 / config.gyro_hz
+        begin_ns = config.start_ns + round(config.gyro_offset_ms * 1e6)
+        # The first sample whose stamp, in whole nanoseconds, is not before the moment.
+        first, end = (
+            math.ceil((ns - begin_ns - 0.5) / (period_s * 1e9)) for ns in (start_ns, end_ns)
+        )
+        samples = np.arange(first, max(end, first))
+        edges = (np.arange(first, first + len(samples) + 1) - 0.5) * period_s
+        axes = np.array([self._camera(seconds)[0].axes for seconds in edges.tolist()])
+        turns = axes[1:] @ axes[:-1].transpose(0, 2, 1) if len(samples) else np.empty((0, 3, 3))
+        around = [turns[:, i, j] - turns[:, j, i] for i, j in ((1, 2), (2, 0), (0, 1))]
+        rates = np.stack(around, axis=1) / (2 * period_s) @ CAMERA_FROM_IMU
+        sigma = config.gyro_noise / math.sqrt(period_s)
+        rates += sigma * self._gyro_noise(samples) + config.gyro_bias
+        stamps = np.round(samples * (period_s * 1e9)).astype(np.int64)
+        return ImuSamples(begin_ns + stamps, rates)
+
+    def _gyro_noise(self, samples: npt.NDArray[np.int64]) -> FloatArray:
+        """(n, 3) of unit variance, each sample's always the same; drawn in blocks."""
+        block = samples // _NOISE_BLOCK
+        drawn = [
+            np.random.default_rng((self.config.seed, 6, b + (1 << 40))).standard_normal(
+                (_NOISE_BLOCK, 3)
+            )
+            for b in np.unique(block).tolist()
+        ]
+        if not drawn:
+            return np.empty((0, 3))
+        return np.asarray(np.concatenate(drawn)[samples - block[0] * _NOISE_BLOCK])
+
+    @property
+    def calibration(self) -> tuple[CameraCalibration, GyroCalibration]:
+        """What calibrating camera and gyroscope would give, with the bias left unknown."""
+        return (
+            CameraCalibration(self.size, self.camera_matrix, np.empty(0)),
+            GyroCalibration(
+                CAMERA_FROM_IMU,
+                round(self.config.gyro_offset_ms * 1e6),
+                max(self.config.gyro_noise, 1e-6),
+            ),
+        )
+
     def _seconds(self, index: int) -> float:
         if not 0 <= index < _MAX_INDEX:
             raise InputError(f"frame index {index}: give 0 to {_MAX_INDEX - 1}")
@@ -305,8 +367,8 @@ class AerialWorld:
         down = np.arctan2(height, np.hypot(*ahead))
         wander = np.array(
             [
-                0.62 * wave(3, 6.1) + 0.38 * wave(4, 3.3),
-                0.38 * wave(5, 7.3) + 0.22 * wave(6, 3.7),
+                0.62 * wave(3, 6.1 / c.pace) + 0.38 * wave(4, 3.3 / c.pace),
+                0.38 * wave(5, 7.3 / c.pace) + 0.22 * wave(6, 3.7 / c.pace),
             ]
         )
         shake = np.array(

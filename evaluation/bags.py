@@ -22,10 +22,12 @@ from pipeline.box import FloatArray
 from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
 from pipeline.images import compressed_frame, image_frame
+from pipeline.imu import ImuSamples
 from pipeline.resources import share_path
 from pipeline.tracks import Tracks
 
 IMAGE = "sensor_msgs/msg/Image"
+IMU = "sensor_msgs/msg/Imu"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 TRACKS = "leadsight_msgs/msg/TrackArray"
 MAX_STAMP_NS = 2**31 * 10**9
@@ -135,6 +137,29 @@ class BagWriter:
         )
         self._write(topic, TRACKS, tracks.ready_ns, message)
 
+    def imu(self, topic: str, samples: ImuSamples, frame_id: str = "imu") -> None:
+        """Write angular rates as sensor_msgs/Imu, logged at their own time; nothing else is known
+        of the IMU, which the messages say."""
+        vector, quaternion = "geometry_msgs/msg/Vector3", "geometry_msgs/msg/Quaternion"
+        unknown, given = np.zeros(9), np.zeros(9)
+        unknown[0] = -1.0
+        still = self._new(vector, x=0.0, y=0.0, z=0.0)
+        upright = self._new(quaternion, x=0.0, y=0.0, z=0.0, w=1.0)
+        for stamp_ns, (x, y, z) in zip(
+            samples.stamps_ns.tolist(), samples.rates.tolist(), strict=True
+        ):
+            message = self._new(
+                IMU,
+                header=self._header(stamp_ns, frame_id),
+                orientation=upright,
+                orientation_covariance=unknown,
+                angular_velocity=self._new(vector, x=x, y=y, z=z),
+                angular_velocity_covariance=given,
+                linear_acceleration=still,
+                linear_acceleration_covariance=unknown,
+            )
+            self._write(topic, IMU, stamp_ns, message)
+
     def _header(self, stamp_ns: int, frame_id: str) -> Any:
         if not 0 <= stamp_ns < MAX_STAMP_NS:
             raise InputError(
@@ -197,6 +222,31 @@ class Bag:
             remedy = "choose one with --topic" if cameras else f"it holds {others}"
             raise InputError(f"{self.path}: camera topics: {listed}; {remedy}")
         return cameras[0]
+
+    def imu(self, topic: str | None) -> str:
+        """The topic of a gyroscope: the one asked for, else the only one.
+
+        Raises:
+            InputError: no such topic, none at all, or several to choose from.
+        """
+        imus = [t for t, kind in self.topics().items() if kind == IMU]
+        found = [t for t in imus if topic in (t, None)]
+        if len(found) != 1:
+            remedy = "choose one with --imu" if imus else "record it beside the pictures"
+            asked = f"no IMU topic {topic}" if topic is not None else "not one IMU topic"
+            raise InputError(
+                f"{self.path}: {asked}; there are: {', '.join(imus) or 'none'}; {remedy}"
+            )
+        return found[0]
+
+    def gyro(self, topic: str) -> ImuSamples:
+        """A topic's angular rates, in the order in which they were recorded."""
+        stamps, rates = [], []
+        for _, _, message in self.messages(topic):
+            stamps.append(stamp_of(message.header))
+            w = message.angular_velocity
+            rates.append((w.x, w.y, w.z))
+        return ImuSamples(np.array(stamps, np.int64), np.array(rates, np.float64).reshape(-1, 3))
 
     def messages(self, *topics: str) -> Iterator[tuple[str, int, Any]]:
         """(topic, log time in ns, message) in log order; messages that do not parse are an error.
@@ -292,20 +342,24 @@ def open_bag_sequence(
     truth: Path | None = None,
     topic: str | None = None,
     target: int | None = None,
+    imu: str | None = None,
 ) -> Sequence:
     """A bag's camera with its truth: a TrackArray topic, or a box file, a line a frame.
 
     ``target`` names the id to follow where the truth holds several; the first one otherwise.
+    imu: where a gyroscope is wanted, its topic, or "" for the only one.
 
     Raises:
-        InputError: no camera, no truth, or time that jumps back.
+        InputError: no camera, no truth, no gyroscope where one is wanted, or time that jumps back.
     """
     bag, frames, stamps = open_bag_frames(path, topic)
     if not len(stamps):
         raise InputError(f"{path}: {bag.camera(topic)} holds no pictures")
     boxes = read_boxes(truth) if truth is not None else _bag_truth(bag, stamps, target)
     n = min(len(stamps), len(boxes))
-    return Sequence(re.sub(r"\W+", "_", path.stem), stamps[:n], boxes[:n], frames)
+    name = re.sub(r"\W+", "_", path.stem)
+    samples = None if imu is None else bag.gyro(bag.imu(imu or None))
+    return Sequence(name, stamps[:n], boxes[:n], frames, samples)
 
 
 def _bag_truth(bag: Bag, stamps: np.ndarray, target: int | None) -> FloatArray:

@@ -55,6 +55,7 @@ class Conditions:
     fps: float | None = None
     topic: str | None = None
     target: int | None = None
+    imu: str = ""
     fusion: FusionConfig = field(default_factory=FusionConfig)
     propagator: PropagatorConfig = field(default_factory=PropagatorConfig)
 
@@ -80,7 +81,8 @@ class Recording:
             InputError: what ``open_any`` raises.
         """
         c = conditions
-        return open_any(self.path, self.truth, c.fps, c.topic, c.target)
+        imu = c.imu if c.propagator.calibration else None
+        return open_any(self.path, self.truth, c.fps, c.topic, c.target, imu)
 
 
 Unit = Recording | StoredSequence

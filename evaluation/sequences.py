@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.frame import Frame
+from pipeline.imu import ImuSamples
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
@@ -59,13 +60,14 @@ class Sequence:
     """One target through one recording.
 
     stamps_ns: (n,) int64, rising. truth: (n, 4) float64, x y w h in pixels, NaN where the target
-    is absent. frames: None where only boxes are stored.
+    is absent. frames: None where only boxes are stored. imu: of a gyroscope, where it was read.
     """
 
     name: str
     stamps_ns: npt.NDArray[np.int64]
     truth: FloatArray
     frames: Frames | None
+    imu: ImuSamples | None = None
 
     def __post_init__(self) -> None:
         if len(self.truth) == 0:

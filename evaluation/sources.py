@@ -43,14 +43,23 @@ def open_any(
     fps: float | None = None,
     topic: str | None = None,
     target: int | None = None,
+    imu: str | None = None,
 ) -> Sequence:
     """One recording with its truth; the stamps of a bag are its own, so ``fps`` is not for bags.
 
+    imu: where a gyroscope is wanted, its topic, or "" for the only one.
+
     Raises:
-        InputError: what ``open_sequence`` and ``open_bag_sequence`` raise.
+        InputError: what ``open_sequence`` and ``open_bag_sequence`` raise; or a gyroscope is wanted
+            of what is no bag.
     """
     if is_bag(path):
-        return open_bag_sequence(path, truth, topic, target=target)
+        return open_bag_sequence(path, truth, topic, target, imu)
+    if imu is not None:
+        raise InputError(
+            f"{path}: is no bag, so it holds no samples of a gyroscope; leave "
+            "propagator.calibration away, or give a bag"
+        )
     return open_sequence(path, truth, fps)
 
 

@@ -2,9 +2,11 @@
 
 Every frame reaches the propagator, whose step is known ``STEP_COST_NS`` after the frame's stamp;
 the tracker sees the frames that its latency lets it see and answers late. At each frame's stamp the
-box is predicted from what was known by then.
+box is predicted from what was known by then. A gyroscope's samples are known ``IMU_DELAY_NS`` after
+their own stamps; a frame's step begins at the frame's stamp, with those that are there.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,14 +20,17 @@ from perception.propagator import Propagator, PropagatorConfig
 from perception.tracker import TrackerAnswer
 from pipeline.errors import InputError
 from pipeline.frame import Frame
+from pipeline.imu import ImuSamples
 from pipeline.tracks import Tracks
 from prediction.predictor import PREDICTORS, VISUAL, PredictorConfig
 from prediction.two_rate import FusionConfig, TwoRate
 
+log = logging.getLogger(__name__)
 TWO_RATE = "two-rate"
 STEP_COST_NS = 5_000_000
 """What a step is charged, above what it takes on one core of the machines it was measured on."""
-
+IMU_DELAY_NS = 2_000_000
+"""Before a sample is at hand: two periods of an IMU at 1 kHz. Real frames take longer than that."""
 
 METHODS = (*PREDICTORS, *VISUAL, TWO_RATE, *(f"{TWO_RATE}+{name}" for name in PREDICTORS))
 """What brings an answer to the moment of use: a predictor alone, or the frames since as well."""
@@ -60,7 +65,8 @@ def two_rate(
     onwards = name.partition("+")[2]
     if onwards:
         predictor = replace(predictor, name=onwards)
-    carrier = TwoRate(fusion, predictor, Propagator(propagator))
+    steps = Propagator(propagator)
+    carrier = TwoRate(fusion, predictor, steps)
     recorded: dict[int, TrackerAnswer] = {}
     if latency is None:
         schedule, answers = source.wall(progress)
@@ -68,7 +74,11 @@ def two_rate(
             recorded[frame] = TrackerAnswer(answers.boxes[0, k], 1.0, answers.status[0, k])
     else:
         schedule = simulate(sequence.stamps_ns, latency, 0, sequence.key)
-    return [_run(sequence, source, schedule, recorded, carrier, progress)]
+    run = _run(sequence, source, schedule, recorded, carrier, steps, progress)
+    report = steps.ego.report()
+    if sequence.imu is not None and not report.fine:
+        log.warning("%s: %s", sequence.name, report)
+    return [run]
 
 
 def _run(
@@ -77,6 +87,7 @@ def _run(
     schedule: Schedule,
     recorded: dict[int, TrackerAnswer],
     carrier: TwoRate,
+    propagator: Propagator,
     progress: Progress,
 ) -> Run:
     stamps = sequence.stamps_ns.tolist()
@@ -86,8 +97,21 @@ def _run(
     rests_on = np.zeros(n, np.int64)
     pictures: dict[int, Frame] = {}
     found: dict[int, TrackerAnswer] = {}
-    newest = step = 0
+    newest = step = fed = 0
+    imu = sequence.imu
+    offset_ns = propagator.ego.offset_ns
+    arrived_ns = None if imu is None else imu.stamps_ns - offset_ns + IMU_DELAY_NS
     source.reset()
+
+    def feel(k: int) -> None:
+        """Take the gyroscope's samples that are there when frame k is."""
+        nonlocal fed
+        if imu is not None and arrived_ns is not None:
+            # As they were recorded: one that is late holds up those behind it.
+            late = np.flatnonzero(arrived_ns[fed:] > stamps[k])
+            end = fed + int(late[0]) if len(late) else len(imu)
+            propagator.ego.feed(ImuSamples(imu.stamps_ns[fed:end], imu.rates[fed:end]))
+            fed = end
 
     def answer(k: int) -> None:
         picture, got = pictures[k], found.pop(k)
@@ -104,6 +128,7 @@ def _run(
             newest = k
             pictures[k] = source.picture(k)
             if k == 0:
+                feel(0)
                 carrier.frame(pictures[0])
                 found[0] = recorded.get(0) or source.answer(0, pictures[0])
                 answer(0)
@@ -114,6 +139,7 @@ def _run(
             progress(1)
         elif kind == "step":
             step = k
+            feel(k)
             carrier.frame(pictures[k])
             note(newest, now_ns)
         elif kind == "track":

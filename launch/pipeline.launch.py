@@ -24,6 +24,9 @@ ARGUMENTS = {
     "use_sim_time": ("false", "Whether time comes from /clock."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "camera": ("image_raw", "Topic of the camera, RAW or color."),
+    "imu": ("imu", "Topic of the IMU on that camera; used with calibration."),
+    "camera_info": ("camera_info", "Topic of the camera's calibration."),
+    "calibration": ("", "Kalibr's camchain-imucam.yaml, to use the IMU's gyroscope."),
     "processes": ("one", "one: all stages share one; many: each has its own."),
     "python": (PYTHON, "Python that runs the nodes."),
 }
@@ -58,7 +61,9 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     processes = LaunchConfiguration("processes").perform(context)
     if processes not in STAGES:
         raise ValueError(f"processes:={processes} is none of {', '.join(STAGES)}")
-    return [node(name) for name in STAGES[processes]]
+    calibration = LaunchConfiguration("calibration").perform(context)
+    given = {"propagator.calibration": str(Path(calibration).expanduser().resolve())}
+    return [node(name, **(given if calibration else {})) for name in STAGES[processes]]
 
 
 def node(name: str, **parameters: object) -> Node:
@@ -73,7 +78,11 @@ def node(name: str, **parameters: object) -> Node:
             LaunchConfiguration("params_file"),
             {"use_sim_time": LaunchConfiguration("use_sim_time"), **parameters},
         ],
-        remappings=[("image_raw", LaunchConfiguration("camera"))],
+        remappings=[
+            ("image_raw", LaunchConfiguration("camera")),
+            ("imu", LaunchConfiguration("imu")),
+            ("camera_info", LaunchConfiguration("camera_info")),
+        ],
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         output="screen",
     )

@@ -12,6 +12,7 @@ PIPELINE = runpy.run_path(str(Path(__file__).resolve().with_name("pipeline.launc
 ARGUMENTS = {
     "bag": (None, "Path of a rosbag2: an .mcap or .db3 file, or its folder."),
     "bag_camera": ("", "Camera topic in the bag, where it holds several."),
+    "bag_imu": ("", "IMU topic in the bag, where it holds several."),
     "rate": ("1.0", "Speed; 1.0 is as recorded."),
     "loop": ("false", "Whether to start again at the end."),
     "use_sim_time": ("true", "Whether time comes from /clock."),
@@ -44,6 +45,7 @@ def replay(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             "use_sim_time": False,
             "replay.bag": str(Path(value("bag")).expanduser().resolve()),
             "replay.camera": value("bag_camera"),
+            "replay.imu": value("bag_imu"),
             "replay.rate": float(value("rate")),
             "replay.loop": value("loop").lower() in ("true", "1", "yes"),
         },

@@ -192,6 +192,10 @@ def evaluate(
     fps: Fps = None,
     topic: Topic = None,
     target: Annotated[int | None, typer.Option(help="Id to follow in a bag's truth.")] = None,
+    imu: Annotated[
+        str | None,
+        typer.Option(help="IMU topic of a bag that holds several; with propagator.calibration."),
+    ] = None,
     out: Annotated[
         Path, typer.Option(callback=_folder, help="Folder for report and figures.")
     ] = Path("out/evaluate"),
@@ -236,6 +240,7 @@ def evaluate(
         jobs,
         ray,
         resume,
+        imu,
     )
     evaluation, failed = command.run(request, console)
     command.print_rows(evaluation.rows(), console)

@@ -29,6 +29,7 @@ from perception.tracker import make_tracker
 from pipeline import config
 from pipeline.box import iou
 from pipeline.frame import Frame
+from pipeline.imu import calibration_yaml
 from pipeline.tracks import Tracks
 
 TRACKER = "csrt"
@@ -41,7 +42,8 @@ RATE_HZ = 30.0
 
 
 def run_demo(out: Path, seconds: float, latency_s: float, seed: int, console: Console) -> None:
-    """Write ``run.mcap``, ``demo.mp4``, ``picture.jpg``, ``report.html`` and ``results.json``."""
+    """Write ``run.mcap``, ``demo.mp4``, ``picture.jpg``, ``report.html`` and ``results.json``; and
+    ``camchain-imucam.yaml``, how the bag's camera and IMU are calibrated."""
     world = AerialWorld(
         WorldConfig(
             seed=seed,
@@ -53,6 +55,8 @@ def run_demo(out: Path, seconds: float, latency_s: float, seed: int, console: Co
         )
     )
     frames = _record(world, round(seconds * RATE_HZ), out / "run.mcap", console)
+    calibration = calibration_yaml(*world.calibration)
+    (out / "camchain-imucam.yaml").write_text(calibration, encoding="utf-8")
     sequence = open_bag_sequence(out / "run.mcap", target=world.target_id)
     latency = Latency.of_seconds(latency_s)
     evaluation = _evaluate(sequence, latency, seed, console)
@@ -89,6 +93,7 @@ def _record(world: AerialWorld, count: int, path: Path, console: Console) -> lis
                 ),
             )
             frames.append(shot.frame)
+            bag.imu("imu", world.gyro(shot.stamp_ns, world.stamp_ns(k + 1)))
     return frames
 
 

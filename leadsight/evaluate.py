@@ -31,6 +31,7 @@ from evaluation.scale import (
 )
 from evaluation.sources import find_sequences
 from isp.classical import ClassicalIsp
+from perception.propagator import Propagator
 from perception.tracker import make_tracker
 from pipeline.errors import InputError
 
@@ -58,6 +59,7 @@ class Request:
     jobs: int | None = None
     ray: str | None = None
     resume: bool = False
+    imu: str | None = None
 
 
 def run(request: Request, console: Console) -> tuple[Evaluation, list[tuple[str, str]]]:
@@ -138,7 +140,13 @@ def _outcomes(
 
 
 def _conditions(request: Request) -> Conditions:
-    tracker = request.configs["tracker"]
+    tracker, propagator = request.configs["tracker"], request.configs["propagator"]
+    if propagator.calibration:
+        calibration = Path(propagator.calibration).expanduser().absolute()
+        propagator = replace(propagator, calibration=str(calibration))
+        Propagator(propagator)  # what is wrong with it is told at once
+    elif request.imu is not None:
+        raise InputError("--imu: needs the calibration, --set propagator.calibration=FILE.yaml")
     if tracker.models:  # Ray's workers start in another folder
         models = Path(tracker.models).expanduser().absolute()
         tracker = replace(tracker, models=str(models))
@@ -152,8 +160,9 @@ def _conditions(request: Request) -> Conditions:
         request.fps,
         request.topic,
         request.target,
+        request.imu or "",
         request.configs["fusion"],
-        request.configs["propagator"],
+        propagator,
     )
 
 

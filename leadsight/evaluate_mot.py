@@ -63,6 +63,10 @@ def run(request: Request, console: Console) -> Result:
         InputError: anything that cannot be used, named with its remedy.
     """
     require_coco()
+    if request.configs["propagator"].calibration:
+        raise InputError(
+            "propagator.calibration: evaluate-mot reads no gyroscope; leave the option away"
+        )
     if request.own_truth and request.simulated:
         raise InputError("--own-truth needs a real detector: give --detector an ONNX file")
     latencies = [Latency.of_seconds(s, request.jitter, request.seed) for s in request.latencies_s]

@@ -17,6 +17,7 @@ from typing import Any
 
 from isp.classical import ClassicalIsp, IspConfig
 from perception.detector import Detector, DetectorConfig
+from perception.ego import GyroReport
 from perception.propagator import Propagator, PropagatorConfig
 from perception.target import TargetTracker
 from perception.tracker import TrackerConfig
@@ -25,6 +26,7 @@ from pipeline.clock import Clock
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.frame import Frame
+from pipeline.imu import CameraCalibration, ImuSamples
 from pipeline.runner import Runner, StageCount
 from pipeline.span import LatencyReport, Span
 from pipeline.tracks import Detections, Forecasts, Tracks, TrackStatus
@@ -70,9 +72,9 @@ class Stack:
         ids = count()
         self._detector = Detector(configs["detector"]) if configs["detector"].model else None
         association = Association(configs["association"], ids)
-        self._carrier = TwoRate(
-            configs["fusion"], configs["predictor"], Propagator(configs["propagator"]), association
-        )
+        propagator = Propagator(configs["propagator"])
+        self._ego = propagator.ego
+        self._carrier = TwoRate(configs["fusion"], configs["predictor"], propagator, association)
         self._carrying = threading.Lock()
         self._shown: tuple[Frame | None, Tracks] | None = None
         guide = self._guide if carried else lambda target, stamp_ns: None
@@ -112,6 +114,19 @@ class Stack:
         motion and latencies are forgotten.
         """
         self._runner.feed("isp", frame)
+
+    def feed_imu(self, samples: ImuSamples) -> None:
+        """Give the propagator samples of the gyroscope, best before the frame they lead to; never
+        waits. They are used where ``propagator.calibration`` says how it sits on the camera."""
+        self._ego.feed(samples)
+
+    def tell_camera(self, camera: CameraCalibration) -> None:
+        """The camera of the frames, for where ``propagator.calibration`` is of another size."""
+        self._ego.told = camera
+
+    def gyro(self) -> GyroReport:
+        """How the gyroscope does."""
+        return self._ego.report()
 
     def select_detection(self, target: int) -> int:
         """Let the tracker follow one of the targets that are published; its identity stays.

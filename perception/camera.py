@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from perception.flow import flow
 from pipeline.box import FloatArray
+from pipeline.motion import CameraSource, moved_by
 
 GRID = (14, 8)
 MAX_RETURN_PX = 0.5
@@ -21,33 +22,45 @@ MARGIN = 0.2
 
 class CameraMotion(NamedTuple):
     """matrix: (3, 3), pixels of the first picture → of the second; sigma: in pixels, inf where the
-    motion could not be seen and ``matrix`` is the identity."""
+    motion could not be seen and ``matrix`` is the identity. source: who saw it."""
 
     matrix: FloatArray
     sigma: float
+    source: CameraSource = CameraSource.PICTURE
 
 
 def camera_motion(
-    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], scale: float, boxes: FloatArray
+    before: npt.NDArray[np.uint8],
+    after: npt.NDArray[np.uint8],
+    scale: float,
+    boxes: FloatArray,
+    guess: FloatArray | None = None,
 ) -> CameraMotion:
-    """The affine motion of the background between two small gray pictures.
+    """The motion of the background between two small gray pictures: an affine one, after ``guess``.
 
-    scale: full-size pixels for one of theirs; the result and ``boxes``, (N, 4) in the first
-    picture, what is no background, are in full-size pixels.
+    scale: full-size pixels for one of theirs; the result, ``guess``, (3, 3), and ``boxes``, (N, 4)
+    in the first picture, what is no background, are in full-size pixels.
 
-    Flow on a grid of points; RANSAC; least squares over the inliers.
+    Flow on a grid of points; RANSAC; least squares over the inliers. With a guess the grid is laid
+    over the second picture, and each point is looked for where the guess says.
     """
-    points = (_grid(before.shape[1], before.shape[0]) + 0.5) * scale - 0.5
+    source = expected = (_grid(before.shape[1], before.shape[0]) + 0.5) * scale - 0.5
+    if guess is not None:
+        source = moved_by(np.asarray(np.linalg.inv(guess), np.float64), expected)
+        inside = ((source > 0) & (source < scale * np.array(before.shape[::-1]) - 1)).all(axis=1)
+        source, expected = source[inside], expected[inside]
     if len(boxes):
         low = boxes[:, :2] - MARGIN * boxes[:, 2:]
         high = boxes[:, :2] + (1 + MARGIN) * boxes[:, 2:]
-        hidden = ((points[:, None] > low) & (points[:, None] < high)).all(axis=2)
-        points = points[~np.asarray(hidden).any(axis=1)]
-    if len(points) < MIN_INLIERS:
+        hidden = ((source[:, None] > low) & (source[:, None] < high)).all(axis=2)
+        clear = ~np.asarray(hidden).any(axis=1)
+        source, expected = source[clear], expected[clear]
+    if len(source) < MIN_INLIERS:
         return unknown_motion()
-    found = flow(before, after, (points + 0.5) / scale - 0.5, MAX_RETURN_PX)
-    source = points[found.ok]
-    target = source + found.moved[found.ok] * scale
+    near = None if guess is None else (expected + 0.5) / scale - 0.5
+    found = flow(before, after, (source + 0.5) / scale - 0.5, MAX_RETURN_PX, near)
+    target = source[found.ok] + found.moved[found.ok] * scale
+    source = expected[found.ok]
     if len(source) < MIN_INLIERS:
         return unknown_motion()
     matrix, inliers = cv2.estimateAffine2D(
@@ -59,12 +72,13 @@ def camera_motion(
     lifted = np.c_[source[kept], np.ones(kept.sum())]
     affine = np.linalg.lstsq(lifted, target[kept], rcond=None)[0].T
     sigma = 1.48 * float(np.median(np.abs(lifted @ affine.T - target[kept])))
-    return CameraMotion(np.vstack([affine, [0.0, 0.0, 1.0]]), sigma)
+    motion = np.vstack([affine, [0.0, 0.0, 1.0]])
+    return CameraMotion(motion if guess is None else motion @ guess, sigma)
 
 
 def unknown_motion() -> CameraMotion:
     """As if the camera stood still, and nothing known."""
-    return CameraMotion(np.eye(3), float("inf"))
+    return CameraMotion(np.eye(3), float("inf"), CameraSource.NOBODY)
 
 
 def _grid(width: int, height: int) -> FloatArray:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 WINDOW_PX = 11
 LEVELS = 3
+GUESSED_LEVELS = 2
 
 
 class Flow(NamedTuple):
@@ -24,18 +25,31 @@ def flow(
     after: npt.NDArray[np.uint8],
     points: npt.NDArray[np.float64],
     max_return_px: float,
+    guess: npt.NDArray[np.float64] | None = None,
 ) -> Flow:
     """Follow points, (K, 2), from one gray picture to the other.
 
     max_return_px: distance from its start at which a point that was tracked forth and back counts.
+    guess: (K, 2), where they are expected; the search then is from there, and less wide.
     """
-    start = points.astype(np.float32)[:, None]
+    start = np.ascontiguousarray(points, np.float32)[:, None]
     track: Any = cv2.calcOpticalFlowPyrLK
-    settings = {"winSize": (WINDOW_PX, WINDOW_PX), "maxLevel": LEVELS}
+    settings: dict[str, Any] = {"winSize": (WINDOW_PX, WINDOW_PX), "maxLevel": LEVELS}
+    near = None
+    flags = 0
+    if guess is not None:
+        near = np.ascontiguousarray(guess, np.float32)[:, None]
+        flags, settings["maxLevel"] = cv2.OPTFLOW_USE_INITIAL_FLOW, GUESSED_LEVELS
     there, found, texture = track(
-        before, after, start, None, flags=cv2.OPTFLOW_LK_GET_MIN_EIGENVALS, **settings
+        before,
+        after,
+        start,
+        None if near is None else near.copy(),
+        flags=flags | cv2.OPTFLOW_LK_GET_MIN_EIGENVALS,
+        **settings,
     )
-    back, returned, _ = track(after, before, there, None, **settings)
+    home = None if near is None else start + (there - near)
+    back, returned, _ = track(after, before, there, home, flags=flags, **settings)
     ok = (found.ravel() == 1) & (returned.ravel() == 1)
     ok &= np.abs(back - start)[:, 0].max(axis=1) < max_return_px
     moved = np.where(ok[:, None], (there - start)[:, 0], 0.0).astype(np.float64)

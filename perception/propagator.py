@@ -14,19 +14,22 @@ proposal; the one under which the box's content agrees better is refined and kep
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from perception.camera import CameraMotion, camera_motion, unknown_motion
+from perception.camera import CameraMotion, unknown_motion
+from perception.ego import EgoMotion
 from perception.flow import flow
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError
 from pipeline.frame import Frame
-from pipeline.motion import Step, moved_boxes, moved_by
+from pipeline.imu import read_calibration
+from pipeline.motion import CameraSource, Step, moved_boxes, moved_by
 
 PATCH_PX = 96
 CORE_PX = 40.0
@@ -84,6 +87,15 @@ class PropagatorConfig(Config):
     camera: bool = option(True, "See the camera's own motion on the background.")
     fallback: bool = option(True, "Correlate where optical flow fails.")
     memory: int = option(32, "Frames kept for answers that come late.", low=2, high=256)
+    calibration: str = option(
+        "", "Path of Kalibr's camchain-imucam.yaml, to use a gyroscope; empty for none."
+    )
+    calibration_camera: str = option("cam0", "Which of its cameras this is.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.calibration and not self.camera:
+            raise InputError("calibration: a gyroscope tells of the camera; set camera to true")
 
 
 class Pyramid:
@@ -109,15 +121,26 @@ def _half(gray: Gray) -> Gray:
 
 
 class Propagator:
-    """Keeps the last frames' pyramids and follows boxes between them. Not thread-safe."""
+    """Keeps the last frames' pyramids and follows boxes between them.
+
+    ego: the camera's own motion, which takes the samples of a gyroscope from any thread; all else
+    is not thread-safe.
+    """
 
     def __init__(self, config: PropagatorConfig) -> None:
         self._config = config
         self._frames: list[Pyramid] = []
+        camera = gyro = None
+        if config.calibration:
+            camera, gyro = read_calibration(
+                Path(config.calibration).expanduser(), config.calibration_camera
+            )
+        self.ego = EgoMotion(gyro, camera)
 
     def reset(self) -> None:
         """Forget all frames: the clock jumped, or a new run begins."""
         self._frames = []
+        self.ego.reset()
 
     def step(
         self,
@@ -189,7 +212,15 @@ class Propagator:
             after.camera = unknown_motion()
             if self._config.camera:
                 scale = before.scale * 2.0 ** (len(before.levels) - 1)
-                after.camera = camera_motion(before.levels[-1], after.levels[-1], scale, boxes)
+                after.camera = self.ego.between(
+                    before.levels[-1],
+                    after.levels[-1],
+                    scale,
+                    boxes,
+                    before.stamp_ns,
+                    after.stamp_ns,
+                    after.size,
+                )
         camera = after.camera
         centers = boxes[:, :2] + boxes[:, 2:] / 2
         still = np.full_like(centers, np.nan)
@@ -202,6 +233,8 @@ class Propagator:
         shift, growth, variance, seen = _follow(
             before, after, boxes, guess, still, looks, self._config.fallback
         )
+        if camera.source == CameraSource.GYRO:  # all that the guess of a hidden target rests on
+            variance[~seen, 0] += camera.sigma**2
         return Step(
             before.stamp_ns,
             after.stamp_ns,
@@ -211,6 +244,7 @@ class Propagator:
             growth,
             variance,
             seen,
+            camera.source,
         )
 
 

@@ -186,20 +186,29 @@ def _parse(text: str) -> Any:
         raise yaml.YAMLError(first_line(error)) from None
 
 
+def read_yaml(path: Path) -> Any:
+    """What a YAML file from anywhere holds, read without what unfolds to any size.
+
+    Raises:
+        InputError: no such file, too large a one, or no YAML.
+    """
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise InputError(f"{path}: over {_MAX_FILE_BYTES} bytes is no parameter file")
+        return _parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is no YAML ({first_line(error)})") from None
+
+
 def load_yaml(path: Path) -> dict[str, dict[str, object]]:
     """Read a ROS 2 parameter file whose section ``/**`` holds ``<stage>: {<option>: value}``.
 
     Raises:
         InputError: no such file, no YAML, or another shape.
     """
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise InputError(f"{path}: over {_MAX_FILE_BYTES} bytes is no parameter file")
-        document = _parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no YAML ({first_line(error)})") from None
+    document = read_yaml(path)
     try:
         stages = document["/**"]["ros__parameters"]
         return {

@@ -1,11 +1,22 @@
 """How a frame's picture moved since the frame before: of the camera, and of each target."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.box import FloatArray
+
+
+class CameraSource(IntEnum):
+    """Who saw how the camera moved."""
+
+    NOBODY = 0
+    PICTURE = 1
+    GYRO = 2
+    """The gyroscope, and how the background drifted when it was last seen."""
+    BOTH = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,6 +30,7 @@ class Step:
     growth: (N,) float64, natural logarithm of the change of its sides.
     variance: (N, 2) float64, of a coordinate of ``shift`` in pixels² and of ``growth``.
     seen: (N,) bool, whether the target itself was followed; where not, ``shift`` is the guess.
+    camera_source: who saw the camera move.
     """
 
     previous_ns: int
@@ -29,6 +41,7 @@ class Step:
     growth: FloatArray
     variance: FloatArray
     seen: npt.NDArray[np.bool_]
+    camera_source: CameraSource = CameraSource.PICTURE
 
 
 def moved_by(matrix: FloatArray, points: FloatArray) -> FloatArray:

@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from leadsight_msgs import msg as own
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image, Imu
 from std_msgs.msg import Header
 
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.images import image_frame
+from pipeline.imu import CameraCalibration, ImuSamples
 from pipeline.span import Horizon, LatencyReport, LatencyStatus, Span, StageLatency
 from pipeline.tracks import MAX_TARGETS, Forecasts, ForecastStatus, Tracks
 
@@ -62,6 +63,62 @@ def image_of(frame: Frame) -> Image:
         is_bigendian=0,
         step=image.strides[0],
         data=_packed("B", image),
+    )
+
+
+def imu_samples(taken: list[Imu]) -> ImuSamples:
+    """The angular rates of some sensor_msgs/Imu."""
+    stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in taken]
+    turns = [m.angular_velocity for m in taken]
+    rates = np.array([(w.x, w.y, w.z) for w in turns], np.float64).reshape(-1, 3)
+    return ImuSamples(np.array(stamps, np.int64), rates)
+
+
+def imu_message(stamp_ns: int, rates: list[float], noise: float, frame_id: str) -> Imu:
+    """sensor_msgs/Imu that knows of rates only; noise: their sigma, rad/s."""
+    message = Imu(header=header(stamp_ns, frame_id))
+    turn = message.angular_velocity
+    turn.x, turn.y, turn.z = rates
+    message.angular_velocity_covariance[[0, 4, 8]] = noise**2
+    message.orientation_covariance[0] = message.linear_acceleration_covariance[0] = -1.0
+    return message
+
+
+def camera_of(message: CameraInfo) -> CameraCalibration | None:
+    """None where the camera is not calibrated, which its driver says with zeros.
+
+    Raises:
+        InputError: another distortion than plumb_bob, or what cannot be.
+    """
+    if not message.k[0]:
+        return None
+    distortion = np.array(message.d, np.float64)
+    if not distortion.any():
+        distortion = np.empty(0)
+    elif message.distortion_model != "plumb_bob":
+        raise InputError(
+            f"camera_info: distortion_model {message.distortion_model!r:.40} cannot be used with a "
+            "gyroscope; rectify the pictures first (image_proc) and give the camera_info of those"
+        )
+    try:
+        size = (message.width, message.height)
+        return CameraCalibration(size, np.array(message.k).reshape(3, 3), distortion)
+    except InputError as error:
+        raise InputError(f"camera_info: {error}") from None
+
+
+def camera_message(camera: CameraCalibration, stamp_ns: int, frame_id: str) -> CameraInfo:
+    """sensor_msgs/CameraInfo."""
+    k = camera.matrix
+    return CameraInfo(
+        header=header(stamp_ns, frame_id),
+        width=camera.size[0],
+        height=camera.size[1],
+        distortion_model="plumb_bob",
+        d=camera.distortion.tolist() or [0.0] * 5,
+        k=k.ravel(),
+        r=np.eye(3).ravel(),
+        p=np.hstack([k, np.zeros((3, 1))]).ravel(),
     )
 
 

@@ -18,6 +18,7 @@ from pipeline.frame import Frame
 from pipeline.span import Span
 from pipeline.tracks import Forecasts, Tracks
 from ros_nodes import messages, process, qos
+from ros_nodes.imu import ImuInput, gyro_diagnostics
 from ros_nodes.latency_monitor import MonitorConfig, diagnostics_of
 from ros_nodes.parameters import Live
 from ros_nodes.select import TargetSelection
@@ -56,6 +57,8 @@ class PipelineNode(Node):
             self._on_span,
             lambda stage, text: self._stage.complain(f"{stage}: {text}"),
         )
+        calibrated = bool(live["propagator"].config.calibration)
+        self._imu = ImuInput(self, self._stack, self._stage.complain) if calibrated else None
         self._selection = TargetSelection(self)
         self._selection.tracker = self._stack.tracker
         self._selection.choose = self._stack.select_detection
@@ -77,6 +80,8 @@ class PipelineNode(Node):
     def _feed(self, message: Image, index: int) -> bool:
         frame = messages.frame_of(message, index)
         self._frame_id = frame.frame_id
+        if self._imu is not None:
+            self._imu.poll()
         self._stack.tracker.extra_delay_s = self._tracker_options.config.extra_delay_ms * 1e-3
         self._stack.feed(frame)
         if self._stack.jumps > self._jumps:
@@ -104,6 +109,8 @@ class PipelineNode(Node):
     def _diagnose(self) -> None:
         report = self._stack.report()
         status = diagnostics_of(report, self.get_namespace())
+        if self._imu is not None:
+            status.append(gyro_diagnostics(self._stack.gyro(), self.get_namespace()))
         self._diagnostics.publish(
             DiagnosticArray(header=messages.header(report.stamp_ns), status=status)
         )

@@ -10,6 +10,13 @@ def images() -> QoSProfile:
     )
 
 
+def samples() -> QoSProfile:
+    """Best effort, with room for half a second of an IMU at 1 kHz that is taken now and then."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST, depth=500, reliability=ReliabilityPolicy.BEST_EFFORT
+    )
+
+
 def results(depth: int = 10) -> QoSProfile:
     """Reliable and short: tracks, forecasts, spans, reports."""
     return QoSProfile(

@@ -1,5 +1,5 @@
 """Node ``replay``: a rosbag2's topics at their own pace, with ``/clock``; the camera's on
-``image_raw``, what a stack said when it was recorded under ``recorded/``."""
+``image_raw``, the IMU's on ``imu``, what a stack said when it was recorded under ``recorded/``."""
 
 import importlib
 import itertools
@@ -14,7 +14,7 @@ from rclpy.publisher import Publisher
 from rosbags.interfaces import Connection
 from rosgraph_msgs.msg import Clock
 
-from evaluation.bags import COMPRESSED, IMAGE, Bag
+from evaluation.bags import COMPRESSED, IMAGE, IMU, Bag
 from pipeline.config import Config, option
 from pipeline.errors import InputError
 from ros_nodes import messages, process, qos
@@ -32,6 +32,7 @@ class ReplayConfig(Config):
 
     bag: str = option("", "Path of a rosbag2: an .mcap or .db3 file, or its folder.")
     camera: str = option("", "Camera topic in the bag, where it holds several.")
+    imu: str = option("", "IMU topic in the bag, where it holds several.")
     rate: float = option(1.0, "Speed; 1 is as recorded.", low=0.01, high=100)
     loop: bool = option(False, "Start again at the end; time jumps back.")
     wait_s: float = option(
@@ -50,6 +51,9 @@ class ReplayNode(Node):
             raise InputError("parameter replay.bag is not set: give the path of a rosbag2")
         self._bag = Bag(Path(self._options.bag))
         self._camera = self._bag.camera(self._options.camera or None)
+        self._imu = self._options.imu
+        if self._imu or list(self._bag.topics().values()).count(IMU) == 1:
+            self._imu = self._bag.imu(self._imu or None)
         self._publishers_of = {c.topic: self._publisher(c) for c in self._bag.reader.connections}
         self._clock_ticks = self.create_publisher(Clock, "/clock", qos.results(1))
         self._stopped = threading.Event()
@@ -73,7 +77,7 @@ class ReplayNode(Node):
             )
             return None
         picture = connection.msgtype in (IMAGE, COMPRESSED)
-        topic = played_as(connection.topic, connection.msgtype, self._camera)
+        topic = played_as(connection.topic, connection.msgtype, self._camera, self._imu)
         if topic == "clock":
             return None
         return self.create_publisher(kind, topic, qos.images() if picture else qos.results())
@@ -129,7 +133,7 @@ class ReplayNode(Node):
         self._clock_ticks.publish(Clock(clock=messages.header(now_ns).stamp))
 
 
-def played_as(topic: str, kind: str, camera: str) -> str:
+def played_as(topic: str, kind: str, camera: str, imu: str = "") -> str:
     """A bag's topic in the node's namespace.
 
     What the stack of that day published must not meet what today's publishes: stages that
@@ -137,6 +141,8 @@ def played_as(topic: str, kind: str, camera: str) -> str:
     """
     if topic == camera:
         return "image_raw"
+    if topic == imu:
+        return "imu"
     name = topic.rpartition("/")[2]
     live = name in LIVE_NAMES or (kind.startswith("leadsight_msgs/") and name != "truth")
     return f"recorded/{topic.lstrip('/')}" if live else topic.lstrip("/")

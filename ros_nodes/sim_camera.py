@@ -1,4 +1,5 @@
-"""Node ``sim_camera``: the embedded world's RAW frames on ``image_raw``, its truth on ``truth``.
+"""Node ``sim_camera``: the embedded world's RAW frames on ``image_raw``, its truth on ``truth``,
+and when asked its gyroscope on ``imu`` and its lens on ``camera_info``.
 
 ``sensor_msgs`` names Bayer RAW of 8 and 16 bits only, so 10 to 14 bits go as ``bayer_<order>16``,
 right-justified; the ISP is told with ``isp.bits``.
@@ -20,8 +21,10 @@ from sensor_msgs.msg import Image
 from bridges.world import AerialWorld, WorldConfig, WorldFrame
 from pipeline.clock import RosClock
 from pipeline.config import Config, option
+from pipeline.errors import InputError
 from pipeline.tracks import Tracks
 from ros_nodes import messages, process, qos
+from ros_nodes.imu import WorldImu
 from ros_nodes.parameters import Live
 
 SELECT_AGAIN_NS = 500_000_000
@@ -41,6 +44,12 @@ class SimCameraConfig(Config):
     select_service: str = option(
         "", "Service to be told where the target is, for example tracker/select; empty for none."
     )
+    imu: bool = option(False, "Publish imu and camera_info.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.imu and self.prerendered:
+            raise InputError("imu: frames played forth and back have none; set prerendered to 0")
 
 
 class SimCameraNode(Node):
@@ -61,6 +70,7 @@ class SimCameraNode(Node):
         ).config
         self._images = self.create_publisher(Image, "image_raw", qos.images())
         self._truth = self.create_publisher(TrackArray, "truth", qos.results())
+        self._imu = WorldImu(self, self._world) if config.imu else None
         self._select = (
             self.create_client(Select, config.select_service) if config.select_service else None
         )
@@ -85,6 +95,8 @@ class SimCameraNode(Node):
             if wait_ns > 0:
                 time.sleep(wait_ns * 1e-9)
             image.header = messages.header(self._now.now_ns(), truth.frame.frame_id)
+            if self._imu is not None:
+                self._imu.show(truth.stamp_ns, image.header)
             self._images.publish(image)
             self._tell(truth, image.header)
             beat = max(beat + 1, -(-(time.monotonic_ns() - begin_ns) // period_ns))

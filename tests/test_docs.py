@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = {
     "detector": ["--repeats", "12"],
+    "gyro": ["--frames", "14", "--seeds", "1", "--worlds", "calm"],
     "isp": ["--repeats", "2"],
     "predictor": ["--repeats", "2"],
     "predictor_accuracy": ["--sequences", "1", "--latency", "0.1"],
@@ -125,7 +126,7 @@ def test_documented_command_runs(command: str, place: Path) -> None:
     elif program in ("python", "python3") and arguments[:1] == ["-m"]:
         module = arguments[1]
         name = module.rpartition(".")[2]
-        if name == "ros_transport":
+        if name in ("ros_transport", "real_time"):
             pytest.importorskip("rclpy")
             pytest.importorskip("leadsight_msgs")
             arguments = [*arguments[:2], "--help"]

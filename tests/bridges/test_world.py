@@ -8,6 +8,7 @@ import pytest
 from bridges.scene import LABELS
 from bridges.sensor import ENCODINGS, BayerSensor
 from bridges.world import AerialWorld, WorldConfig
+from perception.gyro import product, rotations
 from pipeline.config import from_mapping
 from pipeline.errors import InputError
 
@@ -103,6 +104,46 @@ def test_homography_aligns_the_pictures(world):
     assert aligned < 0.6 * still
 
 
+def test_the_gyroscope_turns_as_the_poses_do():
+    """Unequal axes; a noise-free gyroscope, its samples joined, gives the camera's own turn."""
+    world = AerialWorld(
+        WorldConfig(**SMALL, shake_px=9.0, gyro_noise=0.0, gyro_bias=(0.01, -0.02, 0.04))
+    )
+    begin, end = world.stamp_ns(3), world.stamp_ns(9)
+    samples = world.gyro(begin, end)
+    assert samples.stamps_ns[0] >= begin and samples.stamps_ns[-1] < end
+    period_s = 1 / world.config.gyro_hz
+    np.testing.assert_allclose(np.diff(samples.stamps_ns), period_s * 1e9, atol=1)
+    turns = rotations((samples.rates - [0.01, -0.02, 0.04]) * period_s)
+    _, gyro = world.calibration
+    turned = gyro.camera_from_imu @ product(turns) @ gyro.camera_from_imu.T
+    poses = [world.truth(k).camera_pose[:3, :3] for k in (3, 9)]
+    np.testing.assert_allclose(turned, poses[0].T @ poses[1], atol=2e-3)
+    assert np.abs(turned - np.eye(3)).max() > 0.02
+
+
+def test_samples_of_the_gyroscope_depend_on_nothing_but_their_moment(world):
+    whole = world.gyro(0, 300_000_000)
+    parts = [world.gyro(a, a + 100_000_000) for a in (200_000_000, 0, 100_000_000)]
+    rates = np.concatenate([parts[1].rates, parts[2].rates, parts[0].rates])
+    assert rates.tobytes() == whole.rates.tobytes()
+    assert len(world.gyro(5, 5)) == 0
+    late = AerialWorld(WorldConfig(**SMALL, gyro_offset_ms=12.0, start_ns=7 * 10**9))
+    samples = late.gyro(7 * 10**9 + 12_000_000, 7 * 10**9 + 312_000_000)
+    np.testing.assert_array_equal(samples.stamps_ns - 7_012_000_000, whole.stamps_ns)
+    np.testing.assert_allclose(samples.rates, whole.rates, atol=1e-12)
+    assert late.calibration[1].offset_ns == 12_000_000
+
+
+def test_the_gyroscopes_noise_is_as_dense_as_it_says():
+    noisy, quiet = (
+        AerialWorld(WorldConfig(**SMALL, gyro_hz=1000.0, gyro_noise=n)).gyro(0, 10**9)
+        for n in (2e-3, 0.0)
+    )
+    spread = (noisy.rates - quiet.rates).std(axis=0)
+    np.testing.assert_allclose(spread, 2e-3 * np.sqrt(1000), rtol=0.1)
+
+
 def test_target_stays_in_view_moves_and_is_hidden_at_times(world):
     truths = [world.truth(k) for k in range(0, 1500, 2)]
     boxes = np.array([t.boxes[world.target_id] for t in truths])
@@ -184,6 +225,8 @@ def test_every_bayer_order_puts_each_color_on_its_site(encoding):
         ("vehicles", 0),
         ("noise", -1.0),
         ("pitch_deg", 31.0),
+        ("gyro_bias", [0.1, 0.2]),
+        ("gyro_hz", 0.0),
         ("seed", "five"),
     ],
 )

@@ -363,6 +363,10 @@ def test_evaluate_mot_says_that_a_simulated_detector_is_one(tmp_path):
         (("--detector", "simulated", "--layout", "ssd", "--latency", "0.1"), "--layout ssd"),
         (("--detector", "simulated", "--predictor", "kal", "--latency", "0.1"), "--predictor kal"),
         (("--detector", "simulated", "--own-truth", "--latency", "0.1"), "needs a real detector"),
+        (
+            ("--detector", "simulated", "--set", "propagator.calibration=a.yaml"),
+            "evaluate-mot reads no gyroscope",
+        ),
     ],
 )
 def test_evaluate_mot_refuses_in_one_line(crowd, arguments, reason, tmp_path):

@@ -8,10 +8,12 @@ import pytest
 
 from bridges.world import AerialWorld, WorldConfig
 from leadsight.stack import CONFIGS, Stack
+from perception.ego import GyroUse
 from pipeline import config
 from pipeline.clock import WallClock
 from pipeline.errors import InputError
 from pipeline.frame import Frame
+from pipeline.imu import ImuSamples, calibration_yaml
 from pipeline.span import LatencyStatus
 from pipeline.tracks import TrackStatus
 from tests.perception.models import bright
@@ -92,6 +94,34 @@ def test_a_slow_tracker_does_not_slow_tracks_or_lengthen_horizons(world):
     assert np.median([(t.ready_ns - t.stamp_ns) / MS for t in live.tracks]) < 50
     assert live.lead_ms()[0] < 100
     assert all(t.variances.min() > 0 for t in live.tracks)
+
+
+def test_a_calibrated_gyroscope_is_used_beside_the_frames(tmp_path):
+    world = AerialWorld(WorldConfig(seed=2, width=320, height=192, rate_hz=20.0, gyro_hz=400.0))
+    path = tmp_path / "camchain-imucam.yaml"
+    path.write_text(calibration_yaml(*world.calibration))
+    box = world.truth(0).boxes[world.target_id]
+    live = Live(box, f"propagator.calibration={path}")
+    assert live.stack.gyro().use == GyroUse.NO_SAMPLES
+    begin = live.clock.now_ns()
+    for k in range(16):
+        samples = world.gyro(world.stamp_ns(k - 1), world.stamp_ns(k))
+        live.stack.feed_imu(ImuSamples(samples.stamps_ns + begin, samples.rates))
+        frame = world.render(k).frame
+        live.stack.feed(replace(frame, stamp_ns=begin + frame.stamp_ns))
+        time.sleep(0.05)
+    live.stack.stop()
+    report = live.stack.gyro()
+    assert live.errors == []
+    assert report.use == GyroUse.USED and report.fine, str(report)
+    assert report.counts.used > 15 * 20 > 0 == report.counts.other_clock
+    assert len(live.forecasts) > 8
+
+
+def test_a_calibration_that_cannot_be_read_is_refused_at_the_start(tmp_path):
+    configs = config.build(CONFIGS, assignments=[f"propagator.calibration={tmp_path}/none.yaml"])
+    with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
+        Stack(configs, WallClock())
 
 
 def test_bad_frames_are_counted_and_the_stream_goes_on(world):
