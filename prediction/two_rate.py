@@ -171,8 +171,8 @@ class TwoRate:
             np.empty(0, np.int64),
             np.empty((0, LOOK)),
         )
-        # A jump in a target's own motion is a sharp turn, and nothing to begin anew for; a large one
-        # in the background's is a camera that shakes.
+        # A jump in a target's own motion is a sharp turn, and nothing to begin anew for; a large
+        # one in the background's is a camera that shakes.
         own, background = (
             replace(self._predictor_config, gate=gate) for gate in (MAX_GATE, BACKGROUND_GATE)
         )
