@@ -11,11 +11,11 @@ import numpy as np
 
 from evaluation.clock import Latency
 from evaluation.metrics import Score, gap_recovered, mean_curve
-from evaluation.online import Progress, Run, Source, offline, online
+from evaluation.online import Progress, Run, Source, TrackerSource, offline, online
 from evaluation.sequences import Sequence
 from evaluation.two_rate import is_two_rate, two_rate
 from perception.propagator import PropagatorConfig
-from prediction.predictor import PredictorConfig
+from prediction.predictor import VISUAL, PredictorConfig
 from prediction.two_rate import FusionConfig
 
 NONE = "none"
@@ -140,6 +140,8 @@ def evaluate(
     """
     results = []
     for sequence, source in cases:
+        if isinstance(source, TrackerSource):
+            source.keep_views = not set(predictors).isdisjoint(VISUAL)
         scores = offline(sequence, source, progress)
         found = [
             SequenceResult(tracker, sequence, offline_score)

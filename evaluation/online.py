@@ -19,9 +19,9 @@ from perception.tracker import Tracker, TrackerAnswer
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.frame import Frame
-from pipeline.tracks import TrackStatus
-from prediction.make import make_predictor
-from prediction.predictor import PredictorConfig
+from pipeline.tracks import TrackStatus, View
+from prediction.make import make_predictor, make_visual
+from prediction.predictor import VISUAL, PredictorConfig
 
 Progress = Callable[[int], None]
 SIGMAS = np.arange(51) * 0.02
@@ -32,11 +32,13 @@ SIGMAS = np.arange(51) * 0.02
 class Answers:
     """What L trackers answered on the same k frames.
 
-    boxes: (L, k, 4) float64, x y w h in pixels. status: (L, k) uint8, ``TrackStatus``.
+    boxes: (L, k, 4) float64, x y w h in pixels. status: (L, k) uint8, ``TrackStatus``. views: of
+    the only tracker, one an answer, where they were kept and its network shows them.
     """
 
     boxes: FloatArray
     status: npt.NDArray[np.uint8]
+    views: tuple[View | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class TrackerSource:
         self._frames = sequence.frames
         self._cache: dict[bytes, Answers] = {}
         self._wall: tuple[Schedule, Answers] | None = None
+        self.keep_views = False
+        """Whether answers come with what the network saw: 100 kB each."""
 
     def answers(self, frames: IntArray, progress: Progress) -> Answers:
         """Run on these frames, or recall what the same frames gave before."""
@@ -78,7 +82,7 @@ class TrackerSource:
             self._isp.reset()
             rows = []
             for k in frames.tolist():
-                rows.append(self.answer(k, self.picture(k)))
+                rows.append(self._kept(self.answer(k, self.picture(k))))
                 progress(1)
             self._cache[key] = _stack(rows)
         return self._cache[key]
@@ -95,7 +99,7 @@ class TrackerSource:
             def cost_ns(k: int) -> int:
                 raw = self._frames.read(k)
                 start = time.perf_counter_ns()
-                rows.append(self.answer(k, self._isp.process(raw)))
+                rows.append(self._kept(self.answer(k, self._isp.process(raw))))
                 spent = time.perf_counter_ns() - start
                 progress(1)
                 return spent
@@ -103,6 +107,9 @@ class TrackerSource:
             schedule = run_clock(self._sequence.stamps_ns, cost_ns)
             self._wall = schedule, _stack(rows)
         return self._wall
+
+    def _kept(self, answer: TrackerAnswer) -> TrackerAnswer:
+        return answer if self.keep_views else answer._replace(view=None)
 
     def reset(self) -> None:
         """Begin the recording anew."""
@@ -218,12 +225,20 @@ def _forecast_table(
     order = np.arange(len(schedule.frames))
     begin = np.searchsorted(last, order, side="left").tolist()
     end = np.searchsorted(first, order, side="right").tolist()
-    predictor = make_predictor(config)
+    visual = make_visual(config) if config.name in VISUAL else None
+    if visual is not None and not any(answers.views):
+        raise InputError(
+            f"{sequence.name}: {config.name} needs what the tracker's network saw; give pictures "
+            "and one of the nanotrack trackers"
+        )
+    predictor = visual or make_predictor(config)
     state = predictor.blank(lanes)
     for k, seen_ns in enumerate(stamps[schedule.frames].tolist()):
         state = predictor.observe(
             state, np.full(lanes, seen_ns), answers.boxes[:, k], answers.status[:, k]
         )
+        if visual is not None and (view := answers.views[k]) is not None:
+            state = visual.see(state, 0, seen_ns, view)
         if begin[k] < end[k]:
             frames = np.arange(begin[k], end[k])
             table[:, frames, k - first[frames]] = predictor.predict(state, stamps[frames]).boxes
@@ -232,4 +247,5 @@ def _forecast_table(
 
 def _stack(rows: list[TrackerAnswer]) -> Answers:
     boxes = np.array([[r.box for r in rows]])
-    return Answers(boxes, np.array([[r.status for r in rows]], np.uint8))
+    status = np.array([[r.status for r in rows]], np.uint8)
+    return Answers(boxes, status, tuple(r.view for r in rows))

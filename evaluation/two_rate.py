@@ -23,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.imu import ImuSamples
 from pipeline.tracks import Tracks
-from prediction.predictor import PREDICTORS, PredictorConfig
+from prediction.predictor import PREDICTORS, VISUAL, PredictorConfig
 from prediction.two_rate import FusionConfig, TwoRate
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ STEP_COST_NS = 5_000_000
 IMU_DELAY_NS = 2_000_000
 """Before a sample is at hand: two periods of an IMU at 1 kHz. Real frames take longer than that."""
 
-METHODS = (*PREDICTORS, TWO_RATE, *(f"{TWO_RATE}+{name}" for name in PREDICTORS))
+METHODS = (*PREDICTORS, *VISUAL, TWO_RATE, *(f"{TWO_RATE}+{name}" for name in PREDICTORS))
 """What brings an answer to the moment of use: a predictor alone, or the frames since as well."""
 
 

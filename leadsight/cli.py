@@ -20,7 +20,7 @@ from perception.layouts import LAYOUTS
 from perception.tracker import TRACKERS
 from pipeline import config
 from pipeline.errors import InputError
-from prediction.predictor import PREDICTORS
+from prediction.predictor import PREDICTORS, VISUAL
 
 app = typer.Typer(
     help="On-board perception that knows how late it is.",
@@ -178,7 +178,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help=f"One or more of {', '.join(PREDICTORS)}; or two-rate, which carries late answers "
-            "to the newest frame, or two-rate+ and one of them to predict onwards."
+            "to the newest frame, or two-rate+ and one of them to predict onwards; or, with "
+            f"nanotrack, {' or '.join(VISUAL)}."
         ),
     ] = None,
     predictor_cost_ms: Annotated[

@@ -4,14 +4,17 @@ from typing import NamedTuple, Protocol
 
 from pipeline.box import FloatArray
 from pipeline.frame import Frame
+from pipeline.tracks import View
 
 
 class RawAnswer(NamedTuple):
-    """What an engine found, before its status is judged. ``found`` is the engine's own word."""
+    """What an engine found, before its status is judged. ``found`` is the engine's own word, view
+    what its network saw, if it has one that shows it."""
 
     box: FloatArray
     score: float
     found: bool
+    view: View | None = None
 
 
 class Engine(Protocol):

@@ -61,8 +61,10 @@ AS_EXPECTED = 0.15
 AS_BACKGROUND = 0.02
 """Distance in sides from where the target was expected within which it goes on, and by how much it
 may be nearer to where the background went."""
-BACKGROUND_PX = 0.7
-"""Distance in the patch within which a point moves like the background."""
+APART_PX = 1.4
+"""Distance in the patch by which background and target must go apart to be told apart."""
+MAX_DISCOUNT = 0.95
+"""Of a point's weight, when it goes all the way with the background."""
 MIN_CONTRAST = 2.0
 """Standard deviation of gray below which a frame shows nothing."""
 SURE_MATCH = 0.7
@@ -376,9 +378,9 @@ def _flow(first: Gray, second: Gray, sides: FloatArray, still: FloatArray) -> _F
     # The target is expected not to move in its patch: the farther the background does, the better
     # the two can be told apart.
     apart = (still**2).sum(axis=1)
-    share = apart / (apart + (2 * BACKGROUND_PX) ** 2)
-    stays = ((moved - still[:, None]) ** 2).sum(axis=-1)
-    stays = share[:, None] * BACKGROUND_PX**2 / (BACKGROUND_PX**2 + stays)
+    share = MAX_DISCOUNT * apart / (apart + APART_PX**2)
+    way = np.einsum("nkd,nd->nk", moved, still) / np.maximum(apart, 1e-9)[:, None]
+    stays = share[:, None] * np.sqrt(np.clip(way, 0, 1))
     weight *= 1 - np.nan_to_num(stays)
     return _similarity(offset, moved, weight, sides, count)
 

@@ -19,6 +19,7 @@ from perception.network import Network, read_model
 from pipeline.box import FloatArray
 from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
+from pipeline.tracks import View
 
 TEMPLATE_PX = 127
 SEARCH_PX = 255
@@ -116,7 +117,7 @@ class SiameseEngine:
         self._size = np.clip(size, MIN_SIDE_PX, np.maximum(limit, MIN_SIDE_PX))
         box = np.concatenate([self._center - self._size / 2, self._size])
         score = self._appearance.combine(float(scores[best]), frame, box)
-        return RawAnswer(box, score, True)
+        return RawAnswer(box, score, True, View(self._template[0], features[0]))
 
     def _context_side(self) -> float:
         """Side in pixels of the square that holds the target and its context."""

@@ -10,7 +10,7 @@ from pipeline.box import FloatArray, as_box
 from pipeline.config import Config, option
 from pipeline.errors import InputError
 from pipeline.frame import Frame
-from pipeline.tracks import TrackStatus
+from pipeline.tracks import TrackStatus, View
 
 SIAMESE = ("nanotrack-v1", "nanotrack-v2", "nanotrack-v3")
 OPENCV = ("mosse", "kcf", "csrt", "mil")
@@ -21,12 +21,14 @@ TRACKERS = (*OPENCV, *OPENCV_NANO, *SIAMESE)
 class TrackerAnswer(NamedTuple):
     """Where the target is in one frame.
 
-    box: (4,) float64, x y w h in pixels. score: 0 to 1. status: how far to trust it.
+    box: (4,) float64, x y w h in pixels. score: 0 to 1. status: how far to trust it. view: what the
+    tracker's network saw, if it has one that shows it.
     """
 
     box: FloatArray
     score: float
     status: TrackStatus
+    view: View | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Tracker:
         if near is not None:
             self._engine.aim(near)
         raw = self._engine.update(frame)
-        return TrackerAnswer(raw.box, raw.score, self._judge.judge(raw, frame.size))
+        status = self._judge.judge(raw, frame.size)
+        return TrackerAnswer(raw.box, raw.score, status, raw.view)
 
 
 def make_tracker(config: TrackerConfig) -> Tracker:

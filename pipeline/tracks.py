@@ -45,6 +45,18 @@ class ForecastStatus(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What a Siamese tracker's backbone made of its target and of the region where it looked.
+
+    template: (C, h, w) float32, of the target when it was chosen. search: (C, H, W) float32, of a
+    square around where the target was expected, its side a fixed multiple of the target's.
+    """
+
+    template: npt.NDArray[np.float32]
+    search: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Tracks:
     """All targets of one frame, as they were at ``stamp_ns``.
 

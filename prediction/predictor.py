@@ -19,6 +19,8 @@ from pipeline.tracks import ForecastStatus, TrackStatus
 IntArray = npt.NDArray[np.int64]
 StatusArray = npt.NDArray[np.uint8]
 PREDICTORS = ("none", "constant-velocity", "kalman", "imm", "pvt-motion", "residual")
+VISUAL = ("pvt-visual", "pvt-joint")
+"""Predictors that also take what the tracker's network saw, which only an evaluation has."""
 MIN_SIDE_PX = 1.0
 MAX_KINDS = 8
 MAX_GATE = 100.0
@@ -64,7 +66,7 @@ class Predictor(Protocol):
 class PredictorConfig(Config):
     """How motion is predicted to the moment of use."""
 
-    name: str = option("kalman", "Which predictor forecasts.", choices=PREDICTORS)
+    name: str = option("kalman", "Which predictor forecasts.", choices=(*PREDICTORS, *VISUAL))
     max_horizon_ms: float = option(
         1000.0,
         "Forecasts further past the last observation are stale and move no more.",
@@ -124,11 +126,9 @@ class PredictorConfig(Config):
         1.0, "imm: mean time between changes of the kind of motion.", low=1e-3, high=3600
     )
 
-    model: str = option(
-        "", "pvt-motion, residual: path of the ONNX model; empty is the shipped one."
-    )
+    model: str = option("", "pvt-*, residual: path of the ONNX model; empty is the shipped one.")
     frame_period_ms: float = option(
-        100 / 3, "pvt-motion: time between the camera's frames.", low=0.1, high=10_000
+        100 / 3, "pvt-*: time between the camera's frames.", low=0.1, high=10_000
     )
 
     def __post_init__(self) -> None:

@@ -17,10 +17,10 @@ from prediction.predictor import (
     PredictorConfig,
     forecast_status,
 )
-from prediction.weights import load_weights
+from prediction.weights import Shapes, load_weights
 
 MOTIONS = 3
-SHAPES: dict[str, tuple[int | None, ...]] = {
+SHAPES: dict[str, tuple[int | str, ...]] = {
     "encode_w": (8, 64),
     "encode_b": (64,),
     "encode_scale": (64,),
@@ -29,8 +29,8 @@ SHAPES: dict[str, tuple[int | None, ...]] = {
     "time_b": (64,),
     "decode_w": (64, 32),
     "decode_b": (32,),
-    "head_w": (None, 32, 32),
-    "head_b": (None, 1, 32),
+    "head_w": ("heads", 32, 32),
+    "head_b": ("heads", 1, 32),
     "head_scale": (32,),
     "head_shift": (32,),
     "out_w": (32, 4),
@@ -45,16 +45,18 @@ class PvtMotion(NoPredictor):
     """Moves the last box by what the network says of its horizon in frames."""
 
     depth = MOTIONS + 1
+    name = "pvt-motion"
+    shapes: Shapes = SHAPES
 
     def __init__(self, config: PredictorConfig) -> None:
         super().__init__(config)
-        self._weights = load_weights("pvt-motion", config.model, SHAPES)
+        self._weights = load_weights(self.name, config.model, self.shapes)
         self._period_s = config.frame_period_ms * 1e-3
 
     def predict(self, state: History, valid_at_ns: IntArray) -> Estimates:
         dt = (valid_at_ns - state.stamps_ns[:, -1:]) * 1e-9
         reach = np.clip(dt, 0, self._config.max_horizon_ms * 1e-3)
-        heads = network(self._weights, *motions(state, self._period_s))  # (N, heads, 4)
+        heads = self._heads(state)
         moved = np.where(
             (state.count > 1)[:, None, None], at_horizon(heads, reach / self._period_s), 0
         )
@@ -66,6 +68,10 @@ class PvtMotion(NoPredictor):
         boxes[..., :2] = last[..., :2] + moved[..., :2] * sides - boxes[..., 2:] / 2
         status = forecast_status(self._config, dt, state.count > 1, state.status)
         return Estimates(boxes, self._variances(sides, reach[..., None]), status)
+
+    def _heads(self, state: History) -> FloatArray:
+        """(N, heads, 4), the motion after 1, 2 … frames."""
+        return network(self._weights, *motions(state, self._period_s))
 
 
 def motions(state: History, period_s: float) -> tuple[FloatArray, FloatArray]:
@@ -90,18 +96,35 @@ def motions(state: History, period_s: float) -> tuple[FloatArray, FloatArray]:
 
 def network(weights: dict[str, FloatArray], moved: FloatArray, frames: FloatArray) -> FloatArray:
     """(N, heads, 4): the motion after 1, 2 … frames. Batch norms are folded into the weights."""
+    steps = encoded(weights, moved, frames)
+    return decoded(weights, mixed(steps, weights["time_w"], weights["time_b"]), moved, frames)
+
+
+def encoded(weights: dict[str, FloatArray], moved: FloatArray, frames: FloatArray) -> FloatArray:
+    """(N, 3, 64): each motion by itself."""
     w = weights
-    rate = moved / frames[..., None]
-    step = np.concatenate([moved, rate], axis=-1) @ w["encode_w"] + w["encode_b"]
-    step = np.maximum(_layer_norm(step, w["encode_scale"], w["encode_shift"]), 0)
-    step = np.pad(step, ((0, 0), (1, 1), (0, 0)))
-    taps = [step[:, k : k + MOTIONS] @ w["time_w"][:, :, k].T for k in range(3)]
-    mean = np.maximum(taps[0] + taps[1] + taps[2] + w["time_b"], 0).mean(axis=1)
-    decoded = np.maximum(mean @ w["decode_w"] + w["decode_b"], 0)
-    head = decoded @ w["head_w"] + w["head_b"]  # (heads, N, 32)
-    head = np.maximum(_layer_norm(head, w["head_scale"], w["head_shift"]), 0)
+    step = np.concatenate([moved, moved / frames[..., None]], axis=-1) @ w["encode_w"]
+    return np.maximum(layer_norm(step + w["encode_b"], w["encode_scale"], w["encode_shift"]), 0)
+
+
+def mixed(steps: FloatArray, time_w: FloatArray, time_b: FloatArray) -> FloatArray:
+    """(N, 64) from the three steps (N, 3, 64): a convolution over time and its mean."""
+    padded = np.zeros((len(steps), MOTIONS + 2, steps.shape[2]))
+    padded[:, 1:-1] = steps
+    taps = [padded[:, k : k + MOTIONS] @ time_w[:, :, k].T for k in range(3)]
+    return np.asarray(np.maximum(taps[0] + taps[1] + taps[2] + time_b, 0).mean(axis=1))
+
+
+def decoded(
+    weights: dict[str, FloatArray], mean: FloatArray, moved: FloatArray, frames: FloatArray
+) -> FloatArray:
+    """(N, heads, 4) from what was seen, (N, D), in units of the mean motion."""
+    w = weights
+    narrow = np.maximum(mean @ w["decode_w"] + w["decode_b"], 0)
+    head = narrow @ w["head_w"] + w["head_b"]  # (heads, N, 32)
+    head = np.maximum(layer_norm(head, w["head_scale"], w["head_shift"]), 0)
     found = (head @ w["out_w"] + w["out_b"]).transpose(1, 0, 2)
-    return np.asarray(found * np.abs(rate).mean(axis=1)[:, None])
+    return np.asarray(found * np.abs(moved / frames[..., None]).mean(axis=1)[:, None])
 
 
 def at_horizon(heads: FloatArray, frames: FloatArray) -> FloatArray:
@@ -115,7 +138,8 @@ def at_horizon(heads: FloatArray, frames: FloatArray) -> FloatArray:
     return np.asarray((low + share * (high - low)) * np.maximum(frames / count, 1)[..., None])
 
 
-def _layer_norm(x: FloatArray, scale: FloatArray, shift: FloatArray) -> FloatArray:
+def layer_norm(x: FloatArray, scale: FloatArray, shift: FloatArray) -> FloatArray:
+    """Over the last axis."""
     x = x - x.mean(axis=-1, keepdims=True)
     deviation = np.sqrt((x * x).mean(axis=-1, keepdims=True) + LAYER_NORM_EPSILON)
     return np.asarray(x / deviation * scale + shift)

@@ -9,7 +9,7 @@ target's own motion is what is left when the background's is taken off.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,16 +36,20 @@ from prediction.predictor import (
     MIN_SIDE_PX,
     Estimates,
     PredictorConfig,
+    StatusArray,
     forecast_status,
     join,
     select,
 )
+from prediction.walk import Walk
 
 LOOK = 144
 NO_SIZE = (0, 0)
 SHARE = 0.1
 """Of the variance of a carried and predicted box, what is the target's motion
 (``prediction.horizon``)."""
+BACKGROUND_GATE = 16.0
+"""Sigmas of a jump that begins the background's filter anew."""
 MAX_WAITING = 8
 """Answers kept that are ahead of the newest step."""
 
@@ -149,15 +153,10 @@ class TwoRate:
     ) -> None:
         self._config = fusion
         self._association = association or Association(AssociationConfig())
-        # What the predictor observes is the path's own increments, far steadier than answers; a
-        # jump among them is a sharp turn, and nothing to begin anew for.
+        # What the predictors observe is the path's own increments, far steadier than answers.
         self._predictor_config = replace(
-            predictor,
-            center_noise=fusion.step_noise,
-            size_noise=fusion.step_noise,
-            gate=MAX_GATE,
+            predictor, center_noise=fusion.step_noise, size_noise=fusion.step_noise
         )
-        self._predictor = make_predictor(self._predictor_config)
         self._propagator = propagator
         self.reset()
 
@@ -177,10 +176,12 @@ class TwoRate:
             np.empty(0, np.int64),
             np.empty((0, LOOK)),
         )
-        # Of each frame, what the predictor observed and knew: rows 2i of target i's own motion,
-        # rows 2i + 1 of the background's at its place.
-        self._walk: list[FloatArray] = []
-        self._motion: list[Any] = []
+        # A jump in a target's own motion is a sharp turn, and nothing to begin anew for; a large
+        # one in the background's is a camera that shakes.
+        own, background = (
+            replace(self._predictor_config, gate=gate) for gate in (MAX_GATE, BACKGROUND_GATE)
+        )
+        self._own, self._background = Walk(make_predictor(own)), Walk(make_predictor(background))
         self._waiting: list[Tracks | Detections] = []
         self._answered_ns = -1
         self.ignored = 0
@@ -207,7 +208,6 @@ class TwoRate:
         self._size = frame.size
         if not len(self._path):
             self._path = Path.empty(np.array([frame.stamp_ns], np.int64))
-            self._walk, self._motion = [np.empty((0, 4))], [self._predictor.blank(0)]
         elif step is not None:
             self._extend(step, camera[:, 0])
         waiting, self._waiting = self._waiting, []
@@ -320,11 +320,10 @@ class TwoRate:
         """Go on with some of the targets."""
         if len(rows) == len(self._targets.ids):
             return
-        pairs = _pairs(rows)
         self._path = self._path.selected(rows)
         self._targets = select(self._targets, rows)
-        self._walk = [walk[pairs] for walk in self._walk]
-        self._motion = [select(state, pairs) for state in self._motion]
+        self._own.keep(rows)
+        self._background.keep(rows)
 
     def _associated(self, found: Detections, at: int) -> Tracks | None:
         """Detections as targets, by where these were in the detections' own frame."""
@@ -411,50 +410,32 @@ class TwoRate:
         )
         old = len(self._targets.ids)
         self._targets = join(self._targets, new)
-        start = np.concatenate([np.zeros((m, 2)), places[:, 2:]], axis=1).repeat(2, axis=0)
-        self._walk = [np.concatenate([walk, start]) for walk in self._walk]
-        blank = self._predictor.blank(2 * m)
-        self._motion = [join(state, blank) for state in self._motion]
-        rows = np.arange(old, old + m)
-        self._observe(rows, at, blank)
-        self._rewalk(rows, np.full(m, at + 1))
+        stamp_ns = int(path.stamps_ns[at])
+        for walk, _, status in self._motions(at):
+            walk.add(at, stamp_ns, places[:, 2:], status[old:])
+        self._rewalk(np.arange(old, old + m), np.full(m, at + 1))
 
     def _rewalk(self, rows: Indices, begin: Indices) -> None:
-        """Let the predictor observe some targets again, each from its frame ``begin`` on."""
+        """Let the predictors observe some targets again, each from its frame ``begin`` on."""
         for at in range(int(begin.min()), len(self._path)):
             some = rows[begin <= at]
-            pairs = _pairs(some)
-            self._walk[at][pairs] = self._walk[at - 1][pairs] + self._stride(at)[pairs]
-            self._observe(some, at, select(self._motion[at - 1], pairs))
+            for walk, stride, status in self._motions(at):
+                walk.again(at, some, int(self._path.stamps_ns[at]), stride[some], status[some])
 
-    def _observe(self, rows: Indices, at: int, before: Any) -> None:
-        pairs = _pairs(rows)
-        now = self._seen_by_predictor(at, before, pairs)
-        order = np.arange(len(self._walk[at]))
-        order[pairs] = len(order) + np.arange(len(pairs))
-        self._motion[at] = select(join(self._motion[at], now), order)
-
-    def _seen_by_predictor(self, at: int, before: Any, rows: Indices) -> Any:
-        """The predictor's state after the walk of frame ``at``."""
+    def _motions(self, at: int) -> list[tuple[Walk, FloatArray, StatusArray]]:
+        """Of the targets' own motion and of the background's: the stride into a frame, (M, 4), and
+        whether it was seen, as a status."""
         path = self._path
+        own, background = path.increment[at].copy(), np.zeros_like(path.increment[at])
+        own[:, :2] -= path.camera[at]
+        background[:, :2] = path.camera[at]
+        tracked, lost = np.uint8(TrackStatus.TRACKED), np.uint8(TrackStatus.LOST)
         answered = path.anchor >= path.stamps_ns[at]
-        guessed = np.where(answered, TrackStatus.UNCERTAIN, TrackStatus.LOST)
-        status = np.empty(2 * len(answered), np.uint8)
-        status[0::2] = np.where(path.seen[at], TrackStatus.TRACKED, guessed)
-        status[1::2] = np.where(path.camera_seen[at], TrackStatus.TRACKED, TrackStatus.LOST)
-        sides = np.exp(self._walk[at][rows, 2:])
-        boxes = np.concatenate([self._walk[at][rows, :2] - sides / 2, sides], axis=1)
-        stamps = np.full(len(rows), path.stamps_ns[at])
-        return self._predictor.observe(before, stamps, boxes, status[rows])
-
-    def _stride(self, at: int) -> FloatArray:
-        """(2M, 4): each target's own increment into a frame and the background's."""
-        path = self._path
-        stride = np.zeros((2 * path.seen.shape[1], 4))
-        stride[0::2] = path.increment[at]
-        stride[0::2, :2] -= path.camera[at]
-        stride[1::2, :2] = path.camera[at]
-        return stride
+        guessed = np.where(answered, np.uint8(TrackStatus.UNCERTAIN), lost)
+        return [
+            (self._own, own, np.where(path.seen[at], tracked, guessed)),
+            (self._background, background, np.where(path.camera_seen[at], tracked, lost)),
+        ]
 
     def _ahead(
         self, valid_at_ns: npt.NDArray[np.int64]
@@ -465,15 +446,11 @@ class TwoRate:
         if not m:
             none = np.zeros((0, len(valid_at_ns), 4))
             return none, none, none[..., :2]
-        found = self._predictor.predict(self._motion[-1], valid_at_ns)
-        sides = found.boxes[..., 2:]
-        walk = self._walk[-1][:, None]
-        moved = found.boxes[..., :2] + sides / 2 - walk[..., :2]
-        growth = np.log(sides) - walk[..., 2:]
-        ahead = np.concatenate([moved[0::2] + moved[1::2], growth[0::2]], axis=-1)
-        spread = found.variances[0::2].copy()
-        spread[..., :2] += found.variances[1::2, :, :2]
-        return ahead, spread, moved[1::2]
+        ahead, spread = self._own.ahead(valid_at_ns)
+        camera, camera_spread = (part[..., :2] for part in self._background.ahead(valid_at_ns))
+        ahead[..., :2] += camera
+        spread[..., :2] += camera_spread
+        return ahead, spread, camera
 
     def _extend(self, step: Step, camera_guess: FloatArray) -> None:
         """One frame more for every target."""
@@ -493,9 +470,8 @@ class TwoRate:
             step.stamp_ns, increment, variance, camera, seen, camera_seen, self._config.memory
         )
         self._targets.fresh_ns[seen] = step.stamp_ns
-        self._walk = [*self._walk[1 - self._config.memory :], self._walk[-1] + self._stride(-1)]
-        state = self._seen_by_predictor(-1, self._motion[-1], np.arange(2 * len(boxes)))
-        self._motion = [*self._motion[1 - self._config.memory :], state]
+        for walk, stride, status in self._motions(-1):
+            walk.extend(step.stamp_ns, stride, status, self._config.memory)
 
     def _status(self) -> npt.NDArray[np.uint8]:
         """(M,) ``TrackStatus`` in the newest frame."""
@@ -535,11 +511,6 @@ class TwoRate:
             here.variances[:, 0],
         )
         return tracks.selected(self._association.settled(t.ids))
-
-
-def _pairs(rows: Indices) -> Indices:
-    """Rows of the predictor's state that belong to some targets."""
-    return np.asarray((2 * rows[:, None] + np.arange(2)).ravel())
 
 
 def _measured(step: Step, boxes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

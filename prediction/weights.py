@@ -15,9 +15,10 @@ from pipeline.errors import InputError
 from pipeline.resources import share_path
 
 MAX_FILE_BYTES = 4 << 20
-MAX_HEADS = 128
-Shapes = Mapping[str, tuple[int | None, ...]]
-"""The shape of each constant; None is a size that the file may choose, the same wherever it is."""
+MAX_FREE = 512
+Shapes = Mapping[str, tuple[int | str, ...]]
+"""The shape of each constant; a word is a size that the file may choose, the same wherever it
+stands."""
 
 
 def load_weights(name: str, path: str, shapes: Shapes) -> dict[str, FloatArray]:
@@ -47,7 +48,7 @@ def load_weights(name: str, path: str, shapes: Shapes) -> dict[str, FloatArray]:
 
 @lru_cache(maxsize=16)
 def _read(
-    file: Path, mtime_ns: int, size: int, shapes: tuple[tuple[str, tuple[int | None, ...]], ...]
+    file: Path, mtime_ns: int, size: int, shapes: tuple[tuple[str, tuple[int | str, ...]], ...]
 ) -> dict[str, FloatArray]:
     """Kept while the file stays as it is: an evaluation makes a predictor for every sequence."""
     import onnx
@@ -62,15 +63,16 @@ def _read(
         raise ValueError("not ONNX") from None
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     found: dict[str, FloatArray] = {}
-    free = 0
+    free: dict[int | str, int] = {}
     for name, shape in shapes:
         tensor = stored.get(name)
         if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT or tensor.external_data:
             raise ValueError(f"has no float constant {name!r}")
         dims = tuple(tensor.dims)
-        free = free or next((d for d, s in zip(dims, shape, strict=False) if s is None), 0)
-        expected = tuple(free if s is None else s for s in shape)
-        if dims != expected or not 0 <= free <= MAX_HEADS:
+        for side, chosen in zip(shape, dims, strict=False):
+            if isinstance(side, str) and 0 < chosen <= MAX_FREE:
+                free.setdefault(side, chosen)
+        if dims != tuple(free.get(side, side) for side in shape):
             raise ValueError(f"{name!r} has the shape {dims}")
         values = np.asarray(numpy_helper.to_array(tensor), np.float64)
         if not np.isfinite(values).all():

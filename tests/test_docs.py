@@ -16,6 +16,7 @@ from evaluation.data import find_data
 from isp.classical import ClassicalIsp
 from tests.evaluation.town import mot_challenge
 from tests.perception.models import model
+from tests.prediction.models import write_views
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -89,6 +90,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     answer[0, :, :2] = np.array([[20, 24, 10, 8, 0.9], [44, 30, 8, 12, 0.8]]).T
     model(place / "detector.onnx", [answer])
     _training_data(place / "TRACKING")
+    for name in ("clips", "worlds"):
+        write_views(place / f"{name}.npz", name)
     return place
 
 
@@ -128,7 +131,8 @@ def test_documented_command_runs(command: str, place: Path) -> None:
             pytest.importorskip("rclpy")
             pytest.importorskip("leadsight_msgs")
             arguments = [*arguments[:2], "--help"]
-        if name == "latency_recovery":  # minutes at the least, on clips that need not be here
+        if name in ("latency_recovery", "visual_predictors", "views"):
+            # minutes at the least, on clips that need not be here
             arguments = [*arguments, "--help"]
         needs_outputs = name in ("predictor_accuracy", "calibration")
         if needs_outputs and find_data("data", "tracking", "raw", "UAVDT") is None:

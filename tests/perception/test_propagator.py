@@ -109,6 +109,23 @@ def test_a_target_that_changes_but_goes_on_as_expected_is_still_seen(scene):
     assert not made.step(back, scene.box(1)[None], own, still, looks).seen.any()
 
 
+def test_bars_before_a_moving_target_do_not_hold_it_back(scene):
+    def behind_bars(k):
+        image = scene.frame(k).image.copy()
+        for x in range(4, 320, 22):
+            image[:, x : x + 4] = scene.ground[:, x : x + 4]
+        return Frame(image, k * 33_000_000, index=k)
+
+    made = propagator()
+    made.step(behind_bars(0), NONE)
+    box, growth = scene.box(0)[None], 0.0
+    for k in range(1, 9):
+        step = made.step(behind_bars(k), box, np.array([[3.0, 2.0]]), np.zeros((1, 2)))
+        box, growth = moved_boxes(box, step.shift, step.growth), growth + step.growth[0]
+    np.testing.assert_allclose(box[0], scene.box(8), atol=2.5)
+    assert abs(growth) < 0.05
+
+
 def test_a_black_frame_is_as_if_it_had_not_come(scene):
     made = propagator()
     made.step(scene.frame(0), NONE)

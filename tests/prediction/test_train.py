@@ -14,7 +14,7 @@ from prediction.weights import load_weights
 pytest.importorskip("torch", reason="torch is not installed (the train extra)")
 import torch
 
-from prediction import train
+from prediction import train, train_pvt, training
 
 SMALL = ["--batches", "6", "--heads", "4", "--sources"]
 
@@ -69,12 +69,12 @@ def test_pvt_motion_is_the_same_in_torch_numpy_and_onnxruntime(tracks, tmp_path)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
     torch.manual_seed(0)
-    net = train.PvtNet(4)
+    net = train_pvt.PvtNet(4)
     net.train()
     for _ in range(3):  # moves the running means of the batch norms
         net(torch.from_numpy(moved), torch.from_numpy(frames))
     net.eval()
-    (tmp_path / "q.onnx").write_bytes(train.pvt_graph(net).SerializeToString())
+    (tmp_path / "q.onnx").write_bytes(train_pvt.pvt_graph(net).SerializeToString())
     weights = load_weights("pvt-motion", str(tmp_path / "q.onnx"), pvt.SHAPES)
     with torch.no_grad():
         expected = net(torch.from_numpy(moved), torch.from_numpy(frames)).numpy()
@@ -84,9 +84,9 @@ def test_pvt_motion_is_the_same_in_torch_numpy_and_onnxruntime(tracks, tmp_path)
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tracks, tmp_path, monkeypatch):
     whole = figures(tracks, tmp_path / "whole.onnx").read_bytes()
-    monkeypatch.setattr(train, "CHECKPOINT_EVERY", 15)
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 15)
     part = tmp_path / "part.onnx"
-    take = train.nn.utils.clip_grad_norm_
+    take = training.nn.utils.clip_grad_norm_
     calls = []
 
     def stop(*arguments):
@@ -95,7 +95,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tracks, tmp_path, monke
             raise KeyboardInterrupt
         return take(*arguments)
 
-    monkeypatch.setattr(train.nn.utils, "clip_grad_norm_", stop)
+    monkeypatch.setattr(training.nn.utils, "clip_grad_norm_", stop)
     with pytest.raises(KeyboardInterrupt):
         figures(tracks, part)
     assert (tmp_path / "part.onnx.checkpoint").is_file() and not part.is_file()

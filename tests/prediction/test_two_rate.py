@@ -289,7 +289,7 @@ def test_nothing_is_extrapolated_without_bound():
 def test_memory_is_bounded():
     two, _ = made(memory=8)
     fly(two, 100)
-    assert len(two._path) == len(two._walk) == len(two._motion) == 8
+    assert len(two._path) == len(two._own) == len(two._background) == 8
 
 
 def detections(k, boxes, score=0.9):
