@@ -7,7 +7,7 @@ their own stamps; a frame's step begins at the frame's stamp, with those that ar
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from evaluation.clock import Latency, Schedule, simulate
 from evaluation.metrics import DP_PX, errors, score, success_value
 from evaluation.online import SIGMAS, Progress, Run, Source, TrackerSource
 from evaluation.sequences import Sequence
+from perception.ego import EgoMotion
 from perception.propagator import Propagator, PropagatorConfig
 from perception.tracker import TrackerAnswer
 from pipeline.errors import InputError
@@ -27,6 +28,7 @@ from prediction.two_rate import FusionConfig, TwoRate
 
 log = logging.getLogger(__name__)
 TWO_RATE = "two-rate"
+NOTHING: Mapping[int, TrackerAnswer] = {}
 STEP_COST_NS = 5_000_000
 """What a step is charged, above what it takes on one core of the machines it was measured on."""
 IMU_DELAY_NS = 2_000_000
@@ -81,6 +83,75 @@ def two_rate(
     return [run]
 
 
+class _Imu:
+    """A sequence's gyroscope, whose samples arrive as they were recorded."""
+
+    def __init__(self, samples: ImuSamples | None, ego: EgoMotion) -> None:
+        none = ImuSamples(np.empty(0, np.int64), np.empty((0, 3)))
+        self._samples, self._ego = none if samples is None else samples, ego
+        self._arrived_ns = self._samples.stamps_ns - ego.offset_ns + IMU_DELAY_NS
+        self._fed = 0
+
+    def feed(self, now_ns: int) -> None:
+        """Give what is there by then; a sample that is late holds up those behind it."""
+        if self._fed == len(self._samples):
+            return
+        late = np.flatnonzero(self._arrived_ns[self._fed :] > now_ns)
+        new = slice(self._fed, self._fed + int(late[0]) if len(late) else len(self._samples))
+        self._ego.feed(ImuSamples(self._samples.stamps_ns[new], self._samples.rates[new]))
+        self._fed = new.stop
+
+
+def play(
+    sequence: Sequence,
+    source: TrackerSource,
+    schedule: Schedule,
+    carrier: TwoRate,
+    propagator: Propagator,
+    recorded: Mapping[int, TrackerAnswer] = NOTHING,
+) -> Iterator[tuple[int, str, int, TrackerAnswer | None]]:
+    """Let frames, steps and answers reach ``carrier`` in the order of time.
+
+    Yields (time in ns, "frame", "step" or "answer", number of the frame, the answer), each when the
+    carrier knows of it. propagator: the carrier's, which the gyroscope's samples go to. recorded:
+    answers, by frame, that were made before.
+    """
+    imu = _Imu(sequence.imu, propagator.ego)
+    stamps = sequence.stamps_ns.tolist()
+    pictures: dict[int, Frame] = {}
+    found: dict[int, TrackerAnswer] = {}
+    source.reset()
+
+    def answer(k: int) -> TrackerAnswer:
+        picture, got = pictures[k], found.pop(k)
+        stamp = stamps[k]
+        carrier.answer(Tracks.single(stamp, stamp, k, picture.size, got.box, got.score, got.status))
+        return got
+
+    for now_ns, kind, k in _events(stamps, schedule):
+        got = None
+        if kind == "frame":
+            pictures[k] = source.picture(k)
+            if k == 0:
+                imu.feed(stamps[0])
+                carrier.frame(pictures[0])
+                found[0] = recorded.get(0) or source.answer(0, pictures[0])
+                yield now_ns, "answer", 0, answer(0)
+        elif kind == "step":
+            imu.feed(stamps[k])
+            carrier.frame(pictures[k])
+        elif kind == "track":
+            near = None if recorded else carrier.guide(0, stamps[k])
+            found[k] = recorded.get(k) or source.answer(k, pictures[k], near)
+            continue
+        else:
+            got = answer(k)
+        yield now_ns, kind, k, got
+        if kind == "frame":
+            for old in [old for old in pictures if old < k - 1 and old not in found]:
+                del pictures[old]
+
+
 def _run(
     sequence: Sequence,
     source: TrackerSource,
@@ -95,59 +166,19 @@ def _run(
     boxes: list[list[np.ndarray]] = [[] for _ in stamps]
     known_ns: list[list[int]] = [[] for _ in stamps]
     rests_on = np.zeros(n, np.int64)
-    pictures: dict[int, Frame] = {}
-    found: dict[int, TrackerAnswer] = {}
-    newest = step = fed = 0
-    imu = sequence.imu
-    offset_ns = propagator.ego.offset_ns
-    arrived_ns = None if imu is None else imu.stamps_ns - offset_ns + IMU_DELAY_NS
-    source.reset()
+    newest, step = -1, 0
 
-    def feel(k: int) -> None:
-        """Take the gyroscope's samples that are there when frame k is."""
-        nonlocal fed
-        if imu is not None and arrived_ns is not None:
-            # As they were recorded: one that is late holds up those behind it.
-            late = np.flatnonzero(arrived_ns[fed:] > stamps[k])
-            end = fed + int(late[0]) if len(late) else len(imu)
-            propagator.ego.feed(ImuSamples(imu.stamps_ns[fed:end], imu.rates[fed:end]))
-            fed = end
-
-    def answer(k: int) -> None:
-        picture, got = pictures[k], found.pop(k)
-        stamp = stamps[k]
-        carrier.answer(Tracks.single(stamp, stamp, k, picture.size, got.box, got.score, got.status))
-
-    def note(i: int, now_ns: int) -> None:
-        box = carrier.predict(np.array([stamps[i]], np.int64)).boxes
-        boxes[i].append(box[0, 0] if len(box) else sequence.truth[0])
-        known_ns[i].append(now_ns)
-
-    for now_ns, kind, k in _events(stamps, schedule):
+    for now_ns, kind, k, _ in play(sequence, source, schedule, carrier, propagator, recorded):
         if kind == "frame":
             newest = k
-            pictures[k] = source.picture(k)
-            if k == 0:
-                feel(0)
-                carrier.frame(pictures[0])
-                found[0] = recorded.get(0) or source.answer(0, pictures[0])
-                answer(0)
-            note(k, now_ns)
             rests_on[k] = stamps[step]
-            for old in [old for old in pictures if old < k - 1 and old not in found]:
-                del pictures[old]
             progress(1)
         elif kind == "step":
             step = k
-            feel(k)
-            carrier.frame(pictures[k])
-            note(newest, now_ns)
-        elif kind == "track":
-            near = None if recorded else carrier.guide(0, stamps[k])
-            found[k] = recorded.get(k) or source.answer(k, pictures[k], near)
-        else:
-            answer(k)
-            note(newest, now_ns)
+        if newest >= 0:
+            box = carrier.predict(np.array([stamps[newest]], np.int64)).boxes
+            boxes[newest].append(box[0, 0] if len(box) else sequence.truth[0])
+            known_ns[newest].append(now_ns)
 
     table = np.full((n, max(map(len, boxes)), 4), np.nan)
     ready = np.full(table.shape[:2], np.iinfo(np.int64).max)

@@ -28,11 +28,11 @@ from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.imu import CameraCalibration, ImuSamples
 from pipeline.runner import Runner, StageCount
-from pipeline.span import LatencyReport, Span
+from pipeline.span import Horizon, LatencyReport, Span
 from pipeline.tracks import Detections, Forecasts, Tracks, TrackStatus
 from prediction.association import Association, AssociationConfig
 from prediction.forecaster import Forecaster
-from prediction.latency import LatencyConfig, LatencyMonitor
+from prediction.latency import MAX_AGE_NS, LatencyConfig, LatencyMonitor
 from prediction.predictor import PredictorConfig
 from prediction.two_rate import FusionConfig, TwoRate
 
@@ -82,6 +82,7 @@ class Stack:
         self._forecaster = Forecaster(configs["predictor"], association)
         self._on_tracks = on_tracks
         self._monitor = LatencyMonitor(configs["latency"])
+        self._probabilities = configs["latency"].probabilities
         self._lock = threading.Lock()
         self._on_span = on_span
         self.jumps = 0
@@ -154,6 +155,20 @@ class Stack:
         with self._lock:
             return self._monitor.report(self._clock.now_ns())
 
+    def report_span(self, span: Span) -> None:
+        """Take what a stage outside of this stack, one that uses the forecasts, reports of itself.
+
+        Raises:
+            InputError: a stage that is not among ``latency.stages``, or times that cannot be.
+        """
+        if span.end_ns > self._clock.now_ns() + MAX_AGE_NS:  # would stand in the way of later ones
+            raise InputError(
+                f"span of stage {span.stage!r:.40} ends over a minute from now; "
+                "give all stages one clock"
+            )
+        with self._lock:
+            self._monitor.add(span)
+
     def counts(self) -> dict[str, StageCount]:
         """Frames handled, dropped and failed, by stage."""
         return self._runner.counts()
@@ -203,7 +218,9 @@ class Stack:
             if not len(tracks):
                 return None
             now_ns = self._clock.now_ns()
-            forecasts = self._carrier.forecast(frame.stamp_ns, now_ns, self._horizons(now_ns))
+            forecasts = self._carrier.forecast(
+                frame.stamp_ns, now_ns, self._horizons(now_ns), self._probabilities
+            )
         if self._on_tracks is not None:
             self._on_tracks(replace(tracks, ready_ns=now_ns))
         return forecasts
@@ -218,8 +235,10 @@ class Stack:
             self._on_tracks(
                 tracks if isinstance(found, Tracks) else replace(tracks, ready_ns=now_ns)
             )
-        return self._forecaster.forecast(tracks.stamp_ns, now_ns, self._horizons(now_ns))
+        return self._forecaster.forecast(
+            tracks.stamp_ns, now_ns, self._horizons(now_ns), self._probabilities
+        )
 
-    def _horizons(self, now_ns: int) -> dict[str, int]:
+    def _horizons(self, now_ns: int) -> dict[str, Horizon]:
         with self._lock:
-            return {h.consumer: h.ns for h in self._monitor.horizons(now_ns)}
+            return {h.consumer: h for h in self._monitor.horizons(now_ns)}

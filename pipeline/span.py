@@ -53,13 +53,28 @@ class StageLatency:
     drops: int
 
 
+class Origin(IntEnum):
+    """From when a horizon's quantiles count."""
+
+    STAMP = 0
+    """The acquisition of the frame."""
+    FORECAST = 1
+    """The moment at which the forecast is made: what has passed by then is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """How far past the acquisition stamp a consumer will act."""
+    """How far past the acquisition stamp a consumer will act.
+
+    ns: the median. quantiles_ns: the distribution of the time from ``origin`` to the act, as the
+    middles of parts of equal probability, rising; empty where only the median is known.
+    """
 
     consumer: str
     ns: int
     status: LatencyStatus
+    quantiles_ns: tuple[int, ...] = ()
+    origin: Origin = Origin.STAMP
 
 
 @dataclass(frozen=True, slots=True)

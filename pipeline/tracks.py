@@ -191,10 +191,15 @@ class Forecasts:
     """Where each target will be at each consumer's moment of use.
 
     stamp_ns: of the frame the forecast rests on. ready_ns: when the forecast was ready.
-    consumers: H names. valid_at_ns: (H,) int64, the moment that each forecast speaks for.
-    ids: (N,) int32. boxes: (H, N, 4) float64, x y w h in pixels.
-    covariances: (H, N, 4, 4) float64, of x_center, y_center, w, h in pixels².
+    consumers: H names. valid_at_ns: (H,) int64, the moment that each forecast speaks for, the mean
+        where only its distribution is known.
+    ids: (N,) int32. boxes: (H, N, 4) float64, x y w h in pixels, the mean over that distribution.
+    covariances: (H, N, 4, 4) float64, of the target's x_center, y_center, w, h in pixels².
     status: (H, N) uint8, ``ForecastStatus``.
+    probabilities: (H,) float64, with which each consumer's regions shall hold; 0 where none asked.
+    regions: (H, N, 4) float64, x y w h of the box that contains the whole target with that
+        probability when the consumer acts; NaN where none is asked, or none can be given since
+        the target is STALE or LOST.
     """
 
     stamp_ns: int
@@ -205,14 +210,24 @@ class Forecasts:
     boxes: FloatArray
     covariances: FloatArray
     status: npt.NDArray[np.uint8]
+    probabilities: FloatArray = None  # type: ignore[assignment]
+    regions: FloatArray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         h, n = len(self.consumers), len(self.ids)
+        for name, default in (
+            ("probabilities", np.zeros(h)),
+            ("regions", np.full((h, n, 4), np.nan)),
+        ):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
         _shape("Forecasts.valid_at_ns", self.valid_at_ns, (h,))
         _shape("Forecasts.ids", self.ids, (n,))
         _shape("Forecasts.boxes", self.boxes, (h, n, 4))
         _shape("Forecasts.covariances", self.covariances, (h, n, 4, 4))
         _shape("Forecasts.status", self.status, (h, n))
+        _shape("Forecasts.probabilities", self.probabilities, (h,))
+        _shape("Forecasts.regions", self.regions, (h, n, 4))
 
     def selected(self, rows: npt.NDArray[np.generic]) -> "Forecasts":
         """Some of the targets; rows: (N,) bool, or indices in any order."""

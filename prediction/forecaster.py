@@ -5,10 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.tracks import MAX_TARGETS, Detections, Forecasts, Tracks
+from pipeline.span import Horizon
+from pipeline.tracks import MAX_TARGETS, Detections, Forecasts, Tracks, TrackStatus
 from prediction.association import Association, AssociationConfig
+from prediction.horizon import NO_REGIONS, Misfit, Outlook, forecasts
 from prediction.make import make_predictor
-from prediction.predictor import PredictorConfig, join, select
+from prediction.predictor import IntArray, PredictorConfig, join, select
+
+NEVER = -1
 
 
 class Forecaster:
@@ -18,6 +22,7 @@ class Forecaster:
     """
 
     def __init__(self, config: PredictorConfig, association: Association | None = None) -> None:
+        self._config = config
         self._predictor = make_predictor(config)
         self._association = association or Association(AssociationConfig())
         self._forget_ns = int(config.forget_ms * 1e6)
@@ -29,6 +34,7 @@ class Forecaster:
         self._ids = np.empty(0, np.int32)
         self._seen_ns = np.empty(0, np.int64)
         self._state = self._predictor.blank(0)
+        self._misfit = Misfit.blank(0)
 
     def observe(self, found: Tracks | Detections) -> Tracks | None:
         """Take in one frame's targets, stamped when the light hit the sensor.
@@ -45,6 +51,7 @@ class Forecaster:
         self._take(tracks)
         rows = np.arange(len(tracks))
         self._state = select(self._state, rows)
+        self._misfit = select(self._misfit, rows)
         self._ids, self._seen_ns = self._ids[rows], self._seen_ns[rows]
         return tracks.selected(self._association.settled(tracks.ids))
 
@@ -61,12 +68,27 @@ class Forecaster:
         n = len(tracks)
         if not np.array_equal(tracks.ids, self._ids):
             self._arrange(tracks.ids, tracks.stamp_ns)
+        self._compare(tracks)
         unseen = np.arange(n, len(self._ids))
         state = select(self._state, np.arange(n)) if len(unseen) else self._state
         stamps = np.full(n, tracks.stamp_ns)
         observed = self._predictor.observe(state, stamps, tracks.boxes, tracks.status)
         self._state = join(observed, select(self._state, unseen)) if len(unseen) else observed
         self._seen_ns[:n] = tracks.stamp_ns
+
+    def _compare(self, tracks: Tracks) -> None:
+        """Note how far the answers are from what was expected."""
+        known = np.flatnonzero(self._seen_ns[: len(tracks)] >= 0)
+        if not len(known):
+            return
+        stamp = np.array([tracks.stamp_ns])
+        expected = self._predictor.predict(select(self._state, known), stamp)
+        doubtful = tracks.status[known] != TrackStatus.TRACKED
+        stays = doubtful | (self._seen_ns[known] >= tracks.stamp_ns)
+        misfit = select(self._misfit, known).after(
+            expected, tracks.boxes[known], stays, self._config
+        )
+        self._misfit.total[known], self._misfit.weight[known] = misfit.total, misfit.weight
 
     def _arrange(self, ids: npt.NDArray[np.int32], stamp_ns: int) -> None:
         """Put the rows of ``ids`` first, blank ones for new targets; the others follow,
@@ -79,20 +101,21 @@ class Forecaster:
         rows = np.concatenate([rows, others])
         self._state = select(join(self._state, self._predictor.blank(1)), rows)
         self._ids = np.concatenate([ids, self._ids[others]])
-        self._seen_ns = np.append(self._seen_ns, 0)[rows]
+        self._seen_ns = np.append(self._seen_ns, NEVER)[rows]
+        self._misfit = select(join(self._misfit, Misfit.blank(1)), rows)
 
-    def forecast(self, stamp_ns: int, ready_ns: int, horizons_ns: Mapping[str, int]) -> Forecasts:
-        """All targets at ``stamp_ns`` + each consumer's horizon."""
-        valid_at = np.array([stamp_ns + h for h in horizons_ns.values()], np.int64)
-        boxes, variances, status = self._predictor.predict(self._state, valid_at)
-        forecasts = Forecasts(
-            stamp_ns,
-            ready_ns,
-            tuple(horizons_ns),
-            valid_at,
-            self._ids,
-            boxes.transpose(1, 0, 2),
-            variances.transpose(1, 0, 2)[..., None] * np.eye(4),
-            status.T,
-        )
-        return forecasts.selected(self._association.settled(self._ids))
+    def forecast(
+        self,
+        stamp_ns: int,
+        ready_ns: int,
+        horizons: Mapping[str, int | Horizon],
+        probabilities: Mapping[str, float] = NO_REGIONS,
+    ) -> Forecasts:
+        """All targets when each consumer acts, as ``prediction.horizon.forecasts`` says."""
+        found = forecasts(self.outlook, self._ids, stamp_ns, ready_ns, horizons, probabilities)
+        return found.selected(self._association.settled(self._ids))
+
+    def outlook(self, moments_ns: IntArray) -> Outlook:
+        """All targets at one of some equally probable moments, (Q,), in order, in ns."""
+        found = self._predictor.predict(self._state, moments_ns)
+        return Outlook.of(found, self._misfit.shares(), self._config)

@@ -4,16 +4,30 @@ A stage's latency is the age of its results, ``end − stamp``. Its distribution
 sliding window; when the newest ages all lie outside what the window held before, the regime has
 changed (a heavier scene, a throttled core) and the older samples are cut off, so that the estimate
 follows within a few spans instead of within half a window.
+
+A consumer's horizon is a distribution as well. When a forecast is made, the age of its frame is
+known; what is not known is the time from then to the act. Where the spans tell that time, because
+the consumer's stage and the one that forecasts report the same frames, it is the horizon, and the
+jitter of all that came before the forecast is none of its uncertainty. Where they do not, the
+horizon is the age at the end of the consumer's stage, of which only what is not over yet counts
+(``prediction.horizon``).
 """
 
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError
-from pipeline.span import Horizon, LatencyReport, LatencyStatus, Span, StageLatency
+from pipeline.span import Horizon, LatencyReport, LatencyStatus, Origin, Span, StageLatency
+
+FORECASTS = "predictor"
+"""The stage at whose end a forecast is made."""
+QUANTILES = 16
+LEVELS = (np.arange(QUANTILES) + 0.5) / QUANTILES
 
 REGIME_SAMPLES = 3
 """Newest ages that must all be new to the window, where they come within ``REGIME_NS``; a stage
@@ -49,11 +63,24 @@ class LatencyConfig(Config):
     consumer_prior_ms: tuple[float, ...] = option(
         (100.0,), "For each consumer, the horizon before enough spans came.", low=0, high=60_000
     )
+    consumer_probability: tuple[float, ...] = option(
+        (0.0,),
+        "For each consumer, or for all, the probability with which its region shall contain the "
+        "target; 0 is no region.",
+        low=0,
+        high=0.995,
+    )
+    distribution: bool = option(
+        True, "Forecast over the distribution of the moment of use; else for its median."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         n = len(self.consumers)
-        for name in ("consumer_stage", "consumer_extra_ms", "consumer_prior_ms"):
+        lists = ["consumer_stage", "consumer_extra_ms", "consumer_prior_ms"]
+        if len(self.consumer_probability) != 1:
+            lists.append("consumer_probability")
+        for name in lists:
             if len(getattr(self, name)) != n:
                 raise InputError(
                     f"{name}: has {len(getattr(self, name))} entries for {n} consumers"
@@ -61,6 +88,13 @@ class LatencyConfig(Config):
         for stage in self.consumer_stage:
             if stage not in self.stages:
                 raise InputError(f"consumer_stage: {stage!r} is none of {', '.join(self.stages)}")
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Each consumer that asks for a region, with its probability."""
+        each = self.consumer_probability
+        each = each * len(self.consumers) if len(each) == 1 else each
+        return {consumer: p for consumer, p in zip(self.consumers, each, strict=True) if p > 0}
 
 
 class _Samples:
@@ -70,6 +104,7 @@ class _Samples:
         self.ends: deque[int] = deque(maxlen=MAX_SAMPLES)
         self.ages: deque[int] = deque(maxlen=MAX_SAMPLES)
         self.works: deque[int] = deque(maxlen=MAX_SAMPLES)
+        self.stamps: deque[int] = deque(maxlen=MAX_SAMPLES)
         self.drops = 0
         self.seen = 0
 
@@ -79,6 +114,7 @@ class _Samples:
         self.ends.append(span.end_ns)
         self.ages.append(span.age_ns)
         self.works.append(span.end_ns - span.start_ns)
+        self.stamps.append(span.stamp_ns)
         self.drops += span.dropped
         self.seen += 1
         while span.end_ns - self.ends[0] > window_ns:
@@ -92,6 +128,7 @@ class _Samples:
             self.ends.popleft()
             self.ages.popleft()
             self.works.popleft()
+            self.stamps.popleft()
 
     def _new_regime(self) -> int:
         """How many of the newest samples are a regime of their own; 0 where there is no change."""
@@ -183,8 +220,9 @@ class LatencyMonitor:
     def horizon(self, consumer: str, now_ns: int) -> Horizon:
         """How far past a frame's stamp the consumer will act on it.
 
-        The median age at the end of its stage plus its own extra time; before enough spans came,
-        the configured prior.
+        The median age at the end of its stage plus its own extra time, with the distribution unless
+        ``distribution`` is off. Before enough spans came it is the configured prior, and anything
+        from at once to twice the prior is as likely.
 
         Raises:
             InputError: a consumer that is not configured.
@@ -199,10 +237,39 @@ class LatencyMonitor:
         samples = self._samples[self._config.consumer_stage[i]]
         status = self._status(samples, now_ns)
         if samples.seen < self._config.min_samples:
-            return Horizon(consumer, round(self._config.consumer_prior_ms[i] * 1e6), status)
-        median = round(float(np.median(np.array(samples.ages, np.int64))))
+            prior = round(self._config.consumer_prior_ms[i] * 1e6)
+            return Horizon(consumer, prior, status, self._quantiles(2 * prior * LEVELS))
+        ages = np.array(samples.ages, np.int64)
         extra = round(self._config.consumer_extra_ms[i] * 1e6)
-        return Horizon(consumer, median + extra, status)
+        ns = round(float(np.median(ages))) + extra
+        if not self._config.distribution:
+            return Horizon(consumer, ns, status)
+        rest = self._rest(samples)
+        times, origin = (ages, Origin.STAMP) if rest is None else (rest, Origin.FORECAST)
+        # The k-th of n samples has k/(n+1) of what is to come below it.
+        at = LEVELS * (len(times) + 1) - 1
+        found = np.interp(at, np.arange(len(times)), np.sort(times) + extra)
+        return Horizon(consumer, ns, status, self._quantiles(found), origin)
+
+    def _quantiles(self, values: FloatArray) -> tuple[int, ...]:
+        if not self._config.distribution:
+            return ()
+        return tuple(np.clip(np.rint(values), 0, MAX_AGE_NS).astype(np.int64).tolist())
+
+    def _rest(self, samples: _Samples) -> npt.NDArray[np.int64] | None:
+        """(n,) times in ns from the making of a forecast to the end of the consumer's stage; None
+        where the spans do not tell, as of stages that do not handle the forecasts' frames."""
+        forecasts = self._samples.get(FORECASTS)
+        if forecasts is None:
+            return None
+        if samples is forecasts:
+            return np.zeros(1, np.int64)
+        own, made = (np.array(s.stamps, np.int64) for s in (samples, forecasts))
+        _, at, since = np.intersect1d(own, made, return_indices=True)
+        if len(at) < min(self._config.min_samples, len(own)):
+            return None
+        ends = np.array(samples.ends, np.int64)[at]
+        return np.asarray(ends - np.array(forecasts.ends, np.int64)[since])
 
     def horizons(self, now_ns: int) -> tuple[Horizon, ...]:
         """Every consumer's horizon."""

@@ -98,6 +98,18 @@ class PredictorConfig(Config):
         low=1,
         high=MAX_GATE,
     )
+    tracker_center_error: float = option(
+        0.08,
+        "Standard deviation of the tracker's center from the true one, in box sides.",
+        low=0,
+        high=1,
+    )
+    tracker_size_error: float = option(
+        0.22,
+        "Standard deviation of the tracker's sides from the true ones, in sides.",
+        low=0,
+        high=1,
+    )
     imm_acceleration_sigmas: tuple[float, ...] = option(
         (0.5, 2.0, 8.0),
         "imm: acceleration_sigma of each kind of motion, at most 8 kinds.",

@@ -18,6 +18,7 @@ from pipeline.box import FloatArray, iou
 from pipeline.config import Config, option
 from pipeline.frame import Frame
 from pipeline.motion import Step, moved_boxes, moved_by
+from pipeline.span import Horizon
 from pipeline.tracks import (
     MAX_TARGETS,
     Detections,
@@ -27,6 +28,7 @@ from pipeline.tracks import (
     TrackStatus,
 )
 from prediction.association import Association, AssociationConfig
+from prediction.horizon import NO_REGIONS, Outlook, forecasts
 from prediction.make import make_predictor
 from prediction.path import Indices, Path
 from prediction.predictor import (
@@ -43,6 +45,9 @@ from prediction.walk import Walk
 
 LOOK = 144
 NO_SIZE = (0, 0)
+SHARE = 0.1
+"""Of the variance of a carried and predicted box, what is the target's motion
+(``prediction.horizon``)."""
 BACKGROUND_GATE = 16.0
 """Sigmas of a jump that begins the background's filter anew."""
 MAX_WAITING = 8
@@ -248,21 +253,22 @@ class TwoRate:
             trust = np.where(rows[new] < 0, self._config.guide_after, 1)
             self._add(tracks.selected(new), at, places[new], noise[new], trust)
 
-    def forecast(self, stamp_ns: int, ready_ns: int, horizons_ns: Mapping[str, int]) -> Forecasts:
-        """All targets at ``stamp_ns`` + each consumer's horizon."""
-        valid_at = np.array([stamp_ns + h for h in horizons_ns.values()], np.int64)
-        boxes, variances, status = self.predict(valid_at)
-        forecasts = Forecasts(
-            stamp_ns,
-            ready_ns,
-            tuple(horizons_ns),
-            valid_at,
-            self._targets.ids,
-            boxes.transpose(1, 0, 2),
-            variances.transpose(1, 0, 2)[..., None] * np.eye(4),
-            status.T,
+    def forecast(
+        self,
+        stamp_ns: int,
+        ready_ns: int,
+        horizons: Mapping[str, int | Horizon],
+        probabilities: Mapping[str, float] = NO_REGIONS,
+    ) -> Forecasts:
+        """All targets when each consumer acts, as ``prediction.horizon.forecasts`` says."""
+        found = forecasts(
+            self.outlook, self._targets.ids, stamp_ns, ready_ns, horizons, probabilities
         )
-        return forecasts.selected(self._association.settled(self._targets.ids))
+        return found.selected(self._association.settled(self._targets.ids))
+
+    def outlook(self, moments_ns: npt.NDArray[np.int64]) -> Outlook:
+        """All targets at one of some equally probable moments, (Q,), in order, in ns."""
+        return Outlook.of(self.predict(moments_ns), SHARE, self._predictor_config)
 
     def predict(self, valid_at_ns: npt.NDArray[np.int64]) -> Estimates:
         """Every target at each moment of ``valid_at_ns``, (m,), as a ``Predictor`` gives it."""

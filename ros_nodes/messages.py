@@ -15,11 +15,13 @@ from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.images import image_frame
 from pipeline.imu import CameraCalibration, ImuSamples
-from pipeline.span import Horizon, LatencyReport, LatencyStatus, Span, StageLatency
+from pipeline.span import Horizon, LatencyReport, LatencyStatus, Origin, Span, StageLatency
 from pipeline.tracks import MAX_TARGETS, Forecasts, ForecastStatus, Tracks
 
 MAX_COUNT = 2**32 - 1
 """What a uint32 holds; counters stay there."""
+MAX_QUANTILES = 64
+MAX_HORIZON_NS = 60 * 10**9
 
 
 def header(stamp_ns: int, frame_id: str = "") -> Header:
@@ -172,6 +174,8 @@ def forecasts_message(forecasts: Forecasts, frame_id: str) -> own.ForecastArray:
         boxes=_packed("d", forecasts.boxes),
         covariances=_packed("d", forecasts.covariances),
         status=_packed("B", forecasts.status),
+        probabilities=_packed("d", forecasts.probabilities),
+        regions=_packed("d", forecasts.regions),
     )
 
 
@@ -188,11 +192,18 @@ def forecasts_of(message: own.ForecastArray) -> Forecasts:
         _read("ForecastArray.boxes", message.boxes, np.float64, (h, n, 4)),
         _read("ForecastArray.covariances", message.covariances, np.float64, (h, n, 4, 4)),
         _read("ForecastArray.status", message.status, np.uint8, (h, n)),
+        _read_given("ForecastArray.probabilities", message.probabilities, np.float64, (h,)),
+        _read_given("ForecastArray.regions", message.regions, np.float64, (h, n, 4)),
     )
     if not (np.isfinite(found.boxes).all() and np.isfinite(found.covariances).all()):
         raise InputError("ForecastArray: a box or covariance is not finite; its sender is at fault")
     if found.status.size and found.status.max() > max(ForecastStatus):
         raise InputError(f"ForecastArray.status holds {found.status.max()}: know 0 to 3 only")
+    if not ((found.probabilities >= 0) & (found.probabilities < 1)).all():
+        raise InputError("ForecastArray: a probability outside 0 to 1; its sender is at fault")
+    known = ~np.isnan(found.regions).all(axis=-1)
+    if not np.isfinite(found.regions[known]).all():
+        raise InputError("ForecastArray: a region is not finite; its sender is at fault")
     return found
 
 
@@ -222,6 +233,8 @@ def span_of(message: own.Span) -> Span:
 def report_message(report: LatencyReport) -> own.LatencyReport:
     """leadsight_msgs/LatencyReport."""
     stages, horizons = report.stages, report.horizons
+    count = max((len(h.quantiles_ns) for h in horizons), default=0)
+    quantiles = [h.quantiles_ns or (h.ns,) * count for h in horizons]
     return own.LatencyReport(
         header=header(report.stamp_ns),
         stages=[s.stage for s in stages],
@@ -236,12 +249,16 @@ def report_message(report: LatencyReport) -> own.LatencyReport:
         consumers=[h.consumer for h in horizons],
         horizon_ns=array.array("q", [h.ns for h in horizons]),
         horizon_status=array.array("B", [h.status for h in horizons]),
+        horizon_origin=array.array("B", [h.origin for h in horizons]),
+        horizon_quantiles_ns=array.array("q", [ns for each in quantiles for ns in each]),
     )
 
 
 def report_of(message: own.LatencyReport) -> LatencyReport:
     """Raises:
-    InputError: arrays of unequal length, a wrong status, a horizon below zero or above 60 s."""
+    InputError: arrays of unequal length, a wrong status or origin, a horizon or quantile below zero
+        or above 60 s, quantiles that fall."""
+    quantiles = _quantiles(message)
     try:
         stages = tuple(
             StageLatency(name, LatencyStatus(status), *rest)
@@ -259,20 +276,40 @@ def report_of(message: own.LatencyReport) -> LatencyReport:
             )
         )
         horizons = tuple(
-            Horizon(consumer, ns, LatencyStatus(status))
-            for consumer, ns, status in zip(
-                message.consumers, message.horizon_ns, message.horizon_status, strict=True
+            Horizon(consumer, ns, LatencyStatus(status), times, Origin(origin))
+            for consumer, ns, status, origin, times in zip(
+                message.consumers,
+                message.horizon_ns,
+                message.horizon_status,
+                message.horizon_origin or [Origin.STAMP] * len(message.consumers),
+                quantiles,
+                strict=True,
             )
         )
     except ValueError as error:
         raise InputError(f"LatencyReport: {error}; its sender is at fault") from None
     for horizon in horizons:
-        if not 0 <= horizon.ns <= 60 * 10**9:
+        if not 0 <= horizon.ns <= MAX_HORIZON_NS:
             raise InputError(
                 f"LatencyReport: horizon of {horizon.consumer!r:.40} is {horizon.ns} ns, "
                 "allowed is 0 to 60 s; check that all stages share one clock"
             )
     return LatencyReport(stamp_of(message.header), stages, horizons)
+
+
+def _quantiles(message: own.LatencyReport) -> list[tuple[int, ...]]:
+    """Each consumer's; none where a sender left the field empty."""
+    consumers, given = len(message.consumers), message.horizon_quantiles_ns
+    if not len(given):
+        return [()] * consumers
+    count = min(len(given) // max(consumers, 1), MAX_QUANTILES)
+    values = _read("LatencyReport.horizon_quantiles_ns", given, np.int64, (consumers, count))
+    if values.min() < 0 or values.max() > MAX_HORIZON_NS or (np.diff(values, axis=1) < 0).any():
+        raise InputError(
+            "LatencyReport.horizon_quantiles_ns must rise, from 0 to at most 60 s; "
+            "check that all stages share one clock"
+        )
+    return [tuple(row) for row in values.tolist()]
 
 
 def _packed(code: str, values: npt.NDArray[Any]) -> "array.array[Any]":

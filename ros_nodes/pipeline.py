@@ -14,6 +14,7 @@ from sensor_msgs.msg import Image
 from leadsight.stack import CONFIGS, Stack
 from perception.tracker import TrackerConfig
 from pipeline.config import Config
+from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.span import Span
 from pipeline.tracks import Forecasts, Tracks
@@ -48,6 +49,8 @@ class PipelineNode(Node):
             stage: self.create_publisher(SpanMessage, f"{stage}/span", qos.results())
             for stage in ("isp", "tracker", "predictor")
         }
+        for stage in {*live["latency"].config.stages} - {*self._stage_spans}:
+            self.create_subscription(SpanMessage, f"{stage}/span", self._hear, qos.results())
         self._stack = Stack(
             {name: options.config for name, options in live.items()},
             self._stage.clock,
@@ -102,6 +105,13 @@ class PipelineNode(Node):
 
     def _on_span(self, span: Span) -> None:
         self._stage_spans[span.stage].publish(messages.span_message(span, self._frame_id))
+
+    def _hear(self, message: SpanMessage) -> None:
+        """The span of a stage in another process, which uses the forecasts."""
+        try:
+            self._stack.report_span(messages.span_of(message))
+        except InputError as error:
+            self._stage.complain(str(error))
 
     def _report(self) -> None:
         self._latency.publish(messages.report_message(self._stack.report()))

@@ -9,9 +9,10 @@ from leadsight_msgs.msg import ForecastArray, LatencyReport, TrackArray
 from rclpy.node import Node
 
 from pipeline.errors import InputError
+from pipeline.span import Horizon
 from pipeline.tracks import ForecastStatus
 from prediction.forecaster import Forecaster
-from prediction.latency import LatencyConfig
+from prediction.latency import LatencyConfig, LatencyMonitor
 from prediction.predictor import PredictorConfig
 from ros_nodes import messages, process, qos
 from ros_nodes.parameters import Live
@@ -29,7 +30,7 @@ class PredictorNode(Node):
         self._forecaster = Live(self, "predictor", PredictorConfig, Forecaster)
         self._latency = Live(self, "latency", LatencyConfig, _priors)
         self._stage = Stage(self, self._reset)
-        self._horizons: dict[str, int] = {}
+        self._horizons: dict[str, Horizon] = {}
         self._reported_ns: int | None = None
         self._forecasts = self.create_publisher(ForecastArray, "forecasts", qos.results())
         self.create_subscription(TrackArray, "tracks", self._receive, qos.results())
@@ -48,8 +49,10 @@ class PredictorNode(Node):
             and STEADY.now().nanoseconds - self._reported_ns < REPORT_SILENT_NS
         )
         if measured:
-            horizons = {name: self._horizons.get(name, ns) for name, ns in horizons.items()}
-        forecasts = forecaster.forecast(tracks.stamp_ns, self._stage.clock.now_ns(), horizons)
+            horizons = horizons | self._horizons
+        now_ns = self._stage.clock.now_ns()
+        asked = self._latency.config.probabilities
+        forecasts = forecaster.forecast(tracks.stamp_ns, now_ns, horizons, asked)
         if not measured:
             status = np.maximum(forecasts.status, np.uint8(ForecastStatus.PRIOR))
             forecasts = replace(forecasts, status=status)
@@ -63,9 +66,10 @@ class PredictorNode(Node):
             self._stage.complain(str(error))
             return
         # Horizons of consumers that are not configured would only grow the forecasts.
-        self._horizons = {
-            h.consumer: h.ns for h in report.horizons if h.consumer in self._latency.made
-        }
+        known = [h for h in report.horizons if h.consumer in self._latency.made]
+        if not self._latency.config.distribution:
+            known = [replace(h, quantiles_ns=()) for h in known]
+        self._horizons = {h.consumer: h for h in known}
         self._reported_ns = STEADY.now().nanoseconds
 
     def _reset(self) -> None:
@@ -74,12 +78,9 @@ class PredictorNode(Node):
         self._reported_ns = None
 
 
-def _priors(config: LatencyConfig) -> dict[str, int]:
+def _priors(config: LatencyConfig) -> dict[str, Horizon]:
     """Each consumer's horizon before the monitor speaks."""
-    return {
-        consumer: round(ms * 1e6)
-        for consumer, ms in zip(config.consumers, config.consumer_prior_ms, strict=True)
-    }
+    return {h.consumer: h for h in LatencyMonitor(config).horizons(0)}
 
 
 def main() -> None:

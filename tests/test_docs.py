@@ -21,6 +21,7 @@ from tests.prediction.models import write_views
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = {
+    "calibration": ["--sequences", "1", "--clips", "1", "--every", "40"],
     "detector": ["--repeats", "12"],
     "gyro": ["--frames", "14", "--seeds", "1", "--worlds", "calm"],
     "isp": ["--repeats", "2"],
@@ -133,8 +134,11 @@ def test_documented_command_runs(command: str, place: Path) -> None:
         if name in ("latency_recovery", "visual_predictors", "views"):
             # minutes at the least, on clips that need not be here
             arguments = [*arguments, "--help"]
-        if name == "predictor_accuracy" and find_data("data", "tracking", "raw", "UAVDT") is None:
+        needs_outputs = name in ("predictor_accuracy", "calibration")
+        if needs_outputs and find_data("data", "tracking", "raw", "UAVDT") is None:
             pytest.skip("UAVDT's stored outputs are not here (LEADSIGHT_DATA)")
+        if "--online" in arguments and find_data("data", "tracking", "frames") is None:
+            pytest.skip("the clips are not here (LEADSIGHT_DATA)")
         if module == "prediction.train":
             pytest.importorskip("torch", reason="torch is not installed (the train extra)")
         quick = QUICK.get(name, []) if module.startswith("benchmarks.") else BRIEF.get(module, [])

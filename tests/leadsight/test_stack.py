@@ -14,7 +14,7 @@ from pipeline.clock import WallClock
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.imu import ImuSamples, calibration_yaml
-from pipeline.span import LatencyStatus
+from pipeline.span import LatencyStatus, Span
 from pipeline.tracks import TrackStatus
 from tests.perception.models import bright
 
@@ -166,6 +166,39 @@ def test_what_was_on_its_way_when_time_jumped_back_leaves_no_ghost(world):
         time.sleep(0.1)
     live.stack.stop()
     assert live.forecasts[-1].ids.tolist() == [1] and live.stack.jumps == 1
+
+
+def test_a_consumer_that_reports_itself_gets_the_region_for_its_own_time(world):
+    frames, box = world
+    live = Live(
+        box,
+        "latency.stages=[isp, tracker, predictor, planner]",
+        "latency.consumers=[control, planner]",
+        "latency.consumer_stage=[predictor, planner]",
+        "latency.consumer_extra_ms=[3.0, 0.0]",
+        "latency.consumer_prior_ms=[50.0, 400.0]",
+        "latency.consumer_probability=[0.0, 0.9]",
+    )
+    live.feed(frames, 0.5)
+    for k, f in enumerate(live.forecasts[-6:]):
+        end = f.ready_ns + (180 + 40 * (k % 2)) * MS
+        live.stack.report_span(Span("planner", f.stamp_ns, f.ready_ns, end))
+    with pytest.raises(InputError, match="'gripper'"):
+        live.stack.report_span(Span("gripper", 0, 0, 1))
+    ahead = live.clock.now_ns() + 100_000 * MS
+    with pytest.raises(InputError, match="over a minute from now"):
+        live.stack.report_span(Span("planner", ahead, ahead, ahead + 1))
+    live.feed(frames, 0.3)
+    live.stack.stop()
+    assert live.errors == []
+    last = live.forecasts[-1]
+    ahead_ms = (last.valid_at_ns - last.ready_ns) / MS
+    assert ahead_ms[last.of("control")] == pytest.approx(3.0, abs=1e-3)
+    assert 150 < ahead_ms[last.of("planner")] < 225
+    assert last.probabilities.tolist() == [0.0, 0.9]
+    assert np.isnan(last.regions[0]).all()
+    region, forecast = last.regions[1, 0], last.boxes[1, 0]
+    assert (region[:2] < forecast[:2]).all() and (region[2:] > forecast[2:]).all()
 
 
 class Squares:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.span import LatencyStatus, Span
-from prediction.latency import LatencyConfig, LatencyMonitor
+from pipeline.span import LatencyStatus, Origin, Span
+from prediction.latency import LEVELS, QUANTILES, LatencyConfig, LatencyMonitor
 
 MS = 1_000_000
 S = 1_000 * MS
@@ -236,3 +236,154 @@ def test_memory_is_bounded_at_any_rate():
         monitor.add(Span("tracker", k * 1000, k * 1000, k * 1000 + 500))
     assert monitor.stage("tracker", 6_000_000).median_ns == 500
     assert len(monitor._samples["tracker"].ages) <= 4096
+
+
+PLANNER = LatencyConfig(
+    stages=("tracker", "predictor", "planner"),
+    consumer_stage=("planner",),
+    consumer_extra_ms=(7.0,),
+    window_s=20.0,
+)
+
+
+def plan(monitor, rng, count=200, period_ms=300, handled=1.0, offset_ns=0):
+    """Frames whose forecast comes after 60 ± ms, and whose plan takes 90 ± ms more; those times."""
+    rests = []
+    for k in range(count):
+        stamp = EPOCH + k * period_ms * MS
+        made = stamp + round(60 * MS * np.exp(0.4 * rng.standard_normal()))
+        rest = round(90 * MS * np.exp(0.3 * rng.standard_normal()))
+        monitor.add(Span("predictor", stamp, stamp, made))
+        if rng.random() < handled:
+            monitor.add(Span("planner", stamp + offset_ns, made, made + rest))
+            rests.append(rest)
+    return np.array(rests), made + rest
+
+
+def test_the_horizon_after_a_forecast_has_none_of_the_jitter_before_it():
+    monitor = LatencyMonitor(PLANNER)
+    rests, now = plan(monitor, np.random.default_rng(5))
+    found = monitor.horizon("control", now)
+    assert (found.origin, found.status) == (Origin.FORECAST, LatencyStatus.ESTIMATED)
+    assert len(found.quantiles_ns) == QUANTILES
+    window = rests[-66:] / MS
+    expected = np.quantile(window, LEVELS) + 7
+    np.testing.assert_allclose(np.array(found.quantiles_ns) / MS, expected, rtol=0.05)
+    ages_ms = found.ns / MS
+    assert 140 < ages_ms < 180, "the median is still that of the age"
+
+
+def test_frames_that_the_consumer_let_go_are_no_samples():
+    monitor = LatencyMonitor(PLANNER)
+    rests, now = plan(monitor, np.random.default_rng(6), handled=0.4)
+    found = monitor.horizon("control", now)
+    assert found.origin == Origin.FORECAST
+    assert abs(np.mean(found.quantiles_ns) / MS - 7 - rests[-26:].mean() / MS) < 8
+
+
+def test_a_consumer_of_other_frames_has_the_distribution_of_the_age():
+    monitor = LatencyMonitor(PLANNER)
+    _, now = plan(monitor, np.random.default_rng(7), offset_ns=1)
+    found = monitor.horizon("control", now)
+    assert found.origin == Origin.STAMP
+    assert abs(np.median(found.quantiles_ns) - found.ns) < 2 * MS
+    assert found.quantiles_ns[0] < 110 * MS and found.quantiles_ns[-1] > 220 * MS
+
+
+def test_a_consumer_of_the_forecast_itself_acts_after_its_own_extra_time():
+    monitor = LatencyMonitor(LatencyConfig(consumer_extra_ms=(12.5,)))
+    rng = np.random.default_rng(8)
+    now = feed(monitor, "predictor", 50 + rng.gamma(2.0, 9.0, 40), hz=7.0)
+    found = monitor.horizon("control", now)
+    assert found.origin == Origin.FORECAST
+    assert set(found.quantiles_ns) == {round(12.5 * MS)}
+
+
+def test_a_consumer_of_what_comes_before_the_forecast_acts_no_earlier_than_it():
+    config = LatencyConfig(consumer_stage=("isp",), consumer_extra_ms=(15.0,))
+    monitor = LatencyMonitor(config)
+    for k in range(30):
+        for stage, age in (("isp", 9), ("predictor", 60 + k % 3)):
+            last = span(stage, EPOCH + k * 33 * MS, age)
+            monitor.add(last)
+    found = monitor.horizon("control", last.end_ns)
+    assert (found.ns, found.origin) == (24 * MS, Origin.FORECAST)
+    assert set(found.quantiles_ns) == {0}
+
+
+def test_share_p_of_what_comes_lies_below_the_quantile_of_p_however_few_the_samples():
+    rng = np.random.default_rng(9)
+    config = LatencyConfig(stages=("tracker",), consumer_stage=("tracker",), min_samples=9)
+    below = []
+    for _ in range(3000):
+        monitor = LatencyMonitor(config)
+        times = 40 + 20 * rng.random(10)
+        now = feed(monitor, "tracker", times[:9], hz=20.0)
+        quantiles = np.array(monitor.horizon("control", now).quantiles_ns)
+        below.append(times[9] * MS < quantiles)
+    share = np.mean(below, axis=0)
+    inner = slice(2, -2)  # of nine samples nothing lies outside the first and the last
+    np.testing.assert_allclose(share[inner], LEVELS[inner], atol=0.04)
+
+
+def test_the_prior_may_be_anything_from_at_once_to_twice_it():
+    monitor = LatencyMonitor(only(consumer_prior_ms=(123.0,)))
+    found = monitor.horizon("control", EPOCH)
+    assert (found.status, found.origin, found.ns) == (LatencyStatus.PRIOR, Origin.STAMP, 123 * MS)
+    np.testing.assert_allclose(np.array(found.quantiles_ns) / MS, 2 * 123 * LEVELS)
+
+
+def test_a_silent_consumers_last_distribution_stays_and_is_called_stale():
+    monitor = LatencyMonitor(PLANNER)
+    _, now = plan(monitor, np.random.default_rng(5))
+    before, late = monitor.horizon("control", now), monitor.horizon("control", now + 5 * S)
+    assert late.status == LatencyStatus.STALE
+    assert (late.quantiles_ns, late.origin) == (before.quantiles_ns, before.origin)
+
+
+def test_after_a_change_of_regime_the_distribution_is_the_new_one():
+    monitor = LatencyMonitor(PLANNER)
+    rng = np.random.default_rng(5)
+    for k in range(60):
+        stamp, rest = EPOCH + k * 100 * MS, (40 if k < 50 else 200) + rng.normal(0, 2)
+        monitor.add(span("predictor", stamp, 30 + rng.normal(0, 1)))
+        end = stamp + round((30 + rest) * MS)
+        monitor.add(Span("planner", stamp, stamp, end))
+    found = monitor.horizon("control", end)
+    assert found.origin == Origin.FORECAST
+    assert min(found.quantiles_ns) > 190 * MS and found.ns > 220 * MS
+
+
+def test_without_the_distribution_only_the_median_is_given():
+    for monitor in (
+        LatencyMonitor(only(distribution=False)),
+        LatencyMonitor(LatencyConfig(distribution=False)),
+    ):
+        assert monitor.horizon("control", EPOCH).quantiles_ns == ()
+    monitor = LatencyMonitor(only(distribution=False))
+    now = feed(monitor, "tracker", [25.0] * 30)
+    found = monitor.horizon("control", now)
+    assert (found.ns, found.quantiles_ns) == (25 * MS, ())
+
+
+def test_no_quantile_is_past_what_a_report_may_hold():
+    monitor = LatencyMonitor(only(consumer_extra_ms=(60_000.0,), consumer_prior_ms=(60_000.0,)))
+    assert max(monitor.horizon("control", EPOCH).quantiles_ns) == 60 * S
+    now = feed(monitor, "tracker", [59_000.0] * 9)
+    assert max(monitor.horizon("control", now).quantiles_ns) == 60 * S
+
+
+def test_regions_are_asked_for_by_consumer():
+    two = {
+        "consumers": ("a", "b"),
+        "consumer_stage": ("isp", "tracker"),
+        "consumer_extra_ms": (0.0, 0.0),
+        "consumer_prior_ms": (9.0, 9.0),
+    }
+    assert LatencyConfig(**two).probabilities == {}
+    assert LatencyConfig(**two, consumer_probability=(0.9,)).probabilities == {"a": 0.9, "b": 0.9}
+    assert LatencyConfig(**two, consumer_probability=(0.0, 0.8)).probabilities == {"b": 0.8}
+    with pytest.raises(InputError, match="consumer_probability: has 3 entries for 2 consumers"):
+        LatencyConfig(**two, consumer_probability=(0.1, 0.2, 0.3))
+    with pytest.raises(InputError, match="consumer_probability"):
+        LatencyConfig(consumer_probability=(1.0,))

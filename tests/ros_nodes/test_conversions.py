@@ -1,6 +1,7 @@
 """Messages and dataclasses say the same; messages that make no sense are refused."""
 
 import array
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ own = pytest.importorskip("leadsight_msgs.msg", reason="leadsight_msgs is not bu
 
 from pipeline.errors import InputError  # noqa: E402
 from pipeline.frame import Frame  # noqa: E402
-from pipeline.span import Horizon, LatencyReport, LatencyStatus, Span, StageLatency  # noqa: E402
+from pipeline.span import (  # noqa: E402
+    Horizon,
+    LatencyReport,
+    LatencyStatus,
+    Origin,
+    Span,
+    StageLatency,
+)
 from pipeline.tracks import MAX_TARGETS, Forecasts, Tracks  # noqa: E402
 from ros_nodes import messages  # noqa: E402
 
@@ -60,6 +68,8 @@ def test_forecasts_survive_the_wire(h: int, n: int) -> None:
         rng.random((h, n, 4)),
         rng.random((h, n, 4, 4)),
         rng.integers(0, 4, (h, n)).astype(np.uint8),
+        np.full(h, 0.9),
+        np.where(np.arange(n)[:, None] == 1, np.nan, rng.random((h, n, 4))),
     )
     same(messages.forecasts_of(wire(messages.forecasts_message(forecasts, "camera"))), forecasts)
 
@@ -73,9 +83,17 @@ def test_spans_and_reports_survive_the_wire() -> None:
             StageLatency("isp", LatencyStatus.STALE, 1, 2, 3, 4, 5, 0.5, 6),
             StageLatency("tracker", LatencyStatus.ESTIMATED, 7, 8, 9, 10, 11, 12.5, 13),
         ),
-        (Horizon("control", 14, LatencyStatus.PRIOR),),
+        (
+            Horizon("control", 14, LatencyStatus.PRIOR, (7, 21), Origin.STAMP),
+            Horizon("planner", 15, LatencyStatus.ESTIMATED, (2, 2), Origin.FORECAST),
+        ),
     )
     assert messages.report_of(wire(messages.report_message(report))) == report
+    medians = replace(report, horizons=(Horizon("control", 14, LatencyStatus.PRIOR),))
+    assert messages.report_of(wire(messages.report_message(medians))) == medians
+    mixed = replace(report, horizons=(report.horizons[1], medians.horizons[0]))
+    found = messages.report_of(wire(messages.report_message(mixed))).horizons
+    assert (found[0], found[1].quantiles_ns) == (report.horizons[1], (14, 14))
 
 
 def test_counters_stop_at_the_most_that_a_message_holds() -> None:
@@ -193,16 +211,66 @@ def test_forecasts_hold_no_more_targets_than_tracks_may() -> None:
         messages.forecasts_of(message)
 
 
-def test_reports_that_make_no_sense_are_refused() -> None:
-    good = own.LatencyReport(
+def test_forecasts_of_a_sender_that_leaves_the_new_fields_empty() -> None:
+    message = own.ForecastArray(
+        consumers=["a"],
+        valid_at_ns=array.array("q", [STAMP]),
+        ids=array.array("i", [4]),
+        boxes=array.array("d", [1.0, 2, 3, 4]),
+        covariances=array.array("d", np.eye(4).ravel()),
+        status=array.array("B", [0]),
+    )
+    found = messages.forecasts_of(wire(message))
+    assert found.probabilities.tolist() == [0.0] and np.isnan(found.regions).all()
+    for spoil in (
+        {"probabilities": array.array("d", [1.0])},
+        {"probabilities": array.array("d", [-0.1])},
+        {"probabilities": array.array("d", [float("nan")])},
+        {"probabilities": array.array("d", [0.5, 0.5])},
+        {"regions": array.array("d", [1.0, 2, 3, float("nan")])},
+        {"regions": array.array("d", [1.0, 2, 3, float("inf")])},
+        {"regions": array.array("d", [1.0, 2, 3])},
+    ):
+        bad = wire(message)
+        for name, value in spoil.items():
+            setattr(bad, name, value)
+        with pytest.raises(InputError, match="ForecastArray"):
+            messages.forecasts_of(bad)
+
+
+def test_reports_of_a_sender_that_leaves_the_new_fields_empty() -> None:
+    message = own.LatencyReport(
         consumers=["a"], horizon_ns=array.array("q", [5]), horizon_status=array.array("B", [0])
     )
-    messages.report_of(good)
+    (found,) = messages.report_of(wire(message)).horizons
+    assert found == Horizon("a", 5, LatencyStatus.ESTIMATED)
+
+
+def test_reports_that_make_no_sense_are_refused() -> None:
+    good = own.LatencyReport(
+        consumers=["a", "b"],
+        horizon_ns=array.array("q", [5, 6]),
+        horizon_status=array.array("B", [0, 1]),
+        horizon_origin=array.array("B", [0, 1]),
+        horizon_quantiles_ns=array.array("q", [1, 2, 3, 4, 4, 9]),
+    )
+    assert [h.quantiles_ns for h in messages.report_of(good).horizons] == [(1, 2, 3), (4, 4, 9)]
     for spoil in (
-        {"horizon_ns": array.array("q", [-1])},
-        {"horizon_ns": array.array("q", [10**18])},
+        {"horizon_ns": array.array("q", [-1, 6])},
+        {"horizon_ns": array.array("q", [5, 10**18])},
         {"horizon_ns": array.array("q", [])},
-        {"horizon_status": array.array("B", [9])},
+        {"horizon_status": array.array("B", [9, 0])},
+        {"horizon_origin": array.array("B", [0])},
+        {"horizon_origin": array.array("B", [0, 2])},
+        {"horizon_quantiles_ns": array.array("q", [1])},
+        {"horizon_quantiles_ns": array.array("q", [1, 2, 3])},
+        {"horizon_quantiles_ns": array.array("q", [1, -2])},
+        {"horizon_quantiles_ns": array.array("q", [1, 2, 4, 3])},
+        {"horizon_quantiles_ns": array.array("q", [1, 60 * 10**9 + 1])},
+        {"horizon_quantiles_ns": array.array("q", [-(2**63), 2**63 - 1] * 2)},
+        {"horizon_quantiles_ns": array.array("q", range(130))},
+        {"horizon_quantiles_ns": array.array("q", [0]) * 1_000_000},
+        {"consumers": []},
         {"stages": ["isp"]},
     ):
         message = wire(good)

@@ -197,7 +197,8 @@ def test_predictor_looks_as_far_ahead_as_the_report_says_and_starts_afresh_in_th
     connected(ros, tracks)
     connected(ros, reports)
     assert ros.spin(lambda: ros.node.count_publishers("forecasts"))
-    begin = now_ns()
+    # Of another clock, so that no time passes between a frame and its forecast.
+    begin = now_ns() + 600 * SECOND
 
     def forecast(stamp_ns: int, x: float):
         count = len(forecasts)
@@ -245,6 +246,47 @@ def test_predictor_looks_as_far_ahead_as_the_report_says_and_starts_afresh_in_th
     assert found.stamp_ns == begin - 3600 * SECOND
     np.testing.assert_allclose(found.boxes[:, 0, 0], 300, atol=1e-6)
     assert (found.status == 1).all()
+
+
+def test_predictor_forecasts_over_the_reported_distribution(ros) -> None:
+    process = ros.start(
+        "predictor",
+        "latency.consumer_prior_ms:=[70.0]",
+        "latency.consumer_probability:=[0.9]",
+    )
+    forecasts = ros.heard(own.ForecastArray, "forecasts")
+    tracks = ros.node.create_publisher(own.TrackArray, "tracks", qos.results())
+    reports = ros.node.create_publisher(own.LatencyReport, "latency", qos.results(1))
+    connected(ros, tracks)
+    connected(ros, reports)
+    assert ros.spin(lambda: ros.node.count_publishers("forecasts"))
+    report = own.LatencyReport(
+        consumers=["control"],
+        horizon_ns=[150_000_000],
+        horizon_status=[0],
+        horizon_origin=[own.LatencyReport.FORECAST],
+        horizon_quantiles_ns=[20_000_000, 40_000_000, 90_000_000, 250_000_000],
+    )
+    begin = now_ns()
+
+    def forecast(k: int):
+        count = len(forecasts)
+        reports.publish(report)
+        ros.spin(lambda: False, 0.1)
+        tracks.publish(single(now_ns() - 30_000_000, 100 + (now_ns() - begin) * 1e-7))
+        assert ros.spin(lambda: len(forecasts) > count, 5)
+        return messages.forecasts_of(forecasts[-1])
+
+    for k in range(5):
+        found = forecast(k)
+    assert found.valid_at_ns[0] - found.ready_ns == 100_000_000
+    assert found.probabilities.tolist() == [0.9]
+    box, region = found.boxes[0, 0], found.regions[0, 0]
+    assert (region[:2] < box[:2]).all() and (region[2:] > box[2:]).all()
+    report.horizon_quantiles_ns = [90_000_000, 40_000_000, 20_000_000, 0]
+    found = forecast(5)
+    assert found.valid_at_ns[0] - found.ready_ns == 100_000_000
+    assert "must rise" in process.text()
 
 
 def test_monitor_warns_of_stages_it_does_not_hear(ros) -> None:
@@ -307,6 +349,41 @@ def test_pipeline_does_it_all_in_one_process(ros) -> None:
     assert found.consumers == ("control",)
     assert 0 < found.valid_at_ns[0] - found.stamp_ns < SECOND
     assert images[-1].encoding == "rgb8"
+
+
+def test_pipeline_hears_the_stages_of_others_that_use_its_forecasts(ros) -> None:
+    ros.start(
+        "pipeline",
+        "isp.bits:=12",
+        "isp.black_level:=[64.0]",
+        "tracker.name:=mosse",
+        "latency.stages:=['isp', 'tracker', 'predictor', 'planner']",
+        "latency.consumer_stage:=['planner']",
+        "latency.min_samples:=3",
+    )
+    forecasts = ros.heard(own.ForecastArray, "forecasts")
+    reports = ros.heard(own.LatencyReport, "latency")
+    spans = ros.node.create_publisher(own.Span, "planner/span", qos.results())
+    ros.start(
+        "sim_camera",
+        "world.width:=320",
+        "world.height:=240",
+        "sim_camera.prerendered:=20",
+        "sim_camera.select_service:=pipeline/select",
+    )
+    assert ros.spin(lambda: len(forecasts) > 5, 30)
+    connected(ros, spans)
+    for k in range(6):
+        count = len(forecasts)
+        assert ros.spin(lambda count=count: len(forecasts) > count)
+        used = forecasts[-1]
+        end = used.ready_ns + (400 + k % 2) * 10**6
+        spans.publish(
+            own.Span(header=used.header, stage="planner", start_ns=used.ready_ns, end_ns=end)
+        )
+    assert ros.spin(lambda: list(reports[-1].horizon_origin) == [own.LatencyReport.FORECAST])
+    assert 300e6 < np.mean(reports[-1].horizon_quantiles_ns) <= 401e6
+    assert ros.spin(lambda: forecasts[-1].valid_at_ns[0] - forecasts[-1].ready_ns > 300e6)
 
 
 def test_pipeline_detects_and_tracks_what_was_chosen_of_it(ros, tmp_path) -> None:
