@@ -48,7 +48,7 @@ STIFFNESS = 0.02
 """Resistance of scale and rotation, in squared sides."""
 MIN_SIGMA_PX = 0.15
 FLOOR = 0.01
-GROWTH_FLOOR = 0.02
+GROWTH_FLOOR = 0.005
 """What a step's sigma never falls below: of the center in sides, and of the growth."""
 LOOK_PX = (12, 12)
 STRANGENESS = 0.1

@@ -49,8 +49,6 @@ SHARE = 0.1
 (``prediction.horizon``)."""
 BACKGROUND_GATE = 16.0
 """Sigmas of a jump that begins the background's filter anew."""
-SIZE_PX = 1.0
-"""Noise of an answer's sides in pixels, beside the configured share."""
 MAX_APART = 0.2
 """In ln of a side, between a path and its walks, beyond which these begin anew."""
 UNTRACED = 0.2
@@ -89,7 +87,7 @@ class FusionConfig(Config):
         0.02, "Noise of an answer's center, in box sides.", low=1e-4, high=1
     )
     answer_size_noise: float = option(
-        0.01, "Noise of an answer's side, in sides.", low=1e-4, high=1
+        0.03, "Noise of an answer's side, in sides.", low=1e-4, high=1
     )
     step_noise: float = option(
         0.01, "Noise of a carried box that the predictor reckons with, in sides.", low=1e-4, high=1
@@ -353,7 +351,7 @@ class TwoRate:
         config = self._config
         noise = np.empty((len(tracks), 2))
         noise[:, 0] = config.answer_center_noise**2 * np.prod(sides, axis=1)
-        noise[:, 1] = config.answer_size_noise**2 + SIZE_PX**2 / np.prod(sides, axis=1)
+        noise[:, 1] = config.answer_size_noise**2
         given = np.isfinite(tracks.variances).all(axis=1)
         noise[given, 0] = tracks.variances[given, :2].mean(axis=1)
         noise[given, 1] = (tracks.variances[given, 2:] / sides[given] ** 2).mean(axis=1)
