@@ -11,7 +11,8 @@ trackers saw every frame. ablation: two-rate with one part left away.
 
 "worst" is the clip where a row falls furthest short of ``kalman``, in AUC; ms, what a method costs
 for each answer, or with two rates for each frame of 1280×720, and one prediction, on one thread.
-Rows are kept in --out: a run that is stopped goes on where it was. Each set's figures also go to a
+Rows are kept in --out: a run that is stopped goes on where it was; after a change of the code, give
+another --out. Each set's figures also go to a
 report.html there, with a line of AUC against latency for each method and a strip of frames.
 """
 
@@ -51,6 +52,7 @@ from isp.classical import ClassicalIsp, IspConfig
 from leadsight.evaluate import write
 from perception.propagator import Propagator, PropagatorConfig
 from perception.tracker import TrackerConfig
+from pipeline.errors import InputError
 from pipeline.tracks import Tracks, TrackStatus
 from prediction.predictor import PREDICTORS, PredictorConfig
 from prediction.two_rate import FusionConfig, TwoRate
@@ -74,7 +76,7 @@ ABLATIONS = {
         PropagatorConfig(camera=False),
     ),
     "camera not apart": (TWO_RATE, FusionConfig(camera_apart=False), PropagatorConfig()),
-    "no fallback flow": (TWO_RATE, FusionConfig(), PropagatorConfig(fallback=False)),
+    "no fallback": (TWO_RATE, FusionConfig(), PropagatorConfig(fallback=False)),
     "no filter": (f"{TWO_RATE}+none", FusionConfig(), PropagatorConfig()),
     "no guided search": (TWO_RATE, FusionConfig(guided=False), PropagatorConfig()),
     "with the learned residual": (LEARNED, FusionConfig(), PropagatorConfig()),
@@ -118,7 +120,11 @@ def evaluated(conditions: Conditions, sets: dict[str, list[Unit]], out: Path, jo
     found: Found = {}
     settings = conditions.settings()
     for title, units in sets.items():
-        rows = RowFile(out / title.replace(" ", "_") / "rows.jsonl", settings, resume=True)
+        file = out / title.replace(" ", "_") / "rows.jsonl"
+        try:
+            rows = RowFile(file, settings, resume=True)
+        except InputError:
+            raise SystemExit(f"{file} holds rows of other settings; give another --out") from None
         left = [unit for unit in units if unit_key(unit) not in rows]
         work = in_processes(partial(evaluate_unit, conditions), left, jobs)
         console = Console(stderr=True)

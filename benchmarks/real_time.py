@@ -4,7 +4,7 @@
 
 The embedded world (a simulated scene) at 1280×720 and 30 Hz. nodes: ``sim_camera`` and ``pipeline``
 as two processes over DDS (needs rclpy); stack: the same stages without ROS. Age of a box: from its
-frame's stamp until it was published, in ms and in frame periods. Carrying: processor time of the
+frame's stamp until it left the stack, in ms and in frame periods. Carrying: processor time of the
 thread that runs the propagator, fusion and prediction, as a share of one core; it can be told in
 the stack only.
 """

@@ -66,6 +66,10 @@ class Stack:
         on_span: Callable[[Span], None] | None = None,
         on_error: Callable[[str, str], None] | None = None,
     ) -> None:
+        if configs["propagator"].memory < configs["fusion"].memory:
+            raise InputError(
+                "propagator.memory: give at least fusion.memory, or late answers cannot be traced"
+            )
         self._clock = clock
         self._isp = ClassicalIsp(configs["isp"])
         carried = configs["fusion"].enabled
@@ -159,8 +163,13 @@ class Stack:
         """Take what a stage outside of this stack, one that uses the forecasts, reports of itself.
 
         Raises:
-            InputError: a stage that is not among ``latency.stages``, or times that cannot be.
+            InputError: a stage that is not among ``latency.stages`` or runs here, or times that
+                cannot be.
         """
+        if span.stage in self._runner.counts():
+            raise InputError(
+                f"span of stage {span.stage!r:.40}: it runs here and speaks for itself"
+            )
         if span.end_ns > self._clock.now_ns() + MAX_AGE_NS:  # would stand in the way of later ones
             raise InputError(
                 f"span of stage {span.stage!r:.40} ends over a minute from now; "
@@ -222,7 +231,7 @@ class Stack:
                 frame.stamp_ns, now_ns, self._horizons(now_ns), self._probabilities
             )
         if self._on_tracks is not None:
-            self._on_tracks(replace(tracks, ready_ns=now_ns))
+            self._on_tracks(replace(tracks, ready_ns=self._clock.now_ns()))
         return forecasts
 
     def _forecast(self, found: Tracks | Detections) -> Forecasts | None:

@@ -29,7 +29,7 @@ from pipeline.config import Config, option
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.imu import read_calibration
-from pipeline.motion import CameraSource, Step, moved_boxes, moved_by
+from pipeline.motion import LOOK, CameraSource, Step, moved_boxes, moved_by
 
 PATCH_PX = 96
 CORE_PX = 40.0
@@ -51,7 +51,6 @@ FLOOR = 0.01
 GROWTH_FLOOR = 0.005
 """What a step's sigma never falls below: of the center in sides, and of the growth."""
 LOOK_PX = (12, 12)
-LOOK = 144
 STRANGENESS = 0.1
 """Sigma that a step gains, in sides, as the target stops resembling itself."""
 MIN_LIKENESS = 0.5

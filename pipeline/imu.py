@@ -67,6 +67,10 @@ class CameraCalibration:
         _array("intrinsics", self.matrix, (3, 3))
         fx, fy = self.matrix[0, 0], self.matrix[1, 1]
         cx, cy = self.matrix[:2, 2]
+        if self.matrix[1, 0] or abs(self.matrix[0, 1]) > width or any(self.matrix[2] != (0, 0, 1)):
+            raise InputError(
+                "intrinsics: the matrix must be [[fx, skew, cx], [0, fy, cy], [0, 0, 1]]"
+            )
         if not (0.05 < fx / width < 100 and 0.05 < fy / height < 100):
             raise InputError(
                 f"intrinsics: focal lengths {fx:g}, {fy:g} do not go with pictures of "

@@ -8,6 +8,9 @@ import numpy.typing as npt
 
 from pipeline.box import FloatArray
 
+LOOK = 144
+"""Numbers that say what a target looks like."""
+
 
 class CameraSource(IntEnum):
     """Who saw how the camera moved."""

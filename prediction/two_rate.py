@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pipeline.box import FloatArray, iou
 from pipeline.config import Config, option
 from pipeline.frame import Frame
-from pipeline.motion import Step, moved_boxes, moved_by
+from pipeline.motion import LOOK, Step, moved_boxes, moved_by
 from pipeline.span import Horizon
 from pipeline.tracks import (
     MAX_TARGETS,
@@ -43,13 +43,16 @@ from prediction.predictor import (
 )
 from prediction.walk import Walk
 
-LOOK = 144
 NO_SIZE = (0, 0)
 SHARE = 0.1
 """Of the variance of a carried and predicted box, what is the target's motion
 (``prediction.horizon``)."""
 BACKGROUND_GATE = 16.0
 """Sigmas of a jump that begins the background's filter anew."""
+MAX_APART = 0.2
+"""In ln of a side, between a path and its walks, beyond which these begin anew."""
+UNTRACED = 0.2
+"""Sigma of a step that could not be traced, in sides."""
 MAX_WAITING = 8
 """Answers kept that are ahead of the newest step."""
 
@@ -102,7 +105,8 @@ class FusionConfig(Config):
     guided: bool = option(True, "Let the path say where the tracker looks next.")
     guide_after: int = option(
         2,
-        "Sure answers on the path, in a row, after which one that began anew guides.",
+        "Sure answers on the path, in a row, after which it guides once it was begun anew or "
+        "doubted.",
         low=1,
         high=99,
     )
@@ -121,8 +125,8 @@ class _Targets:
 
     ids, labels, scores, status: as in ``Tracks``, of the last answer. fresh_ns: (M,) int64, stamp
     of the newest frame in which the target was seen. strays: (M,) int64, answers in a row that
-    lay elsewhere than the path. sure: (M,) int64, sure ones in a row that lay on it. look: (M, …),
-    what the target looked like in the last sure answer.
+    lay elsewhere than the path. sure: (M,) int64, sure ones in a row that lay on it.
+    look: (M, LOOK), what the target looked like in the last sure answer.
     """
 
     ids: npt.NDArray[np.int32]
@@ -157,6 +161,12 @@ class TwoRate:
         self._predictor_config = replace(
             predictor, center_noise=fusion.step_noise, size_noise=fusion.step_noise
         )
+        # A jump in a target's own motion is a sharp turn, and nothing to begin anew for; a large
+        # one in the background's is a camera that shakes.
+        self._predictors = [
+            make_predictor(replace(self._predictor_config, gate=gate))
+            for gate in (MAX_GATE, BACKGROUND_GATE)
+        ]
         self._propagator = propagator
         self.reset()
 
@@ -176,12 +186,7 @@ class TwoRate:
             np.empty(0, np.int64),
             np.empty((0, LOOK)),
         )
-        # A jump in a target's own motion is a sharp turn, and nothing to begin anew for; a large
-        # one in the background's is a camera that shakes.
-        own, background = (
-            replace(self._predictor_config, gate=gate) for gate in (MAX_GATE, BACKGROUND_GATE)
-        )
-        self._own, self._background = Walk(make_predictor(own)), Walk(make_predictor(background))
+        self._own, self._background = (Walk(predictor) for predictor in self._predictors)
         self._waiting: list[Tracks | Detections] = []
         self._answered_ns = -1
         self.ignored = 0
@@ -210,6 +215,10 @@ class TwoRate:
             self._path = Path.empty(np.array([frame.stamp_ns], np.int64))
         elif step is not None:
             self._extend(step, camera[:, 0])
+        elif len(self._path) == 1 and self._propagator.look(frame.stamp_ns, boxes[:0]) is not None:
+            # Nothing was seen in the frame that it began with.
+            self._keep(np.empty(0, np.intp))
+            self._path = Path.empty(np.array([frame.stamp_ns], np.int64))
         waiting, self._waiting = self._waiting, []
         for answer in waiting:
             if answer.stamp_ns - frame.stamp_ns < int(self._config.max_carry_ms * 1e6):
@@ -235,6 +244,8 @@ class TwoRate:
             tracks = self._associated(found, at)
         if tracks is None:
             return
+        sides = np.maximum(tracks.boxes[:, 2:], MIN_SIDE_PX)
+        tracks = replace(tracks, boxes=np.concatenate([tracks.boxes[:, :2], sides], axis=1))
         if tracks.stamp_ns > self._answered_ns:
             self._keep(np.flatnonzero(np.isin(self._targets.ids, tracks.ids)))
             self._answered_ns = tracks.stamp_ns
@@ -335,8 +346,8 @@ class TwoRate:
     def _places(self, tracks: Tracks) -> tuple[FloatArray, FloatArray]:
         """Places (n, 4) and variances (n, 2), as ``Path.corrected`` takes them. An answer that
         gives its variances is taken at its word."""
-        sides = np.maximum(tracks.boxes[:, 2:], MIN_SIDE_PX)
-        centers = tracks.boxes[:, :2] + tracks.boxes[:, 2:] / 2
+        sides = tracks.boxes[:, 2:]
+        centers = tracks.boxes[:, :2] + sides / 2
         config = self._config
         noise = np.empty((len(tracks), 2))
         noise[:, 0] = config.answer_center_noise**2 * np.prod(sides, axis=1)
@@ -375,6 +386,16 @@ class TwoRate:
         again = blind.any(axis=0)
         if again.any():
             self._rewalk(rows[again], blind.argmax(axis=0)[again])
+        # Corrections do not move the walks, whose sides would drift away from the path's.
+        sides = self._path.place[-1, rows, 2:]
+        walks = (self._own, self._background)
+        apart = np.max([abs(walk.sides(rows) - sides).max(axis=1) for walk in walks], axis=0)
+        off = rows[apart > MAX_APART]
+        if len(off):
+            first = self._path.place[0, off, 2:]
+            for walk, _, status in self._motions(0):
+                walk.restart(int(self._path.stamps_ns[0]), off, first, status[off])
+            self._rewalk(off, np.ones(len(off), np.intp))
 
     def _add(
         self, tracks: Tracks, at: int, places: FloatArray, noise: FloatArray, trust: Indices
@@ -384,7 +405,8 @@ class TwoRate:
         path = self._path
         n, m = len(path) - at - 1, len(tracks)
         increment, variance, camera = np.zeros((n, m, 4)), np.zeros((n, m, 2)), np.zeros((n, m, 2))
-        variance[:] = noise
+        variance[:] = UNTRACED**2
+        variance[..., 0] *= np.prod(np.exp(places[:, 2:]), axis=1)
         seen, camera_seen = np.zeros((n, m), bool), np.zeros((n, m), bool)
         boxes = tracks.boxes
         for step in self._propagator.retrace(int(path.stamps_ns[at]), boxes):

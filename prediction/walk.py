@@ -51,9 +51,18 @@ class Walk:
         place = self._places[at - 1][rows] + stride
         self._places[at][rows] = place
         state = self._observed(select(self._states[at - 1], rows), stamp_ns, place, status)
-        order = np.arange(len(self._places[at]))
-        order[rows] = len(order) + np.arange(len(rows))
-        self._states[at] = select(join(self._states[at], state), order)
+        self._put(at, rows, state)
+
+    def restart(self, stamp_ns: int, rows: Indices, sides: FloatArray, status: StatusArray) -> None:
+        """Begin some anew at the oldest kept frame. Walk them ``again`` from the next one on."""
+        self._places[0][rows, 2:] = sides
+        place = self._places[0][rows]
+        first = self._observed(self._predictor.blank(len(rows)), stamp_ns, place, status)
+        self._put(0, rows, first)
+
+    def sides(self, rows: Indices) -> FloatArray:
+        """(n, 2), ln: what some have grown to by now."""
+        return self._places[-1][rows, 2:]
 
     def keep(self, rows: Indices) -> None:
         """Go on with some."""
@@ -66,6 +75,11 @@ class Walk:
         sides, place = found.boxes[..., 2:], self._places[-1][:, None]
         to = np.concatenate([found.boxes[..., :2] + sides / 2, np.log(sides)], axis=-1)
         return to - place, found.variances
+
+    def _put(self, at: int, rows: Indices, state: Any) -> None:
+        order = np.arange(len(self._places[at]))
+        order[rows] = len(order) + np.arange(len(rows))
+        self._states[at] = select(join(self._states[at], state), order)
 
     def _observed(self, before: Any, stamp_ns: int, place: FloatArray, status: StatusArray) -> Any:
         sides = np.exp(place[:, 2:])

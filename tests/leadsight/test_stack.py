@@ -185,6 +185,8 @@ def test_a_consumer_that_reports_itself_gets_the_region_for_its_own_time(world):
         live.stack.report_span(Span("planner", f.stamp_ns, f.ready_ns, end))
     with pytest.raises(InputError, match="'gripper'"):
         live.stack.report_span(Span("gripper", 0, 0, 1))
+    with pytest.raises(InputError, match="speaks for itself"):
+        live.stack.report_span(Span("predictor", 0, 0, live.clock.now_ns() + 1000 * MS))
     ahead = live.clock.now_ns() + 100_000 * MS
     with pytest.raises(InputError, match="over a minute from now"):
         live.stack.report_span(Span("planner", ahead, ahead, ahead + 1))

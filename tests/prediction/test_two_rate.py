@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.box import iou
 from pipeline.frame import Frame
-from pipeline.motion import Step
+from pipeline.motion import LOOK, Step
 from pipeline.tracks import Detections, Forecasts, Tracks, TrackSource, TrackStatus
 from prediction.association import Association, AssociationConfig
 from prediction.predictor import PredictorConfig
@@ -22,7 +22,7 @@ class Steps:
 
     def __init__(self):
         self.hidden = self.blank = False
-        self.velocity = VELOCITY
+        self.velocity, self.growth = VELOCITY, 0.0
         self.frames = []
 
     def reset(self):
@@ -46,7 +46,8 @@ class Steps:
         variance = np.full((n, 2), 0.01 if not self.hidden else 100.0)
         variance[:, 1] = 1e-4
         seen = np.full(n, not self.hidden)
-        return Step(before, after, camera, 0.1, shift, np.zeros(n), variance, seen)
+        growth = np.full(n, self.growth * frames)
+        return Step(before, after, camera, 0.1, shift, growth, variance, seen)
 
     def retrace(self, stamp_ns, boxes):
         kept = [s for s in self.frames if s >= stamp_ns]
@@ -54,7 +55,7 @@ class Steps:
             yield self.between(before, after, boxes)
 
     def look(self, stamp_ns, boxes):
-        return np.zeros((len(boxes), 144))
+        return np.zeros((len(boxes), LOOK)) if stamp_ns in self.frames else None
 
 
 def truth(k):
@@ -284,6 +285,48 @@ def test_nothing_is_extrapolated_without_bound():
     second = int(1e9)
     far = two.predict(np.array([9 * NS + second, 9 * NS + 3600 * second])).boxes[0]
     np.testing.assert_allclose(far[0], far[1])
+
+
+@pytest.mark.parametrize("growth", [-0.004, 0.004])
+def test_steps_that_err_to_one_side_spoil_no_size_in_the_long_run(growth):
+    two, steps = made()
+    steps.velocity, steps.growth = np.zeros(2), growth
+    for k in range(1500):
+        two.frame(frame(k))
+        if k % 5 == 0:
+            two.answer(answer(k, truth(0)))
+    now, ahead = two.predict(np.array([1499 * NS, 1502 * NS])).boxes[0]
+    np.testing.assert_allclose(now, truth(0), atol=1)
+    np.testing.assert_allclose(ahead, truth(0), atol=2)
+    fresh, _ = made()
+    fly(fresh, 30)
+    fresh.answer(answer(25))
+    sigma = [
+        np.sqrt(t.predict(np.array([n * NS])).variances[0, 0, 0])
+        for t, n in ((two, 1502), (fresh, 32))
+    ]
+    assert sigma[0] < 2 * sigma[1]
+
+
+def test_a_stream_that_begins_black_begins_with_what_is_seen():
+    two, steps = made()
+    steps.blank = True
+    two.frame(frame(0))
+    two.answer(answer(0))
+    steps.blank = False
+    for k in range(1, 4):
+        two.frame(frame(k))
+    two.answer(answer(1))
+    now = two.predict(np.array([3 * NS])).boxes[0, 0]
+    np.testing.assert_allclose(now, truth(3), atol=0.5)
+
+
+def test_an_answer_without_size_is_one_pixel_large():
+    two, _ = made()
+    two.frame(frame(0))
+    two.answer(answer(0, np.array([300.0, 200, -5, 0])))
+    tracks = two.frame(frame(1))
+    assert (tracks.boxes[0, 2:] >= 0.99).all()
 
 
 def test_memory_is_bounded():
