@@ -135,6 +135,16 @@ def test_what_cannot_be_is_refused_by_name_in_one_line(tmp_path, changes, says):
 
 
 @pytest.mark.parametrize(
+    ("row", "column", "value"), [(2, 2, 0.0), (2, 0, 1e300), (1, 0, 3.0), (0, 1, 1e6)]
+)
+def test_a_matrix_that_is_no_pinholes_is_refused(row, column, value):
+    matrix = np.array([[510.0, 0, 318.5], [0, 505, 181.25], [0, 0, 1]])
+    matrix[row, column] = value
+    with pytest.raises(InputError, match="the matrix must be"):
+        CameraCalibration((640, 360), matrix, np.zeros(0))
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("", "no cam0; it holds no camera"),
