@@ -183,13 +183,14 @@ def cells(results: list[SequenceResult], latency: str, method: str) -> list[str]
     none = mean([r.runs[latency, NONE].la0.auc for r in results])
     offline, auc = mean([r.offline.auc for r in results]), mean([r.la0.auc for r in runs])
     worst = min((above(name), name) for name in names)
+    gap = gap_recovered(auc, none, offline)
     return [
         f"{offline:.3f}",
         f"{auc:.3f}",
         f"{mean([r.la0.dp for r in runs]):.3f}",
         f"{mean([float(r.auc.mean()) for r in runs]):.3f}",
         f"{mean([float(r.dp.mean()) for r in runs]):.3f}",
-        f"{gap_recovered(auc, none, offline):.0%}",
+        f"{gap:.0%}" if np.isfinite(gap) else "–",
         "" if method == BASE else f"{worst[0]:+.3f} {worst[1]}",
     ]
 
