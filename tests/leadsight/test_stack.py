@@ -180,8 +180,9 @@ def test_a_consumer_that_reports_itself_gets_the_region_for_its_own_time(world):
         "latency.consumer_probability=[0.0, 0.9]",
     )
     live.feed(frames, 0.5)
+    end = 0
     for k, f in enumerate(live.forecasts[-6:]):
-        end = f.ready_ns + (180 + 40 * (k % 2)) * MS
+        end = max(end + 1, f.ready_ns + (180 + 40 * (k % 2)) * MS)  # its spans end in order
         live.stack.report_span(Span("planner", f.stamp_ns, f.ready_ns, end))
     with pytest.raises(InputError, match="'gripper'"):
         live.stack.report_span(Span("gripper", 0, 0, 1))
