@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -158,7 +158,9 @@ def frame_ms(predictor: str) -> float:
     return 1e3 * statistics.median(spent[1:])
 
 
+@cache
 def method_ms(method: str) -> float:
+    """What a method costs; measured when it is first asked for."""
     if is_two_rate(method):
         return frame_ms(method.partition("+")[2] or PredictorConfig().name)
     return cost_us(PredictorConfig(name=method)) * 1e-3
@@ -218,9 +220,9 @@ def print_table(columns: Sequence[str], rows: list[list[str]]) -> None:
         print(f"| {' | '.join(row)} |", flush=True)
 
 
-def print_methods(found: Found, cost: dict[str, float]) -> None:
+def print_methods(found: Found) -> None:
     rows = [
-        [title, tracker, latency, method, *cells(mine, latency, method), f"{cost[method]:.2f}"]
+        [title, tracker, latency, method, *cells(mine, latency, method), f"{method_ms(method):.2f}"]
         for title, tracker, latency, mine in blocks(found)
         for method in dict.fromkeys(name for label, name in mine[0].runs if label == latency)
     ]
@@ -248,7 +250,6 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, default=Path("out/latency_recovery"))
     options = parser.parse_args()
-    cost = {method: method_ms(method) for method in METHODS}
 
     def conditions(latencies_s: Sequence[float], methods: Sequence[str]) -> Conditions:
         return Conditions(
@@ -267,17 +268,17 @@ def main() -> None:
                 out = options.out / "_".join(trackers)
                 chosen = conditions(latencies, METHODS)
                 found = evaluated(chosen, clips(trackers), out, options.jobs)
-                print_methods(found, cost)
+                print_methods(found)
                 report(found, chosen, out)
     if "wall" in options.parts:
         chosen = replace(conditions((), METHODS), latencies=(None,))
         out = options.out / WALL
         found = evaluated(chosen, clips([ON_THE_CLOCK]), out, jobs=1)
-        print_methods(found, cost)
+        print_methods(found)
     if "replay" in options.parts:
         chosen = conditions(LATENCIES_S, PREDICTORS)
         found = evaluated(chosen, stored(), options.out / "replay", options.jobs)
-        print_methods(found, cost)
+        print_methods(found)
     if "ablation" in options.parts:
         rows = []
         units = clips(options.trackers[:1])

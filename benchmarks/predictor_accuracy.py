@@ -25,8 +25,9 @@ from evaluation.replay import find_outputs, open_replay
 from evaluation.sequences import Sequence
 from pipeline.errors import InputError
 from pipeline.resources import share_path
-from prediction.make import make_predictor
-from prediction.predictor import PREDICTORS, PredictorConfig
+from pipeline.tracks import View
+from prediction.make import make_predictor, make_visual
+from prediction.predictor import PREDICTORS, VISUAL, PredictorConfig
 
 AHEAD = (1, 2)
 
@@ -72,15 +73,20 @@ def camera_rate(sequence: Sequence, config: PredictorConfig) -> np.ndarray:
     return np.array(result)
 
 
-def cost_us(config: PredictorConfig) -> float:
-    """Median of one target's observe and predict together, in µs."""
-    predictor, spent = make_predictor(config), []
-    state = predictor.blank(1)
+def cost_us(config: PredictorConfig, view: View | None = None) -> float:
+    """Median of one target's observe and predict together, in µs; with that of seeing a view, where
+    the predictor takes one."""
+    visual = make_visual(config) if config.name in VISUAL else None
+    predictor = visual or make_predictor(config)
+    state, spent = predictor.blank(1), []
     for k in range(300):
+        stamp = k * 33_000_000
         box = np.array([[100.0 + 3 * k, 80, 40, 30]])
         start = time.perf_counter_ns()
-        state = predictor.observe(state, np.array([k * 33_000_000]), box, np.zeros(1, np.uint8))
-        predictor.predict(state, np.array([k * 33_000_000 + 50_000_000]))
+        state = predictor.observe(state, np.array([stamp]), box, np.zeros(1, np.uint8))
+        if visual is not None and view is not None:
+            state = visual.see(state, 0, stamp, view)
+        predictor.predict(state, np.array([stamp + 50_000_000]))
         spent.append(time.perf_counter_ns() - start)
     return float(np.median(spent)) * 1e-3
 

@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 
 from benchmarks.latency_recovery import clips
+from benchmarks.predictor_accuracy import cost_us
 from evaluation.clock import Latency
 from evaluation.data import find_data
 from evaluation.metrics import gap_recovered
@@ -24,29 +25,9 @@ from evaluation.scale import Recording
 from evaluation.sources import open_any
 from isp.classical import ClassicalIsp
 from perception.tracker import SIAMESE, TrackerConfig, make_tracker
-from pipeline.tracks import View
-from prediction.make import make_predictor, make_visual
 from prediction.predictor import PREDICTORS, VISUAL, PredictorConfig
 
 COST_NS = 200_000
-PLAIN = ("none", "constant-velocity", "kalman", "imm", "pvt-motion", "residual")
-
-
-def cost_us(config: PredictorConfig, view: View) -> float:
-    """Median of one target's observe, see and predict together, in µs."""
-    visual = make_visual(config) if config.name in VISUAL else None
-    predictor = visual or make_predictor(config)
-    state, spent = predictor.blank(1), []
-    for k in range(300):
-        stamp = k * 33_000_000
-        box = np.array([[100.0 + 3 * k, 80, 40, 30]])
-        start = time.perf_counter_ns()
-        state = predictor.observe(state, np.array([stamp]), box, np.zeros(1, np.uint8))
-        if visual is not None:
-            state = visual.see(state, 0, stamp, view)
-        predictor.predict(state, np.array([stamp + 50_000_000]))
-        spent.append(time.perf_counter_ns() - start)
-    return float(np.median(spent)) * 1e-3
 
 
 def network_us(config: PredictorConfig) -> float:
@@ -75,7 +56,7 @@ def main() -> None:
     parser.add_argument("--latency", nargs="+", type=float, default=[0.047, 0.170])
     parser.add_argument("--row", nargs="+", default=[], help="LABEL=PREDICTOR:MODEL.onnx")
     args = parser.parse_args()
-    rows = [(name, PredictorConfig(name=name)) for name in PLAIN]
+    rows = [(name, PredictorConfig(name=name)) for name in PREDICTORS]
     for text in args.row:
         label, _, model = text.partition("=")
         name, _, path = model.partition(":")

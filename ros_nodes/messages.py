@@ -17,11 +17,11 @@ from pipeline.images import image_frame
 from pipeline.imu import CameraCalibration, ImuSamples
 from pipeline.span import Horizon, LatencyReport, LatencyStatus, Origin, Span, StageLatency
 from pipeline.tracks import MAX_TARGETS, Forecasts, ForecastStatus, Tracks
+from prediction.latency import MAX_AGE_NS
 
 MAX_COUNT = 2**32 - 1
 """What a uint32 holds; counters stay there."""
 MAX_QUANTILES = 64
-MAX_HORIZON_NS = 60 * 10**9
 
 
 def header(stamp_ns: int, frame_id: str = "") -> Header:
@@ -289,7 +289,7 @@ def report_of(message: own.LatencyReport) -> LatencyReport:
     except ValueError as error:
         raise InputError(f"LatencyReport: {error}; its sender is at fault") from None
     for horizon in horizons:
-        if not 0 <= horizon.ns <= MAX_HORIZON_NS:
+        if not 0 <= horizon.ns <= MAX_AGE_NS:
             raise InputError(
                 f"LatencyReport: horizon of {horizon.consumer!r:.40} is {horizon.ns} ns, "
                 "allowed is 0 to 60 s; check that all stages share one clock"
@@ -304,7 +304,7 @@ def _quantiles(message: own.LatencyReport) -> list[tuple[int, ...]]:
         return [()] * consumers
     count = min(len(given) // max(consumers, 1), MAX_QUANTILES)
     values = _read("LatencyReport.horizon_quantiles_ns", given, np.int64, (consumers, count))
-    if values.min() < 0 or values.max() > MAX_HORIZON_NS or (np.diff(values, axis=1) < 0).any():
+    if values.min() < 0 or values.max() > MAX_AGE_NS or (np.diff(values, axis=1) < 0).any():
         raise InputError(
             "LatencyReport.horizon_quantiles_ns must rise, from 0 to at most 60 s; "
             "check that all stages share one clock"

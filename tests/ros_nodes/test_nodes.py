@@ -182,6 +182,17 @@ def single(stamp_ns: int, x: float) -> own.TrackArray:
     return messages.tracks_message(found, "nose")
 
 
+def around_the_predictor(ros):
+    """What it says, and publishers of what it hears, all connected."""
+    forecasts = ros.heard(own.ForecastArray, "forecasts")
+    tracks = ros.node.create_publisher(own.TrackArray, "tracks", qos.results())
+    reports = ros.node.create_publisher(own.LatencyReport, "latency", qos.results(1))
+    connected(ros, tracks)
+    connected(ros, reports)
+    assert ros.spin(lambda: ros.node.count_publishers("forecasts"))
+    return forecasts, tracks, reports
+
+
 def test_predictor_looks_as_far_ahead_as_the_report_says_and_starts_afresh_in_the_past(ros) -> None:
     ros.start(
         "predictor",
@@ -191,12 +202,7 @@ def test_predictor_looks_as_far_ahead_as_the_report_says_and_starts_afresh_in_th
         "latency.consumer_prior_ms:=[70.0, 130.0]",
         "predictor.name:=constant-velocity",
     )
-    forecasts = ros.heard(own.ForecastArray, "forecasts")
-    tracks = ros.node.create_publisher(own.TrackArray, "tracks", qos.results())
-    reports = ros.node.create_publisher(own.LatencyReport, "latency", qos.results(1))
-    connected(ros, tracks)
-    connected(ros, reports)
-    assert ros.spin(lambda: ros.node.count_publishers("forecasts"))
+    forecasts, tracks, reports = around_the_predictor(ros)
     # Of another clock, so that no time passes between a frame and its forecast.
     begin = now_ns() + 600 * SECOND
 
@@ -254,12 +260,7 @@ def test_predictor_forecasts_over_the_reported_distribution(ros) -> None:
         "latency.consumer_prior_ms:=[70.0]",
         "latency.consumer_probability:=[0.9]",
     )
-    forecasts = ros.heard(own.ForecastArray, "forecasts")
-    tracks = ros.node.create_publisher(own.TrackArray, "tracks", qos.results())
-    reports = ros.node.create_publisher(own.LatencyReport, "latency", qos.results(1))
-    connected(ros, tracks)
-    connected(ros, reports)
-    assert ros.spin(lambda: ros.node.count_publishers("forecasts"))
+    forecasts, tracks, reports = around_the_predictor(ros)
     report = own.LatencyReport(
         consumers=["control"],
         horizon_ns=[150_000_000],
