@@ -45,7 +45,8 @@ from evaluation.replay import find_outputs, open_replay
 from evaluation.scale import Recording
 from evaluation.sequences import Sequence
 from evaluation.sources import open_any
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from perception.propagator import PropagatorConfig
 from perception.tracker import TrackerConfig, make_tracker
 from pipeline.box import from_center

@@ -20,7 +20,8 @@ import numpy as np
 
 from bridges.world import AerialWorld, WorldConfig, WorldFrame
 from evaluation.data import find_data
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from perception.detector import Detector, DetectorConfig
 from perception.layouts import LAYOUTS
 from perception.propagator import Propagator, PropagatorConfig

@@ -21,7 +21,8 @@ import numpy as np
 
 from bridges.world import AerialWorld, WorldConfig, WorldTruth
 from evaluation.metrics import errors
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from perception.ego import EgoMotion, GyroReport
 from perception.propagator import Propagator, PropagatorConfig, Pyramid
 from pipeline.frame import Frame

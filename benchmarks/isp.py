@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from isp.raw import mosaic_of
 from pipeline.frame import Frame
 

@@ -48,7 +48,8 @@ from evaluation.scale import (
     unit_key,
 )
 from evaluation.two_rate import TWO_RATE, is_two_rate
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from leadsight.evaluate import write
 from perception.propagator import Propagator, PropagatorConfig
 from perception.tracker import TrackerConfig

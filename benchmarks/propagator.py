@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from bridges.world import AerialWorld, WorldConfig
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from perception.propagator import Propagator, PropagatorConfig
 from pipeline.tracks import Tracks
 from prediction.predictor import PredictorConfig

@@ -26,7 +26,8 @@ from evaluation.mot_sequences import MotSequence
 from evaluation.online import Progress
 from evaluation.streaming_ap import Picture, average_precision
 from evaluation.two_rate import STEP_COST_NS, is_two_rate
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from perception.propagator import Propagator, PropagatorConfig
 from pipeline.box import FloatArray
 from pipeline.frame import Frame

@@ -22,7 +22,8 @@ from evaluation.sequences import (
     open_frames,
 )
 from evaluation.sources import is_bag
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.frame import Frame

@@ -29,7 +29,8 @@ from evaluation.replay import StoredSequence
 from evaluation.rows import Key, encode
 from evaluation.sequences import Frames, Sequence
 from evaluation.sources import open_any
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from perception.propagator import PropagatorConfig
 from perception.tracker import TrackerConfig, make_tracker
 from pipeline.errors import InputError, first_line

@@ -21,7 +21,8 @@ from bridges.world import AerialWorld, WorldConfig
 from evaluation.online import TrackerSource
 from evaluation.sequences import VIDEO_SUFFIXES, Frames, Sequence
 from evaluation.sources import find_sequences, open_any
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from perception.tracker import SIAMESE, TrackerConfig, make_tracker
 from pipeline.frame import Frame
 

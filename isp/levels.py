@@ -61,25 +61,61 @@ def site_tables(
     clip((v − black) · gain / (white − black), 0, 1), as 8-bit codes of ``curve``, or linear with 1
     as 65535 where ``curve`` is None.
     """
-    entries = 256 if bits + shift == 8 else 1 << 16
     value = np.arange(1 << bits, dtype=np.float32)
-    made: dict[tuple[float, float], npt.NDArray[np.uint16]] = {}
-    tables: list[Table] = []
+    made: dict[tuple[float, float], Table] = {}
+
+    def table(site: int) -> Table:
+        key = (float(black[site]), float(gains[site]))
+        if key not in made:
+            light = (value - np.float32(key[0])) * np.float32(65535.0 * key[1] / (white - key[0]))
+            linear = np.rint(np.clip(light, 0, 65535, out=light)).astype(np.uint16)
+            made[key] = linear if curve is None else curve[linear]
+        return made[key]
+
+    return _paired([table(site) for site in range(4)], bits, shift)
+
+
+def toned_tables(
+    bits: int,
+    shift: int,
+    black: Sequence[float],
+    white: float,
+    gains: Sequence[float],
+    exponents: Sequence[float],
+    toe: float,
+) -> list[Table]:
+    """As ``site_tables`` with another curve at each site: (light · gain + toe)^exponent, less what
+    that is at 0 and clipped to [0, 1], as 8-bit codes."""
+    value = np.arange(1 << bits, dtype=np.float32)
+    made: dict[tuple[float, ...], Table] = {}
+
+    def table(site: int) -> Table:
+        key = (float(black[site]), float(gains[site]), float(exponents[site]))
+        if key not in made:
+            light = np.maximum(value - np.float32(key[0]), 0)
+            light *= np.float32(key[1] / (white - key[0]))
+            light += np.float32(toe)
+            code = np.power(light, np.float32(key[2]), out=light)
+            code -= np.float32(toe ** key[2])
+            code *= np.float32(255)
+            made[key] = np.rint(np.clip(code, 0, 255, out=code)).astype(np.uint8)
+        return made[key]
+
+    return _paired([table(site) for site in range(4)], bits, shift)
+
+
+def _paired(tables: Sequence[Table], bits: int, shift: int) -> list[Table]:
+    """Four sites' tables for values of ``bits`` as the two that ``apply_tables`` takes."""
+    entries = 256 if bits + shift == 8 else 1 << 16
+    pairs: list[Table] = []
     for row in (0, 2):
-        pair = np.empty((1, entries, 2), np.uint16 if curve is None else np.uint8)
-        for site in (row, row + 1):
-            key = (float(black[site]), float(gains[site]))
-            if key not in made:
-                light = (value - np.float32(key[0])) * np.float32(
-                    65535.0 * key[1] / (white - key[0])
-                )
-                linear = np.rint(np.clip(light, 0, 65535, out=light)).astype(np.uint16)
-                made[key] = linear if curve is None else curve[linear]
-            table = np.repeat(made[key], 1 << shift) if shift else made[key]
-            pair[0, : table.size, site - row] = table
-            pair[0, table.size :, site - row] = table[-1]
-        tables.append(pair)
-    return tables
+        pair = np.empty((1, entries, 2), tables[row].dtype)
+        for column, table in enumerate(tables[row : row + 2]):
+            spread = np.repeat(table, 1 << shift) if shift else table
+            pair[0, : spread.size, column] = spread
+            pair[0, spread.size :, column] = spread[-1]
+        pairs.append(pair)
+    return pairs
 
 
 def apply_tables(mosaic: Mosaic, tables: Sequence[Table], out: Mosaic) -> None:

@@ -15,7 +15,8 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from perception.detector import Detector, DetectorConfig
 from perception.ego import GyroReport
 from perception.propagator import Propagator, PropagatorConfig

@@ -34,6 +34,7 @@ class Frame:
         …), or bayer_<order><bits> with bits 10, 12, 14, and a final p for MIPI packing.
     index: the source's own frame counter; gaps are frames that never arrived.
     width: pixels in a row where ``image`` holds packed bytes; 0 elsewhere.
+    detail: the same moment as a detector shall see it, smaller; None where it sees the frame itself.
     """
 
     image: npt.NDArray[Any]
@@ -42,6 +43,7 @@ class Frame:
     index: int = 0
     frame_id: str = "camera"
     width: int = 0
+    detail: "Frame | None" = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -11,7 +11,8 @@ from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from ros_nodes import messages, process, qos
 from ros_nodes.parameters import Live
 from ros_nodes.stage import Stage

@@ -16,7 +16,8 @@ from evaluation.calibration import (
 from evaluation.clock import Latency
 from evaluation.online import ReplaySource, TrackerSource
 from evaluation.sequences import Sequence, even_stamps, open_sequence
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from perception.propagator import PropagatorConfig
 from perception.tracker import TrackerConfig, make_tracker
 from pipeline.span import LatencyStatus

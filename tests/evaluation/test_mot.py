@@ -9,7 +9,7 @@ from evaluation.clock import Latency
 from evaluation.mot import MotConfigs, evaluate_mot, mot_rows
 from evaluation.mot_sequences import find_mot_sequences, open_mot_sequence
 from evaluation.simulated_detector import SimulatedDetector
-from isp.classical import IspConfig
+from isp.config import IspConfig
 from perception.detector import Detector, DetectorConfig
 from perception.propagator import PropagatorConfig
 from pipeline.box import iou

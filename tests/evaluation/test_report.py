@@ -14,7 +14,8 @@ from evaluation.evaluate import Evaluation, evaluate
 from evaluation.online import ReplaySource, TrackerSource
 from evaluation.report import render, write_report
 from evaluation.sequences import Frames, Sequence
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from perception.tracker import TrackerConfig, make_tracker
 from pipeline.frame import Frame
 from prediction.predictor import PredictorConfig

@@ -26,7 +26,8 @@ from evaluation.scale import (
     unit_frames,
     unit_key,
 )
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from leadsight.cli import main
 from perception.tracker import TrackerConfig, make_tracker
 from pipeline.errors import InputError

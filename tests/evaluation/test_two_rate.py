@@ -6,7 +6,8 @@ from evaluation.evaluate import evaluate
 from evaluation.online import ReplaySource, TrackerSource
 from evaluation.sequences import Sequence, open_sequence
 from evaluation.two_rate import METHODS
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from perception.tracker import TrackerConfig, make_tracker
 from pipeline.errors import InputError
 from prediction.predictor import PredictorConfig

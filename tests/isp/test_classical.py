@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import isp.levels
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from isp.levels import apply_tables, curve_table, site_tables
 from pipeline.errors import InputError
 from pipeline.frame import Frame

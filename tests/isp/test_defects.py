@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from isp.defects import DefectMap, replace_outliers
 from pipeline.errors import InputError
 from pipeline.frame import Frame

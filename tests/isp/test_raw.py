@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from isp.raw import (
     BayerEncoding,
     _srgb_from_camera,

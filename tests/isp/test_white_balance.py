@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from isp.white_balance import GainSmoother, gray_world, white_patch
 from pipeline.frame import Frame
 

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from isp.classical import IspConfig
+from isp.config import IspConfig
 from pipeline.config import Config, build, from_mapping, option, options, to_yaml
 from pipeline.errors import InputError
 

@@ -1,0 +1,159 @@
+"""What every ISP does first: the mosaic of a frame, its levels, and no defect pixels."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from isp.calibration import load_defects, load_shading_table, shading_gains
+from isp.config import IDENTITY, IspConfig
+from isp.defects import DefectMap, replace_outliers
+from isp.raw import BayerEncoding, Mosaic, mosaic_of, site_names
+from pipeline.errors import InputError
+from pipeline.frame import Frame
+
+_DEMOSAIC = {  # OpenCV names the block that starts one pixel further right and down
+    ("rggb", "bilinear"): cv2.COLOR_BayerBG2RGB,
+    ("bggr", "bilinear"): cv2.COLOR_BayerRG2RGB,
+    ("grbg", "bilinear"): cv2.COLOR_BayerGB2RGB,
+    ("gbrg", "bilinear"): cv2.COLOR_BayerGR2RGB,
+    ("rggb", "edge_aware"): cv2.COLOR_BayerBG2RGB_EA,
+    ("bggr", "edge_aware"): cv2.COLOR_BayerRG2RGB_EA,
+    ("grbg", "edge_aware"): cv2.COLOR_BayerGB2RGB_EA,
+    ("gbrg", "edge_aware"): cv2.COLOR_BayerGR2RGB_EA,
+}
+READY = ("mono8", "rgb8", "bgr8", "rgba8", "bgra8")
+"""Encodings that need no ISP."""
+_GRID = (48, 64)  # blocks that are looked at, rows and columns at least
+
+
+class Layout:
+    """What depends on the frames' size and encoding only, with the buffers to work in."""
+
+    def __init__(self, config: IspConfig, encoding: BayerEncoding, size: tuple[int, int]) -> None:
+        width, height = size
+        self.encoding = encoding
+        self.order = encoding.order if config.order == "auto" else config.order
+        self.sites = site_names(self.order)
+        self.bits = config.bits or encoding.bits
+        if self.bits > encoding.bits:
+            raise InputError(
+                f"isp.bits is {self.bits}, more than {encoding} holds: give at most {encoding.bits}"
+            )
+        self.spare_bits = (8 if encoding.bits == 8 else 16) - self.bits
+        self.white = config.white_level or float((1 << self.bits) - 1)
+        black = config.black_level * (4 if len(config.black_level) == 1 else 1)
+        self.black = [black[("R", "Gr", "Gb", "B").index(site)] for site in self.sites]
+        if not max(black) < self.white < 1 << self.bits:
+            raise InputError(
+                f"isp.black_level {max(black):g} and isp.white_level {self.white:g} do not fit "
+                f"{self.bits} bits: give black < white <= {(1 << self.bits) - 1}"
+            )
+        self.linear = config.color_matrix != IDENTITY
+        self.mosaic = np.empty(
+            (height, width), encoding.dtype if not encoding.packed else np.uint16
+        )
+        self.coded = np.empty((height, width), np.uint16 if self.linear else np.uint8)
+        self.rgb16 = np.empty((height, width, 3), np.uint16) if self.linear else None
+        self.demosaic = _DEMOSAIC[self.order, config.demosaic]
+        self.defects = (
+            DefectMap(load_defects(Path(config.defect_map)), size) if config.defect_map else None
+        )
+        table = (
+            load_shading_table(Path(config.lens_shading_table))
+            if config.lens_shading_table
+            else None
+        )
+        self.shading = shading_gains(size, self.order, config.lens_shading_radial, table)
+        self._to_16_bits: dict[int, npt.NDArray[np.float32]] = {}
+        step_y, step_x = (
+            2 * max(1, n // (2 * grid)) for n, grid in zip(size[::-1], _GRID, strict=True)
+        )
+        self.grid = (slice(0, height, step_y), slice(0, width, step_x))
+
+    def shading_to_16_bits(self, shift: int) -> npt.NDArray[np.float32]:
+        """(H, W) gains that also bring each site's white, less its own black, to 65535."""
+        if shift not in self._to_16_bits:
+            assert self.shading is not None
+            gains = self.shading.copy()
+            for site, black in enumerate(self.black):
+                gains[site // 2 :: 2, site % 2 :: 2] *= 65535 / (
+                    (self.white - black) * (1 << shift)
+                )
+            self._to_16_bits[shift] = gains
+        return self._to_16_bits[shift]
+
+
+class Front:
+    """Reads one stream's frames; one thread uses it."""
+
+    def __init__(self, config: IspConfig) -> None:
+        self.config = config
+        self.layout: Layout | None = None
+        self._key: tuple[object, ...] = ()
+        self._left: bool | None = None
+
+    def reset(self) -> None:
+        """Forget the stream: justification is found anew."""
+        self._left = None
+
+    def layout_of(self, frame: Frame) -> tuple[Layout, bool]:
+        """The frame's layout, and whether it is another one than before.
+
+        Raises:
+            InputError: unknown encoding, an image of another type or size than the encoding says,
+                or levels that the bits cannot hold. The next frame is not affected.
+        """
+        encoding = BayerEncoding.parse(frame.encoding)
+        image = frame.image
+        if not isinstance(image, np.ndarray) or image.ndim != 2:
+            mosaic_of(frame)  # says what is wrong
+        key = (frame.encoding, frame.size)
+        if self.layout is not None and key == self._key:
+            return self.layout, False
+        encoding.check_size(*frame.size)
+        self.layout = Layout(self.config, encoding, frame.size)
+        self._key = key
+        self.reset()
+        return self.layout, True
+
+    def read(self, frame: Frame, layout: Layout) -> tuple[Mosaic, int]:
+        """The mosaic without defect pixels, and how many unused bits lie below its values.
+
+        Raises:
+            InputError: what ``mosaic_of`` raises, or more bits than the options say.
+        """
+        mosaic = mosaic_of(frame, layout.mosaic)
+        shift = self._shift(mosaic, layout)
+        return self._without_defects(mosaic, layout, shift), shift
+
+    def _shift(self, mosaic: Mosaic, layout: Layout) -> int:
+        """How many unused bits lie below a pixel's significant ones."""
+        if not layout.spare_bits or self.config.justified == "right":
+            return 0
+        if self.config.justified == "left":
+            return layout.spare_bits
+        sample = mosaic[layout.grid]
+        low = (sample & ((1 << layout.spare_bits) - 1)) != 0
+        high = sample >> layout.bits != 0
+        if (low & high).mean() > 0.01:
+            raise InputError(
+                f"pixels use more than {layout.bits} bits (up to {sample.max()}): set isp.bits to "
+                "what the camera sends"
+            )
+        if low.any() != high.any():  # else this frame does not tell: as before
+            self._left = bool(high.any())
+        return layout.spare_bits if self._left else 0
+
+    def _without_defects(self, mosaic: Mosaic, layout: Layout, shift: int) -> Mosaic:
+        if self.config.defect_threshold > 0:
+            threshold = int(self.config.defect_threshold * layout.white) << shift
+            replace_outliers(mosaic, threshold, layout.mosaic)
+            mosaic = layout.mosaic
+        if layout.defects is not None:
+            if mosaic is not layout.mosaic:  # the camera's own array is shared
+                np.copyto(layout.mosaic, mosaic)
+                mosaic = layout.mosaic
+            layout.defects.replace(mosaic)
+        return mosaic
