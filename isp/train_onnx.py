@@ -14,7 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from isp.train_operators import BATCHED, OPERATORS
+from isp.train_onnx_operators import BATCHED, OPERATORS
 from pipeline.errors import InputError, first_line
 
 MAX_MODEL_BYTES = 256 << 20
@@ -102,7 +102,7 @@ class OnnxModule(nn.Module):
         except Exception as error:
             raise InputError(
                 f"{path}: {first_line(error)}; export it for one image of fixed size, with opset "
-                f"{OPSET} or newer and only operators of isp/train_operators.py, or add them there"
+                f"{OPSET} or newer and only operators of isp/train_onnx_operators.py, or add them there"
             ) from None
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:

@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="torch is not installed (the train extra)")
 import torch
 
 from isp.train_onnx import OnnxModule
-from isp.train_operators import OPERATORS
+from isp.train_onnx_operators import OPERATORS
 
 MODELS = [
     ("detectors", "yolox_nano_416.onnx"),
