@@ -1,9 +1,9 @@
 """White balance: gains from a thumbnail of the mosaic, smoothed over time."""
 
-import math
-
 import numpy as np
 import numpy.typing as npt
+
+from isp.smoothing import Smoother
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -51,33 +51,16 @@ def _gains(light: FloatArray, max_gain: float) -> FloatArray | None:
 
 
 class GainSmoother:
-    """Exponential smoothing of gains over time, in their logarithm.
-
-    After one time constant 1 − 1/e of a step has been followed, whatever the frame rate. A stamp
-    that lies before the last one starts anew.
-    """
+    """Gains (3,) that follow what is measured, smoothly in their logarithm; 1 before any is."""
 
     def __init__(self, time_constant_ns: float) -> None:
-        self._time_constant_ns = time_constant_ns
-        self._log_gains: FloatArray | None = None
-        self._stamp_ns = 0
+        self._smoother = Smoother(time_constant_ns)
 
     def update(self, stamp_ns: int, measured: FloatArray | None) -> FloatArray:
-        """The gains (3,) to use now; None as the measurement keeps the last ones."""
-        if self._log_gains is not None and stamp_ns < self._stamp_ns:
-            self._log_gains = None
-        if measured is not None:
-            target = np.log(measured)
-            if self._log_gains is None or self._time_constant_ns <= 0:
-                self._log_gains = target
-            else:
-                elapsed = (stamp_ns - self._stamp_ns) / self._time_constant_ns
-                self._log_gains = self._log_gains + (target - self._log_gains) * -math.expm1(
-                    -elapsed
-                )
-            self._stamp_ns = stamp_ns
-        return np.ones(3) if self._log_gains is None else np.exp(self._log_gains)
+        """The gains to use now; None as the measurement keeps the last ones."""
+        log = self._smoother.update(stamp_ns, None if measured is None else np.log(measured))
+        return np.ones(3) if log is None else np.exp(log)
 
     def reset(self) -> None:
         """Forget; the next measurement is taken as it is."""
-        self._log_gains = None
+        self._smoother.reset()

@@ -85,17 +85,25 @@ class Detector:
         self._blob = np.zeros((1, 3, *self.input_size[::-1]), np.float32)
         self._run("a blank picture")
 
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) that a picture of ``size`` has in the model's input."""
+        return _grid(size, self.input_size, self._layout)
+
     def detect(self, frame: Frame) -> Detections:
-        """What is in a frame, highest score first.
+        """What is in a frame, or in its ``detail`` where it has one, highest score first; in the
+        frame's own pixels.
 
         Raises:
             InputError: no 8-bit picture, or the model's answer holds what is no number.
         """
         frame.check()
-        known = frame.encoding in ("rgb8", "bgr8")
-        image = frame.image if known else frame.bgr()
-        order = "rgb" if frame.encoding == "rgb8" else "bgr"
-        scale, offset = _fill(self._blob, image, self._layout, order)
+        seen = frame if frame.detail is None else frame.detail
+        seen.check()
+        known = seen.encoding in ("rgb8", "bgr8")
+        image = seen.image if known else seen.bgr()
+        order = "rgb" if seen.encoding == "rgb8" else "bgr"
+        sides, offset = _fill(self._blob, image, self._layout, order)
+        scale = [side / size for side, size in zip(sides, frame.size, strict=True)]
         found = self._run(f"frame {frame.index}")
         score = np.clip(found.scores, 0.0, 1.0)
         keep = score >= self._config.min_score
@@ -162,15 +170,20 @@ def _open(shape: list[Any]) -> list[Any]:
     return [side for side in shape if not isinstance(side, int)]
 
 
+def _grid(size: tuple[int, int], input_size: tuple[int, int], layout: Layout) -> tuple[int, int]:
+    sides = [i / s for i, s in zip(input_size, size, strict=True)]
+    if layout.resize != "stretch":
+        sides = [min(sides)] * 2
+    width, height = (max(round(a * b), 1) for a, b in zip(sides, size, strict=True))
+    return width, height
+
+
 def _fill(
     blob: Array, image: npt.NDArray[np.uint8], layout: Layout, order: str
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Put a picture into the model's input; input pixels are image pixels · scale + offset."""
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Put a picture into the model's input; returns its width and height there, and its offset."""
     height, width = blob.shape[2:]
-    sides = width / image.shape[1], height / image.shape[0]
-    if layout.resize != "stretch":
-        sides = (min(sides),) * 2
-    w, h = (max(round(s * side), 1) for s, side in zip(sides, image.shape[1::-1], strict=True))
+    w, h = _grid((image.shape[1], image.shape[0]), (width, height), layout)
     resized = cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)
     x, y = ((width - w) // 2, (height - h) // 2) if layout.resize == "center" else (0, 0)
     if (w, h) != (width, height):
@@ -184,4 +197,4 @@ def _fill(
         if (mean, std) != (0.0, 1.0):
             plane -= mean
             plane /= std
-    return (w / image.shape[1], h / image.shape[0]), (x, y)
+    return (w, h), (x, y)

@@ -1,0 +1,252 @@
+"""The task-aware ISP: one RAW frame, developed for each consumer as that one sees it best.
+
+A detector gets its own grid straight from linear light, through noise-aware shrink, gain and
+exponent (``isp/operators.py``). A tracker and a human get the whole picture: their gain and curve,
+fused with black level and balance, in one lookup table for each site of the Bayer block, then the
+demosaic. A network of few thousand parameters chooses all of these from a thumbnail.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from isp.config import IspConfig
+from isp.front import READY, Front, Layout
+from isp.grid import FloatImage, GridSampler, Linear, features, measured_noise, thumbnail
+from isp.levels import Table, apply_tables, toned_tables
+from isp.operators import FIELD, Operators, Parameters, default_parameters
+from isp.raw import Mosaic
+from isp.smoothing import Smoother
+from pipeline.errors import InputError
+from pipeline.frame import Frame
+from pipeline.resources import share_path
+
+CONSUMERS = ("detector", "tracker", "human")
+"""Who a frame is developed for, in the order of the network's output."""
+GLOBALS = 11
+DETECTOR_PX = 416
+MAX_MODEL_BYTES = 8 << 20
+_CLIPPED = 0.95
+_TABLE_STEP = 0.002  # a smaller change of a gain or exponent is under half a code
+GridOf = Callable[[tuple[int, int]], tuple[int, int]]
+
+
+class Choice(NamedTuple):
+    """For one frame. of: each consumer's parameters. levels: (3,) mean of R, G, B; parts of the
+    range. clipped: share of the picture at the white level. noise: slope and floor of G's variance
+    on the grid."""
+
+    of: dict[str, Parameters]
+    levels: FloatImage
+    clipped: float
+    noise: tuple[float, float]
+
+
+class ParameterModel:
+    """The network that chooses parameters, under onnxruntime."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises:
+        InputError: no such file, too large, or no model of this kind."""
+        remedy = "train one with `python -m isp.train`, or leave isp.model empty"
+        try:
+            data = path.read_bytes() if path.stat().st_size <= MAX_MODEL_BYTES else b""
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"]
+            )
+            shapes = {i.name: list(i.shape[1:]) for i in self._session.get_inputs()}
+            if shapes != {"features": [4, 64, 64], "noise": [2]}:
+                raise InputError(f"{path}: wants {shapes!s:.80}, not features and noise; {remedy}")
+            self._check(path, remedy)
+        except InputError:
+            raise
+        except Exception as error:  # onnxruntime has no public base of its own
+            raise InputError(
+                f"{path}: is no ONNX model that runs here ({type(error).__name__}); {remedy}"
+            ) from None
+
+    def _check(self, path: Path, remedy: str) -> None:
+        found = self(np.zeros((4, 64, 64), np.float32), (1e-4, 1e-6))
+        if found is None:
+            raise InputError(f"{path}: gives other outputs than parameters; {remedy}")
+
+    def __call__(
+        self, seen: FloatImage, noise: tuple[float, float]
+    ) -> tuple[FloatImage, FloatImage] | None:
+        """(consumers, GLOBALS) and (2, 16, 16); None where they are no parameters."""
+        outputs = self._session.run(
+            ["globals", "field"], {"features": seen[None], "noise": np.array([noise], np.float32)}
+        )
+        chosen, field = (np.asarray(o) for o in outputs)
+        if chosen.shape != (1, len(CONSUMERS), GLOBALS) or field.shape != (1, 2, FIELD, FIELD):
+            return None
+        if not (np.isfinite(chosen).all() and np.isfinite(field).all() and chosen.min() > 0):
+            return None
+        return chosen[0], field[0]
+
+
+class TaskAwareIsp:
+    """A camera's ISP: holds the parameters and the buffers of one stream; one thread uses it."""
+
+    def __init__(
+        self, config: IspConfig | None = None, detector_grid: GridOf | None = None
+    ) -> None:
+        """detector_grid: from a frame's to the detector's (width, height); without it no detector
+        looks, and frames have no ``detail``.
+
+        Raises:
+            InputError: the model is missing or no model of this kind.
+        """
+        self.config = config or IspConfig(mode="task_aware")
+        path = self.config.model
+        self._model = ParameterModel(
+            Path(path).expanduser() if path else share_path("models", "task-aware.onnx")
+        )
+        self.detector_grid = detector_grid
+        self._front = Front(self.config)
+        self._smoother = Smoother(self.config.time_constant_ms * 1e6)
+        self._tables: dict[str, tuple[Parameters, int, list[Table]]] = {}
+        self.chosen: Choice | None = None
+        """For the last frame."""
+
+    def reset(self) -> None:
+        """Forget the stream: parameters and justification are found anew."""
+        self._front.reset()
+        self._smoother.reset()
+        self._tables = {}
+        self.chosen = None
+
+    def process(self, frame: Frame) -> Frame:
+        """The tracker's view, and in its ``detail`` the detector's where ``detector_grid`` is set.
+
+        Raises:
+            InputError: what ``develop`` raises.
+        """
+        if frame.encoding in READY:
+            frame.check()
+            return frame
+        wanted = ("tracker",) if self.detector_grid is None else ("tracker", "detector")
+        views = self.develop(frame, wanted)
+        whole = views["tracker"]
+        return Frame(
+            whole.image, whole.stamp_ns, whole.encoding, whole.index, whole.frame_id,
+            detail=views.get("detector"),
+        )  # fmt: skip
+
+    def develop(self, frame: Frame, consumers: tuple[str, ...]) -> dict[str, Frame]:
+        """A Bayer frame as some of ``CONSUMERS`` shall see it, each (h, w, 3) uint8 ``rgb8``.
+
+        Raises:
+            InputError: unknown encoding, an image of another type or size than the encoding says,
+                or levels that the bits cannot hold. The next frame is not affected.
+        """
+        layout, new = self._front.layout_of(frame)
+        if new:
+            self.reset()
+            grid = (self.detector_grid or _default_grid)(frame.size)
+            grid = _even(grid, frame.size)
+            self._sampler = GridSampler(frame.size, grid, layout.order, layout.black, layout.white)
+            self._operators = Operators(grid)
+            self._shading = _grid_shading(layout, grid)
+        mosaic, shift = self._front.read(frame, layout)
+        linear = self._sampler(mosaic, shift)
+        if self._shading is not None:
+            linear = Linear(linear.planes * self._shading, linear.greens * self._shading[1])
+        self.chosen = chosen = self._choose(linear, frame.stamp_ns)
+        made = {}
+        for consumer in consumers:
+            given = chosen.of[consumer]
+            image = (
+                self._operators(linear, given)
+                if consumer == "detector"
+                else self._whole(mosaic, layout, shift, consumer, given)
+            )
+            made[consumer] = Frame(image, frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
+        return made
+
+    def _choose(self, linear: Linear, stamp_ns: int) -> Choice:
+        small = thumbnail(linear)
+        noise = measured_noise(small)
+        levels = small[:3].mean(axis=(1, 2))
+        clipped = float((small[:3].max(axis=0) > _CLIPPED).mean())
+        found = self._model(features(small), noise)
+        if found is None:
+            given = default_parameters(levels, noise)
+            return Choice(dict.fromkeys(CONSUMERS, given), levels, clipped, noise)
+        chosen, field = found
+        packed = np.concatenate([np.log(chosen).ravel(), field.ravel(), np.log(noise)])
+        packed = self._smoother.update(stamp_ns, packed)
+        assert packed is not None
+        count = chosen.size
+        values = np.exp(packed[:count]).reshape(chosen.shape)
+        field = packed[count:-2].reshape(field.shape).astype(np.float32)
+        slope, floor = np.exp(packed[-2:]).tolist()
+        of = {
+            consumer: parameters_of(row, field, slope, floor)
+            for consumer, row in zip(CONSUMERS, values.tolist(), strict=True)
+        }
+        return Choice(of, levels, clipped, noise)
+
+    def _whole(
+        self, mosaic: Mosaic, layout: Layout, shift: int, consumer: str, given: Parameters
+    ) -> npt.NDArray[np.uint8]:
+        """The whole picture through the consumer's tables, demosaiced."""
+        before = self._tables.get(consumer)
+        if before is None or before[1] != shift or _differ(before[0], given):
+            of_site = [("R", "G", "B").index(site[0]) for site in layout.sites]
+            tables = toned_tables(
+                layout.bits, shift, layout.black, layout.white,
+                [given.gains[c] for c in of_site], [given.exponents[c] for c in of_site], given.toe,
+            )  # fmt: skip
+            before = self._tables[consumer] = (given, shift, tables)
+        coded = np.empty(mosaic.shape, np.uint8) if layout.linear else layout.coded
+        apply_tables(mosaic, before[2], coded)
+        return np.asarray(cv2.cvtColor(coded, layout.demosaic))
+
+
+def parameters_of(row: list[float], field: FloatImage, slope: float, floor: float) -> Parameters:
+    """A row of GLOBALS numbers, as the network gives them, by name."""
+    r, g, b, er, eg, eb, saturation, toe, fine, coarse, color = row
+    return Parameters(
+        (r, g, b), (er, eg, eb), saturation, toe, (fine, coarse, color), field, slope, floor
+    )
+
+
+def _differ(a: Parameters, b: Parameters) -> bool:
+    """Whether tables made for one do not serve the other."""
+    old = np.array([*a.gains, *a.exponents, a.toe])
+    new = np.array([*b.gains, *b.exponents, b.toe])
+    return bool(np.abs(new / old - 1).max() > _TABLE_STEP)
+
+
+def _default_grid(size: tuple[int, int]) -> tuple[int, int]:
+    scale = DETECTOR_PX / max(size)
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def _even(grid: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """The grid with even sides, no finer than the mosaic's blocks and no coarser than 16."""
+    width, height = (max(min(g, s // 2), 16) // 2 * 2 for g, s in zip(grid, size, strict=True))
+    return width, height
+
+
+def _grid_shading(layout: Layout, grid: tuple[int, int]) -> FloatImage | None:
+    """(3, h, w) lens shading gains of R, G, B on the grid."""
+    if layout.shading is None:
+        return None
+    planes: dict[str, list[npt.NDArray[np.float32]]] = {"R": [], "G": [], "B": []}
+    for site, name in enumerate(layout.sites):
+        plane = np.ascontiguousarray(layout.shading[site // 2 :: 2, site % 2 :: 2])
+        planes[name[0]].append(cv2.resize(plane, grid, interpolation=cv2.INTER_AREA))
+    return np.stack([np.mean(p, axis=0) for p in planes.values()])

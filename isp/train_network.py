@@ -1,0 +1,163 @@
+"""The operators of ``isp/operators.py`` for training, in torch, over a batch; and their network."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from isp.operators import COLORS, LUMA, SITES, TINY, WINDOW
+
+GLOBALS = 11
+"""Of a consumer: ln gains (3), exponents (3), saturation, toe, strengths (3)."""
+
+
+def develop(
+    planes: torch.Tensor, noise: torch.Tensor, given: torch.Tensor, field: torch.Tensor
+) -> torch.Tensor:
+    """RGB in [0, 1], (n, 3, h, w).
+
+    planes: (n, 3, h, w) levels. noise: (n, 2) slope and floor of G's variance. given: (n, GLOBALS).
+    field: (n, 2, 16, 16).
+    """
+    gains, exponents = given[:, 0:3], given[:, 3:6]
+    saturation, toe, strengths = given[:, 6], given[:, 7], given[:, 8:11]
+    x = shrink(planes * _up(gains), noise, gains, strengths, saturation)
+    size = list(planes.shape[2:])
+    field = functional.interpolate(field, size, mode="bilinear", align_corners=False)
+    z = torch.log(x.clamp(min=0) + _up(toe[:, None])) + math.log(2) * field[:, :1]
+    y = torch.exp(z * _up(exponents) * torch.exp2(field[:, 1:]))
+    black = _up(toe[:, None] ** exponents)
+    return (torch.maximum(y, black) - black).clamp(max=1)
+
+
+def tone(planes: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+    """As whole pictures are developed, with gain and curve only; (n, 3, h, w) in [0, 1]."""
+    gains, exponents, toe = _up(given[:, 0:3]), _up(given[:, 3:6]), _up(given[:, 7:8])
+    code = ((planes * gains).clamp(min=0) + toe) ** exponents - toe**exponents
+    return code.clamp(max=1)
+
+
+def shrink(
+    x: torch.Tensor,
+    noise: torch.Tensor,
+    gains: torch.Tensor,
+    strengths: torch.Tensor,
+    saturation: torch.Tensor,
+) -> torch.Tensor:
+    """Noise-aware shrink of balanced levels (n, 3, h, w)."""
+    luma = x.new_tensor(LUMA)
+    y = (x * luma[:, None, None]).sum(1, keepdim=True)
+    halves = functional.avg_pool2d(torch.cat([y, x[:, ::2]], 1), 2)
+    y2, color = halves[:, :1], halves[:, 1:] - halves[:, :1]
+    fine = y - _double(y2)
+
+    slope, floor = _mixed(noise, gains, luma[None])
+    mean = blur(y2)
+    detail = y2 - mean
+    n = (mean.clamp(min=0) * slope + floor) / 4
+    y2 = mean + detail * _weight(blur(detail * detail), n, strengths[:, 1])
+    y = _double(y2)
+    n = y.clamp(min=0) * slope + floor
+    y = y + fine * _weight(blur(fine * fine), n, strengths[:, 0])
+
+    slope, floor = _mixed(noise, gains, x.new_tensor(COLORS))
+    n = (y2.clamp(min=0) * slope + floor) / 4
+    mean = blur(color)
+    detail = color - mean
+    variance = blur((detail * detail).sum(1, keepdim=True))
+    color = _double(mean + detail * _weight(variance, n, strengths[:, 2]))
+    color = color * _up(saturation[:, None])
+    green = -color.sum(1, keepdim=True) * (LUMA[0] / LUMA[1])
+    return y + torch.cat([color[:, :1], green, color[:, 1:]], 1)
+
+
+def blur(x: torch.Tensor) -> torch.Tensor:
+    """Mean over the window, as ``cv2.blur`` takes it at the border."""
+    padded = functional.pad(x, [WINDOW // 2] * 4, mode="reflect")
+    return functional.avg_pool2d(padded, WINDOW, stride=1)
+
+
+def _double(x: torch.Tensor) -> torch.Tensor:
+    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _mixed(
+    noise: torch.Tensor, gains: torch.Tensor, mixes: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    shares = (mixes**2).sum(0) * gains.new_tensor(SITES) * gains
+    return (
+        _up(noise[:, :1] * shares.sum(1, True)),
+        _up(noise[:, 1:] * (shares * gains).sum(1, True)),
+    )
+
+
+def _weight(variance: torch.Tensor, noise: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    square = variance * variance
+    return square / (square + (_up(strength[:, None]) * noise) ** 2 + TINY)
+
+
+def _up(x: torch.Tensor) -> torch.Tensor:
+    return x[:, :, None, None]
+
+
+class ParameterNet(nn.Module):
+    """Thumbnails to every consumer's parameters.
+
+    It begins at the classical defaults (``isp.operators.default_parameters``): most of gray world,
+    exponent 1/2.2, a shrink by the noise that was measured, no field.
+    """
+
+    def __init__(self, consumers: int = 3, width: int = 12) -> None:
+        super().__init__()
+        self.consumers = consumers
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(4, width, 3, 2, 1), nn.ReLU(), nn.Conv2d(width, width, 3, 2, 1), nn.ReLU()
+        )
+        self.field = nn.Conv2d(width, 2, 3, 1, 1)
+        self.hidden = nn.Linear(width + 7, 32)
+        self.globals = nn.Linear(32, consumers * HEADS)
+        for last in (self.field, self.globals):
+            nn.init.zeros_(last.weight)
+            assert last.bias is not None
+            nn.init.zeros_(last.bias)
+
+    def forward(
+        self, features: torch.Tensor, noise: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(n, 4, 64, 64) features, (n, 2) noise → (n, consumers, GLOBALS), (n, 2, 16, 16)."""
+        x = self.convolutions(features)
+        field = 2 * torch.tanh(self.field(x))
+        field = field - field.mean((2, 3), keepdim=True)  # the rest is for the globals
+        levels = features.mean((2, 3))
+        scale = (torch.log2(noise + 1e-10) + 16) / 8
+        green = features[:, 1].flatten(1)
+        deviation = ((green - levels[:, 1:2]) ** 2).mean(1, keepdim=True)
+        seen = torch.cat([x.mean((2, 3)), levels, scale, deviation], 1)
+        raw = self.globals(functional.relu(self.hidden(seen)))
+        raw = raw.view(-1, self.consumers, HEADS)
+        return settings(raw, levels[:, :3]), field
+
+
+HEADS = 13
+"""Numbers that the network says of a consumer before they are made parameters."""
+_BRIGHTEN = 0.25
+_MAX_GAIN_LN = math.log(64.0)
+
+
+def settings(raw: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+    """(n, consumers, HEADS) → (n, consumers, GLOBALS); zeros are the classical defaults.
+
+    levels: (n, 3) mean logarithmic levels of R, G, B as ``isp.grid.features`` scales them.
+    """
+    light = (levels - 1) * 4 * math.log(2)
+    balance = (light.amax(1, keepdim=True) - light)[:, None]
+    share = torch.sigmoid(raw[..., 0:1] + 1.4)
+    brighten = _BRIGHTEN * torch.tanh(raw[..., 1:2]) * (math.log(0.1) - light[:, 1:2, None])
+    ln_gain = share * balance + brighten + raw[..., 2:5]
+    gains = torch.exp(_MAX_GAIN_LN * torch.tanh(ln_gain / _MAX_GAIN_LN))
+    exponents = torch.exp(0.8 * torch.tanh(raw[..., 5:8])) / 2.2
+    saturation = torch.exp(torch.tanh(raw[..., 8:9]))
+    toe = 0.002 * torch.exp(2.5 * torch.tanh(raw[..., 9:10]))
+    strengths = 2 * torch.exp(2.5 * torch.tanh(raw[..., 10:13]))
+    return torch.cat([gains, exponents, saturation, toe, strengths], -1)
