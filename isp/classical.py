@@ -82,6 +82,10 @@ class ClassicalIsp:
             _shade(mosaic, layout, shift, tables)
         return Frame(self._color(layout), frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
 
+    def develop(self, frame: Frame, consumers: tuple[str, ...]) -> dict[str, Frame]:
+        """The same picture for each of the consumers, as ``process`` gives it."""
+        return dict.fromkeys(consumers, self.process(frame))
+
     def _white_balance(
         self, mosaic: Mosaic, layout: Layout, shift: int, stamp_ns: int
     ) -> tuple[float, ...]:

@@ -25,6 +25,17 @@ class IspConfig(Config):
     time_constant_ms: float = option(
         300.0, "task_aware: time in which it follows 63 % of a step; 0 is at once.", low=0, high=1e6
     )
+    detector_px: int = option(
+        416,
+        "task_aware: longer side of the detector's view where no detector of this process says.",
+        low=32,
+        high=4096,
+    )
+    camera_profile: str = option(
+        "",
+        "Path of a YAML file with order, bits, justified, black_level and white_level, for those "
+        "of these options that are left as they are.",
+    )
     order: str = option(
         "auto",
         "Colors of the top-left 2x2 block, row by row; auto takes the encoding's.",

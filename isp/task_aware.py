@@ -16,7 +16,15 @@ import numpy.typing as npt
 
 from isp.config import IspConfig
 from isp.front import READY, Front, Layout
-from isp.grid import FloatImage, GridSampler, Linear, features, measured_noise, thumbnail
+from isp.grid import (
+    THUMBNAIL,
+    FloatImage,
+    GridSampler,
+    Linear,
+    features,
+    measured_noise,
+    thumbnail,
+)
 from isp.levels import Table, apply_tables, toned_tables
 from isp.operators import FIELD, Operators, Parameters, default_parameters
 from isp.raw import Mosaic
@@ -28,22 +36,29 @@ from pipeline.resources import share_path
 CONSUMERS = ("detector", "tracker", "human")
 """Who a frame is developed for, in the order of the network's output."""
 GLOBALS = 11
-DETECTOR_PX = 416
 MAX_MODEL_BYTES = 8 << 20
 _CLIPPED = 0.95
+_BRIGHT = int(0.99 * THUMBNAIL**2)
 _TABLE_STEP = 0.002  # a smaller change of a gain or exponent is under half a code
+_NO_PARAMETERS = (
+    "isp.model: its answer to this frame are no parameters, fixed ones are taken; train it anew "
+    "with `python -m isp.train`, or leave isp.model empty"
+)
 GridOf = Callable[[tuple[int, int]], tuple[int, int]]
 
 
 class Choice(NamedTuple):
     """For one frame. of: each consumer's parameters. levels: (3,) mean of R, G, B; parts of the
-    range. clipped: share of the picture at the white level. noise: slope and floor of G's variance
-    on the grid."""
+    range. bright: level of the brightest color that 99 % of the picture do not exceed. clipped:
+    share of the picture at the white level. noise: slope and floor of G's variance on the grid.
+    problem: why the network had no say, "" where it did."""
 
     of: dict[str, Parameters]
     levels: FloatImage
+    bright: float
     clipped: float
     noise: tuple[float, float]
+    problem: str
 
 
 class ParameterModel:
@@ -100,25 +115,33 @@ class TaskAwareIsp:
     """A camera's ISP: holds the parameters and the buffers of one stream; one thread uses it."""
 
     def __init__(
-        self, config: IspConfig | None = None, detector_grid: GridOf | None = None
+        self,
+        config: IspConfig | None = None,
+        detector_grid: GridOf | None = None,
+        forgiving: bool = False,
     ) -> None:
         """detector_grid: from a frame's to the detector's (width, height); without it no detector
-        looks, and frames have no ``detail``.
+        looks, and frames have no ``detail``. forgiving: where the model cannot be used, take fixed
+        parameters and say so in every frame's ``chosen.problem``.
 
         Raises:
-            InputError: the model is missing or no model of this kind.
+            InputError: the model is missing or no model of this kind, and this is not forgiving.
         """
         self.config = config or IspConfig(mode="task_aware")
-        path = self.config.model
-        self._model = ParameterModel(
-            Path(path).expanduser() if path else share_path("models", "task-aware.onnx")
-        )
+        self._problem = ""
+        self._model: ParameterModel | None = None
+        try:
+            self._model = ParameterModel(_model_path(self.config))
+        except InputError as error:
+            if not forgiving:
+                raise
+            self._problem = f"isp.model: {error}; fixed parameters are taken"
         self.detector_grid = detector_grid
         self._front = Front(self.config)
         self._smoother = Smoother(self.config.time_constant_ms * 1e6)
         self._tables: dict[str, tuple[Parameters, int, list[Table]]] = {}
         self.chosen: Choice | None = None
-        """For the last frame."""
+        """For the last frame; None where that was no RAW."""
 
     def reset(self) -> None:
         """Forget the stream: parameters and justification are found anew."""
@@ -133,29 +156,32 @@ class TaskAwareIsp:
         Raises:
             InputError: what ``develop`` raises.
         """
-        if frame.encoding in READY:
-            frame.check()
-            return frame
         wanted = ("tracker",) if self.detector_grid is None else ("tracker", "detector")
         views = self.develop(frame, wanted)
         whole = views["tracker"]
+        if whole is frame:
+            return frame
         return Frame(
             whole.image, whole.stamp_ns, whole.encoding, whole.index, whole.frame_id,
             detail=views.get("detector"),
         )  # fmt: skip
 
     def develop(self, frame: Frame, consumers: tuple[str, ...]) -> dict[str, Frame]:
-        """A Bayer frame as some of ``CONSUMERS`` shall see it, each (h, w, 3) uint8 ``rgb8``.
+        """A Bayer frame as some of ``CONSUMERS`` shall see it, each (h, w, 3) uint8 ``rgb8``; an
+        8-bit color or gray picture passes unchanged.
 
         Raises:
             InputError: unknown encoding, an image of another type or size than the encoding says,
                 or levels that the bits cannot hold. The next frame is not affected.
         """
+        if frame.encoding in READY:
+            frame.check()
+            self.chosen = None
+            return dict.fromkeys(consumers, frame)
         layout, new = self._front.layout_of(frame)
         if new:
             self.reset()
-            grid = (self.detector_grid or _default_grid)(frame.size)
-            grid = _even(grid, frame.size)
+            grid = _even((self.detector_grid or self._default_grid)(frame.size), frame.size)
             self._sampler = GridSampler(frame.size, grid, layout.order, layout.black, layout.white)
             self._operators = Operators(grid)
             self._shading = _grid_shading(layout, grid)
@@ -175,18 +201,25 @@ class TaskAwareIsp:
             made[consumer] = Frame(image, frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
         return made
 
+    def _default_grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        scale = self.config.detector_px / max(size)
+        return round(size[0] * scale), round(size[1] * scale)
+
     def _choose(self, linear: Linear, stamp_ns: int) -> Choice:
         small = thumbnail(linear)
         noise = measured_noise(small)
         levels = small[:3].mean(axis=(1, 2))
-        clipped = float((small[:3].max(axis=0) > _CLIPPED).mean())
-        found = self._model(features(small), noise)
+        brightest = small[:3].max(axis=0).ravel()
+        bright = float(np.partition(brightest, _BRIGHT)[_BRIGHT])
+        clipped = float((brightest > _CLIPPED).mean())
+        found = None if self._model is None else self._model(features(small), noise)
         if found is None:
             given = default_parameters(levels, noise)
-            return Choice(dict.fromkeys(CONSUMERS, given), levels, clipped, noise)
+            of = dict.fromkeys(CONSUMERS, given)
+            return Choice(of, levels, bright, clipped, noise, self._problem or _NO_PARAMETERS)
         chosen, field = found
-        packed = np.concatenate([np.log(chosen).ravel(), field.ravel(), np.log(noise)])
-        packed = self._smoother.update(stamp_ns, packed)
+        measured = np.concatenate([np.log(chosen).ravel(), field.ravel(), np.log(noise)])
+        packed = self._smoother.update(stamp_ns, measured)
         assert packed is not None
         count = chosen.size
         values = np.exp(packed[:count]).reshape(chosen.shape)
@@ -196,7 +229,7 @@ class TaskAwareIsp:
             consumer: parameters_of(row, field, slope, floor)
             for consumer, row in zip(CONSUMERS, values.tolist(), strict=True)
         }
-        return Choice(of, levels, clipped, noise)
+        return Choice(of, levels, bright, clipped, noise, "")
 
     def _whole(
         self, mosaic: Mosaic, layout: Layout, shift: int, consumer: str, given: Parameters
@@ -230,9 +263,10 @@ def _differ(a: Parameters, b: Parameters) -> bool:
     return bool(np.abs(new / old - 1).max() > _TABLE_STEP)
 
 
-def _default_grid(size: tuple[int, int]) -> tuple[int, int]:
-    scale = DETECTOR_PX / max(size)
-    return round(size[0] * scale), round(size[1] * scale)
+def _model_path(config: IspConfig) -> Path:
+    if config.model:
+        return Path(config.model).expanduser()
+    return share_path("models", "task-aware.onnx")
 
 
 def _even(grid: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
@@ -248,5 +282,6 @@ def _grid_shading(layout: Layout, grid: tuple[int, int]) -> FloatImage | None:
     planes: dict[str, list[npt.NDArray[np.float32]]] = {"R": [], "G": [], "B": []}
     for site, name in enumerate(layout.sites):
         plane = np.ascontiguousarray(layout.shading[site // 2 :: 2, site % 2 :: 2])
-        planes[name[0]].append(cv2.resize(plane, grid, interpolation=cv2.INTER_AREA))
+        small = np.asarray(cv2.resize(plane, grid, interpolation=cv2.INTER_AREA), np.float32)
+        planes[name[0]].append(small)
     return np.stack([np.mean(p, axis=0) for p in planes.values()])

@@ -5,18 +5,22 @@ go to the predictor stage, which carries them to the newest frame. With ``fusion
 isp → tracker → predictor.
 
 With ``detector.model`` the tracker stage detects, and all targets are followed; once one of them is
-selected, the tracker stage tracks that one, and detects again when it is lost.
+selected, the tracker stage tracks that one, and detects again when it is lost. With ``isp.mode``
+task_aware the detector gets a view of its own, all others the whole picture.
 """
 
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
-from isp.classical import ClassicalIsp
 from isp.config import IspConfig
+from isp.exposure import Advice, CameraState, ExposureAdvisor, ExposureConfig
+from isp.make import make_isp
+from isp.task_aware import TaskAwareIsp
 from perception.detector import Detector, DetectorConfig
 from perception.ego import GyroReport
 from perception.propagator import Propagator, PropagatorConfig
@@ -39,6 +43,7 @@ from prediction.two_rate import FusionConfig, TwoRate
 
 CONFIGS: dict[str, type[Config]] = {
     "isp": IspConfig,
+    "exposure": ExposureConfig,
     "tracker": TrackerConfig,
     "detector": DetectorConfig,
     "association": AssociationConfig,
@@ -66,16 +71,25 @@ class Stack:
         on_forecasts: Callable[[Forecasts], None] | None = None,
         on_span: Callable[[Span], None] | None = None,
         on_error: Callable[[str, str], None] | None = None,
+        on_exposure: Callable[[Advice], None] | None = None,
     ) -> None:
         if configs["propagator"].memory < configs["fusion"].memory:
             raise InputError(
                 "propagator.memory: give at least fusion.memory, or late answers cannot be traced"
             )
         self._clock = clock
-        self._isp = ClassicalIsp(configs["isp"])
         carried = configs["fusion"].enabled
         ids = count()
         self._detector = Detector(configs["detector"]) if configs["detector"].model else None
+        self._on_error = on_error
+        self._isp = make_isp(
+            configs["isp"],
+            self._detector.grid if self._detector else None,
+            partial(on_error, "isp") if on_error is not None else None,
+        )
+        self._isp_problem = ""
+        self._advisor = ExposureAdvisor(configs["exposure"])
+        self._on_exposure = on_exposure
         association = Association(configs["association"], ids)
         propagator = Propagator(configs["propagator"])
         self._ego = propagator.ego
@@ -94,7 +108,7 @@ class Stack:
         """Times that the frames' stamps jumped back."""
 
         self._runner = Runner(clock, self._take_span, *([on_error] if on_error else []))
-        self._runner.add("isp", self._isp.process, reset=self._restart)
+        self._runner.add("isp", self._develop, reset=self._restart)
         self._runner.add("tracker", self._track, after="isp", reset=self.tracker.reset)
         if carried:
             self._runner.add("predictor", self._carry, after="isp", reset=self._forget)
@@ -129,6 +143,10 @@ class Stack:
     def tell_camera(self, camera: CameraCalibration) -> None:
         """The camera of the frames, for where ``propagator.calibration`` is of another size."""
         self._ego.told = camera
+
+    def tell_exposure(self, camera: CameraState | None) -> None:
+        """What the camera does now; None where it is not known, so that advice is relative."""
+        self._advisor.camera = camera
 
     def gyro(self) -> GyroReport:
         """How the gyroscope does."""
@@ -187,6 +205,7 @@ class Stack:
         """The first stage has seen the stamps jump back; the others see it for themselves."""
         self.jumps += 1
         self._isp.reset()
+        self._advisor.reset()
         with self._lock:
             self._monitor.reset()
 
@@ -195,6 +214,24 @@ class Stack:
             self._monitor.add(span)
         if self._on_span is not None:
             self._on_span(span)
+
+    def _develop(self, frame: Frame) -> Frame:
+        picture = self._isp.process(frame)
+        chosen = self._isp.chosen if isinstance(self._isp, TaskAwareIsp) else None
+        if chosen is None:
+            return picture
+        if chosen.problem != self._isp_problem:
+            self._isp_problem = chosen.problem
+            if chosen.problem and self._on_error is not None:
+                self._on_error("isp", chosen.problem)
+        if self._on_exposure is not None:
+            shown = self._shown
+            if shown is not None:
+                self._advisor.see(shown[1])
+            advice = self._advisor.advise(frame.stamp_ns, frame.size[0], chosen)
+            if advice is not None:
+                self._on_exposure(advice)
+        return picture
 
     def _track(self, frame: Frame) -> Tracks | Detections | None:
         tracks = self.tracker.process(frame)

@@ -11,6 +11,7 @@ from leadsight_msgs import msg as own
 from sensor_msgs.msg import CameraInfo, Image, Imu
 from std_msgs.msg import Header
 
+from isp.exposure import Advice, CameraState, Reason
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.images import image_frame
@@ -122,6 +123,56 @@ def camera_message(camera: CameraCalibration, stamp_ns: int, frame_id: str) -> C
         r=np.eye(3).ravel(),
         p=np.hstack([k, np.zeros((3, 1))]).ravel(),
     )
+
+
+def exposure_message(advice: Advice, frame_id: str) -> own.Exposure:
+    """leadsight_msgs/Exposure.
+
+    Raises:
+        InputError: a value that the message cannot hold.
+    """
+    told = (advice.factor, advice.level, advice.clipped, advice.noise)
+    if not (np.isfinite(told).all() and advice.factor > 0):
+        raise InputError(f"advice on exposure: {told} are no factor, level, clipped and noise")
+    return own.Exposure(
+        header=header(advice.stamp_ns, frame_id),
+        exposure_s=advice.exposure_s,
+        gain=advice.gain,
+        factor=advice.factor,
+        level=advice.level,
+        clipped=advice.clipped,
+        noise=advice.noise,
+        blur_px=advice.blur_px,
+        reason=int(advice.reason),
+    )
+
+
+def advice_of(message: own.Exposure) -> Advice:
+    """Raises:
+    InputError: an exposure time, gain or factor that cannot be set, or an unknown reason."""
+    if not (np.isnan(message.exposure_s) and np.isnan(message.gain)):
+        camera_state_of(message)
+    told = (message.level, message.clipped, message.noise)
+    if not (0 < message.factor < np.inf and np.isfinite(told).all()):
+        raise InputError(
+            f"Exposure: factor {message.factor:g} with level, clipped and noise {told} cannot be; "
+            "its sender is at fault"
+        )
+    if message.reason > max(Reason):
+        raise InputError(f"Exposure.reason is {message.reason}: know 0 to {max(Reason)} only")
+    return Advice(
+        stamp_of(message.header), message.exposure_s, message.gain, message.factor, *told,
+        message.blur_px, Reason(message.reason),
+    )  # fmt: skip
+
+
+def camera_state_of(message: own.Exposure) -> CameraState:
+    """What the camera does, as its driver says.
+
+    Raises:
+        InputError: an exposure time or gain that is no number above 0.
+    """
+    return CameraState(message.exposure_s, message.gain)
 
 
 def tracks_message(tracks: Tracks, frame_id: str) -> own.TrackArray:

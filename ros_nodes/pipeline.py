@@ -5,12 +5,13 @@ import sys
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from leadsight_msgs.msg import ForecastArray, LatencyReport, TrackArray
+from leadsight_msgs.msg import Exposure, ForecastArray, LatencyReport, TrackArray
 from leadsight_msgs.msg import Span as SpanMessage
 from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 
+from isp.exposure import Advice
 from leadsight.stack import CONFIGS, Stack
 from perception.tracker import TrackerConfig
 from pipeline.config import Config
@@ -43,6 +44,7 @@ class PipelineNode(Node):
         )
         self._tracks = self.create_publisher(TrackArray, "tracks", qos.results())
         self._forecasts = self.create_publisher(ForecastArray, "forecasts", qos.results())
+        self._exposure = self.create_publisher(Exposure, "isp/exposure", qos.results())
         self._latency = self.create_publisher(LatencyReport, "latency", qos.results(1))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.results())
         self._stage_spans = {
@@ -59,6 +61,7 @@ class PipelineNode(Node):
             self._on_forecasts,
             self._on_span,
             lambda stage, text: self._stage.complain(f"{stage}: {text}"),
+            self._on_exposure,
         )
         calibrated = bool(live["propagator"].config.calibration)
         self._imu = ImuInput(self, self._stack, self._stage.complain) if calibrated else None
@@ -70,6 +73,7 @@ class PipelineNode(Node):
         self.create_subscription(
             Image, "image_raw", self._receive, qos.images(), qos_overriding_options=overrides
         )
+        self.create_subscription(Exposure, "isp/camera_state", self._tell, qos.results())
         self.create_timer(1 / live["latency_monitor"].config.rate_hz, self._report, clock=STEADY)
         self.create_timer(1.0, self._diagnose, clock=STEADY)
 
@@ -102,6 +106,18 @@ class PipelineNode(Node):
 
     def _on_forecasts(self, forecasts: Forecasts) -> None:
         self._forecasts.publish(messages.forecasts_message(forecasts, self._frame_id))
+
+    def _on_exposure(self, advice: Advice) -> None:
+        if self._exposure.get_subscription_count():
+            self._exposure.publish(messages.exposure_message(advice, self._frame_id))
+
+    def _tell(self, message: Exposure) -> None:
+        """What the camera does now; where that cannot be, advice is relative."""
+        try:
+            self._stack.tell_exposure(None)
+            self._stack.tell_exposure(messages.camera_state_of(message))
+        except InputError as error:
+            self._stage.complain(str(error))
 
     def _on_span(self, span: Span) -> None:
         self._stage_spans[span.stage].publish(messages.span_message(span, self._frame_id))

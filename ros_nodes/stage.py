@@ -1,5 +1,7 @@
 """What the stages' nodes share: spans, diagnostics, and a guard that keeps the stream going."""
 
+import re
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +17,7 @@ from pipeline.errors import InputError
 from pipeline.span import Span
 from ros_nodes import messages, qos
 
+MAX_KINDS = 64
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 """For what must tick in real time, even while a simulated clock stands still."""
 
@@ -65,6 +68,7 @@ class Stage:
         self._dropped = 0
         self._handled = self._failed = self._dropped_total = 0
         self._problem = ""
+        self._silent_until: dict[str, float] = {}
         self.fault = ""
         """Why the node cannot work at all, until it can."""
 
@@ -101,10 +105,20 @@ class Stage:
             self._spans.publish(messages.span_message(span, head.frame_id))
 
     def complain(self, text: str) -> None:
-        """Count a message that could not be used; a line a second at most."""
+        """Count a message that could not be used, and say why."""
         self._failed += 1
+        self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Say what is amiss; a line a second of each kind at most, whatever numbers are in it."""
         self._problem = text
-        self._node.get_logger().warning(text, throttle_duration_sec=1.0)
+        kind, now = re.sub(r"[-\d.]+", "", text), time.monotonic()
+        if now < self._silent_until.get(kind, 0.0):
+            return
+        if len(self._silent_until) >= MAX_KINDS:
+            self._silent_until.clear()
+        self._silent_until[kind] = now + 1.0
+        self._node.get_logger().warning(text)
 
     def restart(self, seconds: float) -> None:
         """Time went back."""
