@@ -216,7 +216,8 @@ class ExposureAdvisor:
             speed = self.config.speed_px_s
         exposure_s = gain = blur_px = math.nan
         if self.camera is None:
-            light, reason = self._held(light, 1.0, reason)
+            moves = self._moves(light, 1.0)
+            light, reason = (self._stepped(light), reason) if moves else (1.0, Reason.HOLD)
         else:
             blur_px = speed * self.camera.exposure_s
             exposure_s, gain, reason = self._settings(self.camera, light, noise, speed, reason)
@@ -240,32 +241,30 @@ class ExposureAdvisor:
         self, camera: CameraState, light: float, noise: float, speed: float, reason: Reason
     ) -> tuple[float, float, Reason]:
         """Exposure time and gain to set, and why."""
-        config = self.config
+        config, total = self.config, camera.exposure_s * camera.gain
         low, high = config.min_ms * 1e-3, config.max_ms * 1e-3
         best = min(max(best_exposure(camera.exposure_s, noise, speed, config), low), high)
         # Where even without gain there is too much light, time has to give way.
-        best = max(min(best, camera.exposure_s * camera.gain * light), low)
+        best = max(min(best, total * light), low)
+        reached = best * min(max(total * light / best, 1.0), config.max_gain) / total
         inside = low <= camera.exposure_s <= high and 1 <= camera.gain <= config.max_gain
-        light, reason = self._held(light, best / camera.exposure_s, reason)
-        if reason == Reason.HOLD and inside:
-            return camera.exposure_s, camera.gain, reason
+        near = abs(math.log(light)) <= math.log1p(config.deadband)
+        if not self._moves(reached, best / camera.exposure_s) and inside:
+            return camera.exposure_s, camera.gain, Reason.HOLD if near else Reason.LIMIT
         turn = self._stepped(best / camera.exposure_s)
         exposure_s = min(max(camera.exposure_s * turn, low), high)
-        wanted = camera.exposure_s * camera.gain * light / exposure_s
-        gain = min(max(wanted, 1.0), config.max_gain)
-        if max(wanted / gain, gain / wanted) > 1 + config.deadband:
-            reason = Reason.LIMIT
-        elif abs(math.log(light)) < math.log1p(config.deadband):
+        gain = min(max(total * self._stepped(light) / exposure_s, 1.0), config.max_gain)
+        if near:
             reason = Reason.BLUR if turn < 1 else Reason.NOISE
         return exposure_s, gain, reason
 
-    def _held(self, light: float, turn: float, reason: Reason) -> tuple[float, Reason]:
-        """The factor on the light that one step may make: none while light and time are near
-        enough, and once they are not, on until they have settled."""
+    def _moves(self, light: float, turn: float) -> bool:
+        """Whether these factors on light and time are worth a step: not while both are near enough,
+        and once they were not, until they have settled."""
         off = max(abs(math.log(light)), abs(math.log(turn)) / 2)
         band = math.log1p(self.config.deadband) * (_SETTLED if self._moving else 1)
         self._moving = off > band
-        return (self._stepped(light), reason) if self._moving else (1.0, Reason.HOLD)
+        return self._moving
 
     def _stepped(self, factor: float) -> float:
         return min(max(factor, 1 / self.config.max_step), self.config.max_step)

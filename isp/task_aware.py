@@ -39,6 +39,7 @@ GLOBALS = 11
 MAX_MODEL_BYTES = 8 << 20
 _CLIPPED = 0.95
 _BRIGHT = int(0.99 * THUMBNAIL**2)
+_LEAST_NOISE = 1e-12  # of slope and floor, in the logarithm: a slope may be 0
 _TABLE_STEP = 0.002  # a smaller change of a gain or exponent is under half a code
 _NO_PARAMETERS = (
     "isp.model: its answer to this frame are no parameters, fixed ones are taken; train it anew "
@@ -218,7 +219,8 @@ class TaskAwareIsp:
             of = dict.fromkeys(CONSUMERS, given)
             return Choice(of, levels, bright, clipped, noise, self._problem or _NO_PARAMETERS)
         chosen, field = found
-        measured = np.concatenate([np.log(chosen).ravel(), field.ravel(), np.log(noise)])
+        logs = np.log(chosen).ravel(), field.ravel(), np.log(np.maximum(noise, _LEAST_NOISE))
+        measured = np.concatenate(logs)
         packed = self._smoother.update(stamp_ns, measured)
         assert packed is not None
         count = chosen.size
