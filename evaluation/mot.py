@@ -26,8 +26,9 @@ from evaluation.mot_sequences import MotSequence
 from evaluation.online import Progress
 from evaluation.streaming_ap import Picture, average_precision
 from evaluation.two_rate import STEP_COST_NS, is_two_rate
-from isp.classical import ClassicalIsp
 from isp.config import IspConfig
+from isp.make import make_isp
+from isp.task_aware import GridOf
 from perception.propagator import Propagator, PropagatorConfig
 from pipeline.box import FloatArray
 from pipeline.frame import Frame
@@ -46,13 +47,15 @@ Detect = Callable[[int, Frame], Detections]
 
 @dataclass(frozen=True)
 class MotConfigs:
-    """The stages' configurations that targets depend on."""
+    """The stages' configurations that targets depend on. detector_grid: from a frame's to the
+    detector's (width, height), for an ISP that gives it a view of its own."""
 
     isp: IspConfig
     association: AssociationConfig
     predictor: PredictorConfig
     fusion: FusionConfig
     propagator: PropagatorConfig
+    detector_grid: GridOf | None = None
 
 
 class Had(NamedTuple):
@@ -249,7 +252,7 @@ def evaluate_mot(
                 else _Carried(configs, method.partition("+")[2])
             )
             lanes.append(_Lane(latency.label, method, schedule, target, STEP_COST_NS))
-    isp = ClassicalIsp(configs.isp)
+    isp = make_isp(configs.isp, configs.detector_grid)
     classes = np.unique(sequence.labels[~sequence.ignored])
     for k in range(n):
         picture = isp.process(sequence.frames.read(k))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from evaluation.clock import IntArray, Latency, Schedule, run_clock, simulate
 from evaluation.metrics import DP_PX, Errors, Score, errors, score, success_value
 from evaluation.sequences import Sequence
-from isp.classical import ClassicalIsp
+from isp.make import Isp
 from perception.tracker import Tracker, TrackerAnswer
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
@@ -62,7 +62,7 @@ class Run:
 class TrackerSource:
     """Answers of a real tracker, run on just the frames that a schedule lets it see."""
 
-    def __init__(self, name: str, tracker: Tracker, isp: ClassicalIsp, sequence: Sequence) -> None:
+    def __init__(self, name: str, tracker: Tracker, isp: Isp, sequence: Sequence) -> None:
         if sequence.frames is None:
             raise InputError(f"{sequence.name}: has boxes only; give its frames, or use --replay")
         self.trackers = (name,)

@@ -15,7 +15,7 @@ from evaluation.mot_sequences import MotSequence
 from evaluation.online import Progress
 from evaluation.sequences import open_frames
 from evaluation.sources import is_bag
-from isp.classical import ClassicalIsp
+from isp.make import make_isp
 from pipeline.errors import InputError
 from pipeline.tracks import TrackStatus
 from prediction.association import Association
@@ -43,7 +43,7 @@ def with_own_truth(
     else:
         frames, stamps = open_frames(path, fps)
     forecaster = Forecaster(configs.predictor, Association(configs.association))
-    isp = ClassicalIsp(configs.isp)
+    isp = make_isp(configs.isp, configs.detector_grid)
     columns: list[list[np.ndarray]] = [[], [], [], [], []]
     for k in range(len(stamps)):
         found = detect(k, isp.process(frames.read(k)))

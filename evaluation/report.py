@@ -24,6 +24,7 @@ from evaluation.online import Run
 from evaluation.two_rate import is_two_rate
 from evaluation.video import CARRIED, PREDICTED, STALE, TRUTH, Color, draw_box
 from isp.classical import ClassicalIsp
+from isp.make import Isp
 from pipeline.box import FloatArray, iou
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class _Headline:
 
 
 def write_report(
-    evaluation: Evaluation, path: Path, *, command: str = "", isp: ClassicalIsp | None = None
+    evaluation: Evaluation, path: Path, *, command: str = "", isp: Isp | None = None
 ) -> None:
     """Write the page.
 
@@ -80,7 +81,7 @@ def write_report(
     path.write_text(render(evaluation, command=command, isp=isp), encoding="utf-8")
 
 
-def render(evaluation: Evaluation, *, command: str = "", isp: ClassicalIsp | None = None) -> str:
+def render(evaluation: Evaluation, *, command: str = "", isp: Isp | None = None) -> str:
     """The page's text."""
     if not evaluation.results:
         body = "<p>Nothing was evaluated.</p>"
@@ -412,7 +413,7 @@ def _age_figure(headline: _Headline) -> str:
     return _figure(9, 2.8, draw)
 
 
-def _strip(headline: _Headline, isp: ClassicalIsp) -> str:
+def _strip(headline: _Headline, isp: Isp) -> str:
     title = "What a user had"
     pictured = [r for r in headline.results if r.sequence.frames is not None]
     if not pictured:
@@ -440,9 +441,7 @@ def _strip(headline: _Headline, isp: ClassicalIsp) -> str:
     )
 
 
-def _tile(
-    result: SequenceResult, k: int, drawn: dict[str, tuple[Run, Color]], isp: ClassicalIsp
-) -> str:
+def _tile(result: SequenceResult, k: int, drawn: dict[str, tuple[Run, Color]], isp: Isp) -> str:
     assert result.sequence.frames is not None
     truth = result.sequence.truth[k]
     image = isp.process(result.sequence.frames.read(k)).bgr()

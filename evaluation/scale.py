@@ -29,8 +29,8 @@ from evaluation.replay import StoredSequence
 from evaluation.rows import Key, encode
 from evaluation.sequences import Frames, Sequence
 from evaluation.sources import open_any
-from isp.classical import ClassicalIsp
 from isp.config import IspConfig
+from isp.make import make_isp
 from perception.propagator import PropagatorConfig
 from perception.tracker import TrackerConfig, make_tracker
 from pipeline.errors import InputError, first_line
@@ -137,7 +137,7 @@ def evaluate_unit(conditions: Conditions, unit: Unit, progress: Progress = lambd
     else:
         sequence = unit.sequence(conditions)
         tracker = make_tracker(replace(conditions.tracker, name=unit.tracker))
-        source = TrackerSource(unit.tracker, tracker, ClassicalIsp(conditions.isp), sequence)
+        source = TrackerSource(unit.tracker, tracker, make_isp(conditions.isp), sequence)
     results = evaluate(
         [(sequence, source)],
         list(conditions.latencies),

@@ -17,14 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from isp.config import IspConfig
-from isp.front import READY, Front, Layout
+from isp.front import BAND_ROWS, READY, Front, Layout, shade
 from isp.levels import Table, apply_curve, apply_tables, curve_table, site_tables
 from isp.raw import Mosaic
 from isp.white_balance import GainSmoother, gray_world, white_patch
 from pipeline.frame import Frame
 
 _GAIN_STEP = 0.002  # a smaller change of a gain is under half a code: the tables are kept
-_BAND_ROWS = 32  # intermediate bands stay in the cache
 
 
 class ClassicalIsp:
@@ -79,7 +78,7 @@ class ClassicalIsp:
         if layout.shading is None:
             apply_tables(mosaic, tables, layout.coded)
         else:
-            _shade(mosaic, layout, shift, tables)
+            shade(mosaic, layout, shift, tables, layout.coded)
         return Frame(self._color(layout), frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
 
     def develop(self, frame: Frame, consumers: tuple[str, ...]) -> dict[str, Frame]:
@@ -125,20 +124,7 @@ class ClassicalIsp:
             return cv2.cvtColor(layout.coded, layout.demosaic)  # type: ignore[return-value]
         cv2.cvtColor(layout.coded, layout.demosaic, dst=layout.rgb16)
         out = np.empty(layout.rgb16.shape, np.uint8)
-        for top in range(0, len(out), _BAND_ROWS):
-            rows = slice(top, top + _BAND_ROWS)
+        for top in range(0, len(out), BAND_ROWS):
+            rows = slice(top, top + BAND_ROWS)
             apply_curve(cv2.transform(layout.rgb16[rows], self._matrix), self._curve, out[rows])
         return out
-
-
-def _shade(mosaic: Mosaic, layout: Layout, shift: int, tables: list[Table]) -> None:
-    """Black level and lens shading, then the tables, band by band."""
-    gains = layout.shading_to_16_bits(shift)
-    black = np.rint(np.array(layout.black) * (1 << shift)).astype(np.uint16).reshape(2, 2)
-    block = np.tile(black, (_BAND_ROWS // 2, mosaic.shape[1] // 2))
-    for top in range(0, len(mosaic), _BAND_ROWS):
-        rows = slice(top, top + _BAND_ROWS)
-        band = mosaic[rows]
-        light = cv2.subtract(band.astype(np.uint16, copy=False), block[: len(band)])
-        shaded = cv2.multiply(light, gains[rows], dtype=cv2.CV_16U)
-        apply_tables(shaded, tables, layout.coded[rows])

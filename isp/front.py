@@ -1,5 +1,6 @@
 """What every ISP does first: the mosaic of a frame, its levels, and no defect pixels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from isp.calibration import load_defects, load_shading_table, shading_gains
 from isp.config import IDENTITY, IspConfig
 from isp.defects import DefectMap, replace_outliers
+from isp.levels import Table, apply_tables
 from isp.raw import BayerEncoding, Mosaic, mosaic_of, site_names
 from pipeline.errors import InputError
 from pipeline.frame import Frame
@@ -25,6 +27,8 @@ _DEMOSAIC = {  # OpenCV names the block that starts one pixel further right and 
 }
 READY = ("mono8", "rgb8", "bgr8", "rgba8", "bgra8")
 """Encodings that need no ISP."""
+BAND_ROWS = 32
+"""Intermediate bands of so many rows stay in the cache."""
 _GRID = (48, 64)  # blocks that are looked at, rows and columns at least
 
 
@@ -157,3 +161,16 @@ class Front:
                 mosaic = layout.mosaic
             layout.defects.replace(mosaic)
         return mosaic
+
+
+def shade(mosaic: Mosaic, layout: Layout, shift: int, tables: Sequence[Table], out: Mosaic) -> None:
+    """Black level and lens shading, then tables for 16 bits with black at 0, band by band."""
+    gains = layout.shading_to_16_bits(shift)
+    black = np.rint(np.array(layout.black) * (1 << shift)).astype(np.uint16).reshape(2, 2)
+    block = np.tile(black, (BAND_ROWS // 2, mosaic.shape[1] // 2))
+    for top in range(0, len(mosaic), BAND_ROWS):
+        rows = slice(top, top + BAND_ROWS)
+        band = mosaic[rows]
+        light = cv2.subtract(band.astype(np.uint16, copy=False), block[: len(band)])
+        shaded = cv2.multiply(light, gains[rows], dtype=cv2.CV_16U)
+        apply_tables(shaded, tables, out[rows])

@@ -32,7 +32,12 @@ def read_profile(path: Path) -> CameraProfile:
     given = {str(name): value for name, value in found.items()}
     if isinstance(given.get("black_level"), (int, float)):
         given["black_level"] = [given["black_level"]]
-    return from_mapping(CameraProfile, given, f"{path}: ")
+    profile = from_mapping(CameraProfile, given, f"{path}: ")
+    try:
+        replace(IspConfig(), **vars(profile))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return profile
 
 
 def with_profile(config: IspConfig) -> IspConfig:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isp.config import IspConfig
-from isp.front import READY, Front, Layout
+from isp.front import READY, Front, Layout, shade
 from isp.grid import (
     THUMBNAIL,
     FloatImage,
@@ -240,13 +240,19 @@ class TaskAwareIsp:
         before = self._tables.get(consumer)
         if before is None or before[1] != shift or _differ(before[0], given):
             of_site = [("R", "G", "B").index(site[0]) for site in layout.sites]
+            levels = layout.bits, shift, layout.black, layout.white
+            if layout.shading is not None:  # black is gone and white is 65535 already
+                levels = 16, 0, [0.0] * 4, 65535.0
             tables = toned_tables(
-                layout.bits, shift, layout.black, layout.white,
+                *levels,
                 [given.gains[c] for c in of_site], [given.exponents[c] for c in of_site], given.toe,
             )  # fmt: skip
             before = self._tables[consumer] = (given, shift, tables)
         coded = np.empty(mosaic.shape, np.uint8) if layout.linear else layout.coded
-        apply_tables(mosaic, before[2], coded)
+        if layout.shading is None:
+            apply_tables(mosaic, before[2], coded)
+        else:
+            shade(mosaic, layout, shift, before[2], coded)
         return np.asarray(cv2.cvtColor(coded, layout.demosaic))
 
 

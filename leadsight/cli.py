@@ -14,7 +14,7 @@ from rich.console import Console
 
 from evaluation.data import find_data
 from evaluation.two_rate import METHODS
-from isp.classical import ClassicalIsp
+from isp.make import make_isp
 from leadsight import __version__
 from perception.layouts import LAYOUTS
 from perception.tracker import TRACKERS
@@ -244,7 +244,7 @@ def evaluate(
     )
     evaluation, failed = command.run(request, console)
     command.print_rows(evaluation.rows(), console)
-    isp = ClassicalIsp(configs["isp"])
+    isp = make_isp(configs["isp"])
     command.write(evaluation, out, "leadsight " + " ".join(sys.argv[1:]), isp)
     console.print(f"wrote {out / 'report.html'} and {out / 'results.json'}", soft_wrap=True)
     if failed:

@@ -30,7 +30,7 @@ from evaluation.scale import (
     unit_name,
 )
 from evaluation.sources import find_sequences
-from isp.classical import ClassicalIsp
+from isp.make import Isp
 from perception.propagator import Propagator
 from perception.tracker import make_tracker
 from pipeline.errors import InputError
@@ -212,7 +212,7 @@ def _settings(request: Request) -> dict[str, object]:
     }
 
 
-def write(evaluation: Evaluation, out: Path, command: str, isp: ClassicalIsp) -> None:
+def write(evaluation: Evaluation, out: Path, command: str, isp: Isp) -> None:
     """Write ``results.json`` and ``report.html``; ``isp`` develops RAW for its pictures."""
     out.mkdir(parents=True, exist_ok=True)
     write_json(evaluation, out / "results.json")

@@ -73,8 +73,15 @@ def run(request: Request, console: Console) -> Result:
     if not latencies:
         raise InputError("give --latency, one or more in seconds: --latency 0.047 0.170")
     c = request.configs
-    configs = MotConfigs(c["isp"], c["association"], c["predictor"], c["fusion"], c["propagator"])
     detector = None if request.simulated else Detector(c["detector"])
+    configs = MotConfigs(
+        c["isp"],
+        c["association"],
+        c["predictor"],
+        c["fusion"],
+        c["propagator"],
+        detector.grid if detector else None,
+    )
     find = find_sequences if request.own_truth else find_mot_sequences
     paths = [path for source in request.sources for path in find(Path(source))]
     runs, sequences = [], {}

@@ -13,7 +13,7 @@ from evaluation.clock import Latency, Schedule, simulate
 from evaluation.sequences import Frames, check_rising, open_frames
 from evaluation.sources import is_bag
 from evaluation.video import AnnotatedVideo
-from isp.classical import ClassicalIsp
+from isp.make import make_isp
 from perception.tracker import make_tracker
 from pipeline.box import as_box
 from pipeline.errors import InputError
@@ -71,7 +71,7 @@ def run_track(
     first = frames.read(0)
     target = as_box(parse_box(box), first.size)
     schedule = _schedule(stamps, latency_s)
-    tracker, isp = make_tracker(configs["tracker"]), ClassicalIsp(configs["isp"])
+    tracker, isp = make_tracker(configs["tracker"]), make_isp(configs["isp"])
     predictor = make_predictor(configs["predictor"])
     state = predictor.blank(1)
     out.mkdir(parents=True, exist_ok=True)

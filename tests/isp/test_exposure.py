@@ -1,4 +1,4 @@
-"""Advice on exposure: which way it goes, what it keeps to, and that a camera that follows it settles."""
+"""Advice on exposure: which way it goes, what it keeps to, and a camera that follows it settles."""
 
 import math
 from dataclasses import replace
