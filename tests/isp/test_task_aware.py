@@ -1,4 +1,4 @@
-"""The task-aware ISP: one light, one picture whatever the format of the sensor; and it stays calm."""
+"""The task-aware ISP: one light, one picture whatever the sensor sends; and it stays calm."""
 
 import cv2
 import numpy as np

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bridges.world import AerialWorld, WorldConfig
+from isp.exposure import CameraState
 from leadsight.stack import CONFIGS, Stack
 from perception.ego import GyroUse
 from pipeline import config
@@ -291,3 +292,68 @@ def test_without_a_detector_there_is_nothing_to_choose_from(world):
 def test_a_detector_file_that_is_missing_is_told_at_once():
     with pytest.raises(InputError, match=r"nothing.onnx: model cannot be read"):
         Live(None, "detector.model=nothing.onnx")
+
+
+def task_aware(tmp_path, *settings, camera=None, **callbacks):
+    """A stack with a detector that wants 80 pixels, two bright things in its picture, what it sees
+    and what it says."""
+    y, x = np.mgrid[0:120, 0:160]
+    light = 0.02 + 0.0001 * x + 0.0001 * y
+    for left, top in ((16, 20), (96, 64)):
+        light[top : top + 20, left : left + 28] = 0.9
+    raw = np.rint(64 + light * 4031).astype(np.uint16)
+    model = bright(tmp_path / "bright.onnx", (80, 60), (14, 10), label=2)
+    options = [
+        *("tracker.name=mosse", "isp.mode=task_aware", "isp.bits=12", "isp.black_level=[64]"),
+        *(f"detector.model={model}", "detector.layout=yolov8", "detector.nms_iou=0.01"),
+    ]
+    images, tracks, errors = [], [], []
+    clock = WallClock()
+    stack = Stack(
+        config.build(CONFIGS, assignments=[*options, *settings]),
+        clock,
+        on_image=images.append,
+        on_tracks=tracks.append,
+        on_error=lambda stage, text: errors.append((stage, text)),
+        **callbacks,
+    )
+    stack.tell_exposure(camera)
+    stack.start()
+    for _ in range(12):
+        stack.feed(Frame(raw, clock.now_ns(), "bayer_rggb16"))
+        time.sleep(0.04)
+    stack.stop()
+    return images, tracks, errors
+
+
+def test_the_detector_gets_a_view_of_its_own_and_the_others_the_whole_picture(tmp_path):
+    images, tracks, errors = task_aware(tmp_path)
+    assert errors == []
+    assert {i.size for i in images} == {(160, 120)}
+    assert {i.detail.size for i in images} == {(80, 60)}
+    assert {(d.stamp_ns, d.index) for d in (i.detail for i in images)} == {
+        (i.stamp_ns, i.index) for i in images
+    }
+    boxes = tracks[-1].boxes
+    assert tracks[-1].image_size == (160, 120)
+    np.testing.assert_allclose(
+        boxes[np.argsort(boxes[:, 0])], [[16, 20, 28, 20], [96, 64, 28, 20]], atol=5
+    )
+
+
+def test_the_stack_advises_on_exposure_from_its_own_tracks(tmp_path):
+    advice = []
+    task_aware(tmp_path, on_exposure=advice.append)
+    assert 3 <= len(advice) <= 6  # ten a second
+    assert all(np.isnan(a.exposure_s) for a in advice)
+    advice.clear()
+    task_aware(tmp_path, camera=CameraState(0.004, 2.0), on_exposure=advice.append)
+    assert advice[-1].exposure_s > 0.004  # nothing moves
+    assert advice[-1].blur_px < 0.1
+
+
+def test_a_bad_model_is_said_once_and_the_stack_goes_on(tmp_path):
+    images, tracks, errors = task_aware(tmp_path, f"isp.model={tmp_path}/none.onnx")
+    assert len(errors) == 1 and errors[0][0] == "isp"
+    assert "none.onnx: cannot be read" in errors[0][1]
+    assert len(images) > 5 and len(tracks[-1]) == 2

@@ -1,7 +1,7 @@
 """Messages and dataclasses say the same; messages that make no sense are refused."""
 
 import array
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 own = pytest.importorskip("leadsight_msgs.msg", reason="leadsight_msgs is not built")
 
+from isp.exposure import Advice, CameraState, Reason  # noqa: E402
 from pipeline.errors import InputError  # noqa: E402
 from pipeline.frame import Frame  # noqa: E402
 from pipeline.span import (  # noqa: E402
@@ -278,3 +279,43 @@ def test_reports_that_make_no_sense_are_refused() -> None:
             setattr(message, name, value)
         with pytest.raises(InputError, match="LatencyReport"):
             messages.report_of(message)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_advice_on_exposure_survives_the_wire(known: bool) -> None:
+    setting = (0.004, 2.5) if known else (np.nan, np.nan)
+    blur = 1.25 if known else np.nan
+    advice = Advice(STAMP, *setting, 1.5, 0.125, 0.0625, 0.03125, blur, Reason.BLUR)
+    message = wire(messages.exposure_message(advice, "nose"))
+    assert message.header.frame_id == "nose"
+    np.testing.assert_equal(astuple(messages.advice_of(message)), astuple(advice))
+
+
+def test_exposures_that_make_no_sense_are_refused() -> None:
+    advice = Advice(STAMP, 0.004, 2.5, 1.5, 0.125, 0.0, 0.03, 1.0, Reason.HOLD)
+    good = messages.exposure_message(advice, "nose")
+    assert messages.camera_state_of(good) == CameraState(0.004, 2.5)
+    for spoil in (
+        {"exposure_s": 0.0},
+        {"exposure_s": float("nan")},  # and a gain
+        {"gain": 0.0},
+        {"gain": -1.0},
+        {"gain": float("inf")},
+        {"factor": 0.0},
+        {"factor": float("nan")},
+        {"level": float("nan")},
+        {"noise": float("inf")},
+        {"reason": 7},
+    ):
+        bad = wire(good)
+        for name, value in spoil.items():
+            setattr(bad, name, value)
+        with pytest.raises(InputError, match=r"[Ee]xposure") as error:
+            messages.advice_of(bad)
+        assert "\n" not in str(error.value)
+    for spoilt in (replace(advice, factor=0.0), replace(advice, noise=float("nan"))):
+        with pytest.raises(InputError, match="advice on exposure"):
+            messages.exposure_message(spoilt, "nose")
+    good.gain = 0.0
+    with pytest.raises(InputError, match="gain is 0, give a number above 0"):
+        messages.camera_state_of(good)
