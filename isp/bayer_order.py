@@ -20,14 +20,24 @@ GRID = 80
 """Places looked at along the shorter side; the smoothing reaches about as far as their distance."""
 _LEAST_SIGMA_PX = 4.0
 _LEAST_CELLS = 60
+_TAILS = (0.002, 0.5, 0.998)
 _GREEN_SLOPE = 6.0
 _CUES = {
-    "rare strong colors": 0.845,
-    "level of the light": 0.358,
-    "level, stronger": 0.445,
-    "level against green": 0.936,
-    "bluer at the top": 1.981,
+    "rare strong colors": 1.075,
+    "level of the light": 0.428,
+    "level, stronger": 0.51,
+    "level against green": 0.909,
+    "bluer at the top": 1.6,
 }
+"""Weight of each number of ``red_features``, without an offset, so that red and blue are treated
+alike. Fitted by logistic regression (L2 of 100 on 912 scaled samples) on RAW simulated from the 33
+pictures of COCO128 that are CC BY, CC BY-SA or free, and the 24 of the Kodak suite, through half of
+the 16 color sensors that libcamera has tuning files for: their white balance and color matrix at
+lamps of 2600 to 7500 K, exposure, photon and read noise, 8 to 14 bits. On the 128 pictures of COCO
+val2017 and the other sensors red was right in 74 % of 1024: in 96 % where the probability is 0.9 or
+more (13 % of them), in 83 % from 0.7 to 0.9 (35 %), in 63 % below (51 %); on nine scenes from
+drones, simulated alike, in 76 %. Green was right in 99.7 and in 100 %: its slope is from there.
+"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ def guess_order(planes: FloatArray, black: float, white: float) -> OrderGuess | 
         return None
     green = green_score(light, usable)
     on_main = float(1 / (1 + np.exp(-_GREEN_SLOPE * green)))  # rggb and bggr have it off the main
-    probabilities = {}
+    probabilities: dict[str, float] = {}
     found: dict[str, tuple[float, dict[str, float]]] = {}
     for first, second, share in (("grbg", "gbrg", on_main), ("rggb", "bggr", 1 - on_main)):
         cues = red_cues(light, usable, first)
@@ -131,7 +141,7 @@ def red_features(light: FloatArray, usable: npt.NDArray[np.bool_], order: str) -
     )
     # Quantiles of red/green and blue/green. Red things are rarer and stronger than blue ones, and
     # things without blue (yellow, brown, leaves) commoner than things without red.
-    r, b = (np.quantile(v, [0.02, 0.5, 0.98]) for v in (red, blue))
+    r, b = (np.quantile(v, _TAILS) for v in (red, blue))
     tail = np.log((r[2] - r[1] + 0.03) / (b[2] - b[1] + 0.03)) + np.log(
         (b[1] - b[0] + 0.03) / (r[1] - r[0] + 0.03)
     )

@@ -134,18 +134,17 @@ def _problem(values: Mosaic, planes: FloatArray, full: float, saturated: float) 
         return "a dark frame, which tells the black level but no colors: take the cap off"
     if _structure(planes, values) < 4:
         return "there is noise but no picture in it: check bits, size and step, or the file itself"
+    if _is_gray(planes):
+        if not _is_gray(site_planes(_binned(values))):
+            return (
+                "a quad Bayer sensor: a color fills 2x2 pixels; let the driver bin or remosaic it"
+            )
+        return "a gray picture: all four sites see the same, so it is mono, or developed already"
     slant = _slant(values)
     if slant is None:
         return "its rows do not continue one another: the width or step is wrong"
     if slant:
-        return (
-            f"each row starts {abs(slant)} pixels too {'late' if slant > 0 else 'early'}: the width "
-            "or step is wrong by that"
-        )
-    if _is_gray(planes):
-        if not _is_gray(site_planes(_binned(values))):
-            return "a quad Bayer sensor: each color fills 2x2 pixels; let the driver bin or remosaic it"
-        return "a gray picture: all four sites see the same, so it is mono, or developed already"
+        return f"rows slant by {abs(slant)} pixels in two rows: the width or step is wrong"
     return ""
 
 
@@ -173,10 +172,8 @@ def _slant(values: Mosaic) -> int | None:
     middle = first[:, reach:-reach]
     width = middle.shape[1]
 
-    # Medians of rows: a few edges must not decide.
     def differ(offset: int) -> float:
-        moved = second[:, reach + offset :][:, :width]
-        return float(np.abs(moved - middle).mean(axis=1).mean())
+        return float(np.abs(second[:, reach + offset :][:, :width] - middle).mean())
 
     straight = differ(0)
     elsewhere = float(
@@ -185,22 +182,24 @@ def _slant(values: Mosaic) -> int | None:
     beside = float(np.abs(first[:, 2:] - first[:, :-2]).mean())
     offsets = [sign * offset for offset in _SLANTS for sign in (1, -1)]
     best = min(offsets, key=differ)
-    if differ(best) < 0.8 * straight:
+    if differ(best) < 0.95 * straight < 0.95 * differ(-best):
         return best
     return None if straight > 0.85 * elsewhere and beside < 0.6 * elsewhere else 0
 
 
 def _is_gray(planes: FloatArray) -> bool:
-    """Whether all four sites see the same, in level and in every place."""
-    level = np.maximum(planes.mean(axis=0), 1.0)
-    apart = np.abs(planes - planes.mean(axis=0)) / level
-    return bool(np.median(apart) < 0.004 and np.quantile(apart, 0.95) < 0.03)
+    """Whether all four sites see the same, on the whole and, but for noise, in every place."""
+    means = planes.mean(axis=(1, 2))
+    apart = np.abs(planes - planes.mean(axis=0)) / np.maximum(planes.mean(axis=0), 1.0)
+    alike = np.abs(means / means.mean() - 1).max() < 0.005
+    return bool(alike and np.median(apart) < 0.01 and np.quantile(apart, 0.95) < 0.05)
 
 
 def _binned(values: Mosaic) -> Mosaic:
     height, width = (n // 4 * 4 for n in values.shape)
     blocks = values[:height, :width].reshape(height // 2, 2, width // 2, 2)
-    return blocks.mean(axis=(1, 3)).astype(values.dtype)
+    binned: Mosaic = blocks.mean(axis=(1, 3)).astype(values.dtype)
+    return binned
 
 
 def _hot_pixels(values: Mosaic, full: float) -> int:

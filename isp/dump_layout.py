@@ -76,6 +76,8 @@ def guess_layouts(
     flat = np.frombuffer(data, np.uint8)
     if len(flat) < LEAST_BYTES:
         raise InputError(f"{len(flat)} bytes are no picture: give a file of at least {LEAST_BYTES}")
+    if _is_text(flat):
+        raise InputError("it holds text, no RAW: give a RAW file")
     steps = _candidate_steps(len(flat), size, step)
     unlike = _unlikeness(flat, steps)
     found = []
@@ -94,7 +96,7 @@ def _candidate_steps(count: int, size: tuple[int, int] | None, step: int) -> lis
     if step:
         return [step]
     if size is not None:
-        return [count // size[1]] if count % size[1] == 0 else []
+        return [count // size[1]] if size[1] and count % size[1] == 0 else []
     low, high = _STEPS
     return [s for s in range(low, min(high, count // LEAST_SIDE_PX) + 1) if count % s == 0]
 
@@ -225,8 +227,6 @@ def _complaint(flat: Bytes, size: tuple[int, int] | None, step: int) -> str:
             if text
         )
         return f"{count} bytes do not hold {told}: it is cut short, or these are wrong"
-    if _is_text(flat):
-        return "it holds text, no RAW: give a RAW file"
     lags = list(range(LEAST_SIDE_PX * 2, min(24_000, count // 8), 2))
     coarse = _unlikeness(flat[: 1 << 22], lags) if len(lags) < 200 else _scan(flat, lags)
     best = int(np.argmin(coarse)) if coarse else 0

@@ -60,9 +60,9 @@ def saturation(counts: Histogram) -> int | None:
     pile = int(counts[near : top + 1].sum())
     start = max(0, near - max(8, top // 12))
     held = counts[start:near]
-    used = held[held > 0]
     usual = float(held.sum()) / max(1, near - start) * (top + 1 - near)
-    if pile < _PILE_PIXELS or pile < 4 * usual or len(used) == 0 and pile < counts.sum() * _STRAY:
+    alone = not held.any() and pile < counts.sum() * _STRAY
+    if pile < _PILE_PIXELS or pile < 4 * usual or alone:
         return None
     return top
 
@@ -144,4 +144,5 @@ def _block_means(site: Mosaic) -> FloatArray:
     rows, columns = (max(1, n // _BLOCK) for n in site.shape)
     side = min(_BLOCK, *site.shape)
     cut = site[: rows * side, : columns * side].reshape(rows, side, columns, side)
-    return cut.mean(axis=(1, 3), dtype=np.float64).ravel()
+    means: FloatArray = cut.mean(axis=(1, 3), dtype=np.float64).ravel()
+    return means
