@@ -23,6 +23,7 @@ _HOT = 0.08  # of the white level: how far a pixel stands out of its eight same-
 _MOST_SATURATED = 0.6
 _SLANTS = (2, 4, 6, 8, 10, 12, 14, 16)  # pixels by which a wrong step may move each second row
 _FEW_ROWS = 512
+_QUAD_APART = 0.03  # how far the sites' means lie apart at least once 2x2 pixels are binned
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _problem(values: Mosaic, planes: FloatArray, full: float, saturated: float) 
     if _structure(planes, values) < 4:
         return "there is noise but no picture in it: check bits, size and step, or the file itself"
     if _is_gray(planes):
-        if not _is_gray(site_planes(_binned(values))):
+        if _apart(site_planes(_binned(values))) > _QUAD_APART:
             return (
                 "a quad Bayer sensor: a color fills 2x2 pixels; let the driver bin or remosaic it"
             )
@@ -189,10 +190,14 @@ def _slant(values: Mosaic) -> int | None:
 
 def _is_gray(planes: FloatArray) -> bool:
     """Whether all four sites see the same, on the whole and, but for noise, in every place."""
-    means = planes.mean(axis=(1, 2))
     apart = np.abs(planes - planes.mean(axis=0)) / np.maximum(planes.mean(axis=0), 1.0)
-    alike = np.abs(means / means.mean() - 1).max() < 0.005
-    return bool(alike and np.median(apart) < 0.01 and np.quantile(apart, 0.95) < 0.05)
+    return bool(_apart(planes) < 0.005 and np.median(apart) < 0.015)
+
+
+def _apart(planes: FloatArray) -> float:
+    """How far the sites' means lie apart, as a part of their mean."""
+    means = planes.mean(axis=(1, 2))
+    return float(np.abs(means / max(float(means.mean()), 1e-9) - 1).max())
 
 
 def _binned(values: Mosaic) -> Mosaic:

@@ -88,6 +88,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "flight.mcap").rename(place / "kept.mcap")
     (place / "config").mkdir()
     mot_challenge(place / "RECORDINGS")
+    (place / "frame.raw").write_bytes(np.ascontiguousarray(sequence.frames.read(0).image).tobytes())
     answer = np.zeros((1, 5, 84))  # of layout yolov8: always the same two
     answer[0, :, :2] = np.array([[20, 24, 10, 8, 0.9], [44, 30, 8, 12, 0.8]]).T
     model(place / "detector.onnx", [answer])
