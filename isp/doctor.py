@@ -65,7 +65,7 @@ def examine(mosaic: Mosaic, bits: int = 0) -> Diagnosis:
     mosaic: (H, W) uint8 or uint16. bits: significant ones where they are known, else 0.
 
     Raises:
-        InputError: no such array, or one too small or too large.
+        InputError: no such array, one too small or too large, or one that needs more than ``bits``.
     """
     _check(mosaic)
     height, width = (n // 2 * 2 for n in mosaic.shape)
@@ -76,8 +76,7 @@ def examine(mosaic: Mosaic, bits: int = 0) -> Diagnosis:
     rough = float(np.searchsorted(counts.cumsum(), 1e-3 * counts.sum()))
     found = find_bits(counts, rough, cut)
     if bits:
-        shift = found.shift and 8 * mosaic.itemsize - bits
-        found = Bits(bits, shift, 1.0, "given")
+        found = _given(bits, found, mosaic)
     values = mosaic >> found.shift
     full = float((1 << found.bits) - 1)
     sites = [values[site // 2 :: 2, site % 2 :: 2] for site in range(4)]
@@ -115,6 +114,17 @@ def _check(mosaic: Mosaic) -> None:
             f"a picture of {mosaic.shape[1]}x{mosaic.shape[0]} cannot be examined: give "
             f"{LEAST_SIDE_PX} to {MAX_SIDE_PX} pixels a side"
         )
+
+
+def _given(bits: int, found: Bits, mosaic: Mosaic) -> Bits:
+    held = 8 * mosaic.itemsize
+    shift = held - bits if found.shift else 0
+    if bits > held or int(mosaic.max()) >> max(shift, 0) >> bits:
+        raise InputError(
+            f"{bits} bits cannot be: a pixel has {held}, the highest is {int(mosaic.max())}; leave "
+            "the bits away to have them found"
+        )
+    return Bits(bits, shift, 1.0, "given")
 
 
 def _padding(mosaic: Mosaic) -> int:

@@ -157,7 +157,9 @@ def _contradictions(source: RawSource, found: Diagnosis) -> list[str]:
         what = "another green diagonal" if green else "red and blue swapped"
         lines.append(f"It says {said.order} itself, {what}: {trust}, and look at the candidates.")
     if said.bits and said.bits != found.bits.bits:
-        lines.append(f"It says {said.bits} bits itself, the pixels show {found.bits.bits}.")
+        lines.append(
+            f"It says {said.bits} bits itself, the pixels show {found.bits.bits}: set isp.bits."
+        )
     full = float((1 << found.bits.bits) - 1)
     if said.black and not matches(found.black.level, said.black, full):
         values = ", ".join(f"{v:g}" for v in sorted(set(said.black)))

@@ -185,6 +185,15 @@ def test_what_is_no_mosaic_is_refused_in_one_line(bad):
     assert "\n" not in str(caught.value)
 
 
+def test_bits_that_are_given_are_kept_unless_they_cannot_be(world):
+    mosaic, _ = world(10)
+    assert examine(mosaic, 12).bits.bits == 12
+    assert examine(mosaic << 6, 12).bits.shift == 4
+    for picture, bits in ((mosaic, 8), (world(8)[0], 10)):
+        with pytest.raises(InputError, match="bits cannot be"):
+            examine(picture, bits)
+
+
 def test_hot_pixels_are_counted_and_do_not_move_the_findings(world):
     mosaic, black = world(12)
     clean = examine(mosaic)

@@ -1,4 +1,4 @@
-"""``leadsight raw-doctor`` as a user calls it: findings, options that fit, one line for the rest."""
+"""``leadsight raw-doctor`` as a user calls it: findings, options that fit, one line for errors."""
 
 import os
 import re
