@@ -84,7 +84,7 @@ def examine(mosaic: Mosaic, bits: int = 0) -> Diagnosis:
     white = None if cut is None else float(cut >> found.shift)
     saturated = 0.0 if cut is None else float((mosaic >= cut - cut // 500).mean())
     planes = site_planes(values)
-    problem = _problem(values, planes, full, saturated)
+    problem = _problem(values, planes, full, saturated, black.level)
     order = None
     if _is_dark(planes, values, full):
         level = float(np.mean([site.mean() for site in sites]))
@@ -135,7 +135,9 @@ def _padding(mosaic: Mosaic) -> int:
     return columns if columns < width - LEAST_SIDE_PX else 0
 
 
-def _problem(values: Mosaic, planes: FloatArray, full: float, saturated: float) -> str:
+def _problem(
+    values: Mosaic, planes: FloatArray, full: float, saturated: float, black: float
+) -> str:
     """Why no order can be found, in a line; "" where it can."""
     if int(values.max()) == int(values.min()):
         return f"every pixel is {int(values.max())}: give a picture with something in it"
@@ -145,7 +147,7 @@ def _problem(values: Mosaic, planes: FloatArray, full: float, saturated: float) 
         return "a dark frame, which tells the black level but no colors: take the cap off"
     if _structure(planes, values) < 4:
         return "there is noise but no picture in it: check bits, size and step, or the file itself"
-    if _is_gray(planes):
+    if _is_gray(planes - min(black, float(planes.min()))):
         if _apart(site_planes(_binned(values))) > _QUAD_APART:
             return (
                 "a quad Bayer sensor: a color fills 2x2 pixels; let the driver bin or remosaic it"

@@ -27,6 +27,7 @@ QUICK = {
     "isp": ["--repeats", "2"],
     "predictor": ["--repeats", "2"],
     "predictor_accuracy": ["--sequences", "1", "--latency", "0.1"],
+    "raw_doctor": ["--repeats", "1", "--limit", "6"],
     "runner": ["--frames", "20"],
     "world": ["--frames", "4"],
 }
@@ -142,6 +143,8 @@ def test_documented_command_runs(command: str, place: Path) -> None:
         needs_outputs = name in ("predictor_accuracy", "calibration")
         if needs_outputs and find_data("data", "tracking", "raw", "UAVDT") is None:
             pytest.skip("UAVDT's stored outputs are not here (LEADSIGHT_DATA)")
+        if name == "raw_doctor" and find_data("data", "isp", "labelled") is None:
+            pytest.skip("the pictures are not here (LEADSIGHT_DATA)")
         if "--online" in arguments and find_data("data", "tracking", "frames") is None:
             pytest.skip("the clips are not here (LEADSIGHT_DATA)")
         if module == "prediction.train":
