@@ -155,7 +155,7 @@ class TaskAwareIsp:
         if new:
             self.reset()
             grid = (self.detector_grid or _default_grid)(frame.size)
-            grid = _even(grid, frame.size)
+            grid = even_grid(grid, frame.size)
             self._sampler = GridSampler(frame.size, grid, layout.order, layout.black, layout.white)
             self._operators = Operators(grid)
             self._shading = _grid_shading(layout, grid)
@@ -235,7 +235,7 @@ def _default_grid(size: tuple[int, int]) -> tuple[int, int]:
     return round(size[0] * scale), round(size[1] * scale)
 
 
-def _even(grid: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+def even_grid(grid: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     """The grid with even sides, no finer than the mosaic's blocks and no coarser than 16."""
     width, height = (max(min(g, s // 2), 16) // 2 * 2 for g, s in zip(grid, size, strict=True))
     return width, height
