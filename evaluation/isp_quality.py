@@ -80,8 +80,8 @@ def expose(
     """RAW of the picture, each of its pixels a 2×2 block of the mosaic."""
     height, width = picture.rgb.shape[:2]
     light = linear_light(picture.rgb, profile)
-    light = cv2.resize(light, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
-    mosaic = bayer(light, profile, *level, np.random.default_rng(seed))
+    large = cv2.resize(light, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+    mosaic = bayer(np.asarray(large, np.float32), profile, *level, np.random.default_rng(seed))
     return Frame(mosaic, 0, f"bayer_rggb{profile.bits}")
 
 

@@ -103,7 +103,7 @@ def record(
     level *= profile.white - profile.black
     level += profile.black
     np.rint(level, out=level)
-    return np.clip(level, 0, profile.white, out=level).astype(np.uint16)
+    return np.asarray(np.clip(level, 0, profile.white, out=level), np.uint16)
 
 
 def bayer(

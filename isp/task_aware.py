@@ -31,6 +31,7 @@ GLOBALS = 11
 DETECTOR_PX = 416
 MAX_MODEL_BYTES = 8 << 20
 _CLIPPED = 0.95
+_LEAST_NOISE = 1e-12
 _TABLE_STEP = 0.002  # a smaller change of a gain or exponent is under half a code
 GridOf = Callable[[tuple[int, int]], tuple[int, int]]
 
@@ -185,7 +186,9 @@ class TaskAwareIsp:
             given = default_parameters(levels, noise)
             return Choice(dict.fromkeys(CONSUMERS, given), levels, clipped, noise)
         chosen, field = found
-        packed = np.concatenate([np.log(chosen).ravel(), field.ravel(), np.log(noise)])
+        packed = np.concatenate(
+            [np.log(chosen).ravel(), field.ravel(), np.log(np.maximum(noise, _LEAST_NOISE))]
+        )
         packed = self._smoother.update(stamp_ns, packed)
         assert packed is not None
         count = chosen.size
