@@ -1,10 +1,10 @@
 """Whether an ISP's picture for the tracker serves tracking: AUC on clips made RAW (simulated).
 
-    python -m benchmarks.isp_tracking [SEQUENCES ...] [--models FOLDER] [--frames 130] [--seeds 1]
+    python -m benchmarks.isp_tracking [--models FOLDER] [--frames 130] [--seeds 1]
 
 Every picture of a clip goes through a sensor's forward model (``isp/sensor.py``), one Bayer pixel
-each, then through each ISP; NanoTrack v3 follows the target offline. Without arguments: the clips
-and models of ``$LEADSIGHT_DATA``. The row `clean` tracks the clip itself.
+each, then through each ISP; NanoTrack v3 follows the target offline. Clips and models are those of
+``$LEADSIGHT_DATA``. The row `clean` tracks the clip itself.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from rich.progress import track
 from evaluation.data import find_data
 from evaluation.online import TrackerSource, offline
 from evaluation.sequences import Frames, Sequence
-from evaluation.sources import find_sequences, open_any
+from evaluation.sources import open_any
 from isp.classical import ClassicalIsp
 from isp.config import IspConfig
 from isp.make import Isp, make_isp
@@ -42,7 +42,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sequences", nargs="*", type=Path)
     parser.add_argument("--models", type=Path, help="folder that holds nanotrackv3/")
     parser.add_argument("--frames", type=int, default=130, help="of each clip at most")
     parser.add_argument("--seeds", type=int, default=1, help="runs with other noise")
@@ -52,16 +51,19 @@ def main() -> None:
     )
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    folders = args.sequences or [find_data("data", "tracking", "frames", "UAV123_10fps")]
+    frames, truth = (
+        find_data("data", "tracking", part, "UAV123_10fps") for part in ("frames", "gt")
+    )
     models = args.models or find_data("models")
-    if None in folders or models is None:
-        raise SystemExit("give sequences and --models, or set LEADSIGHT_DATA")
-    paths = [path for folder in folders for path in find_sequences(folder)]
+    if models is None or truth is None or frames is None:
+        raise SystemExit("give --models, and set LEADSIGHT_DATA to the folder with the clips")
+    paths = sorted(frames.glob("*.mp4"))
     config = TrackerConfig(name="nanotrack-v3", models=str(models))
     scores: dict[tuple[str, str], list[float]] = {}
     work = [(p, level, seed) for p in paths for level in args.levels for seed in range(args.seeds)]
     for path, level, seed in track(work, "clips"):
-        clip = shortened(open_any(path, None, None, None), args.frames)
+        boxes = next(f for f in (truth / f"{path.stem}{e}.txt" for e in ("", "_1")) if f.exists())
+        clip = shortened(open_any(path, boxes, 10.0, None), args.frames)
         for name in (CLEAN, *ISPS):
             if name == CLEAN:
                 isp: Isp = ClassicalIsp()

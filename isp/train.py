@@ -46,8 +46,6 @@ from pipeline.errors import InputError
 
 BATCH = 4
 RATE = 3e-3
-VIEWS = 264
-"""At least, over all pictures; the detectors' answers to them are kept."""
 CHECKPOINT_EVERY = 100
 KEPT_APART = 8
 """Of so many pictures one is kept apart for the card's figures."""
@@ -249,7 +247,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     rng = np.random.default_rng([args.seed, 1])
     apart = paths[::KEPT_APART] if len(paths) > KEPT_APART else []
     used = [p for p in paths if p not in set(apart)]
-    count = max(2, -(-VIEWS // len(used)))
+    count = max(2, -(-args.views // len(used)))
     net = PublishedNet() if args.operators == "published" else ParameterNet()
     held = judge.views(apart, 2, np.random.default_rng([0, 4]))
     before = figures(net, judge, held) if held else {}
@@ -308,6 +306,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("task-aware.onnx"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--views", type=int, default=264, help="of all pictures together, kept")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--licence", default="", help="a sentence for the card")
     args = parser.parse_args(words)
