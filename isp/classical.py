@@ -51,6 +51,11 @@ class ClassicalIsp:
         """Of R, G, B: the white balance of the last picture's lookup tables."""
         return self._tables_gains
 
+    @property
+    def found(self) -> str:
+        """What was found out about levels that nobody gave, in a line; "" where nothing was."""
+        return self._front.found
+
     def reset(self) -> None:
         """Forget the stream: white balance and justification are found anew."""
         self._front.reset()

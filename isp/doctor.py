@@ -47,7 +47,7 @@ class Diagnosis:
 
     @property
     def options(self) -> dict[str, str | int | float | list[float]]:
-        """What to set, by the names of ``isp.classical.IspConfig``."""
+        """What to set, by the names of ``isp.config.IspConfig``."""
         chosen: dict[str, str | int | float | list[float]] = {}
         if self.order is not None:
             chosen["order"] = self.order.ranked[0]

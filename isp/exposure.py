@@ -197,9 +197,9 @@ class ExposureAdvisor:
         self._meter.update(tracks)
 
     def advise(self, stamp_ns: int, width: int, chosen: Choice | None) -> Advice | None:
-        """Advice from what the ISP saw in a frame of ``width`` px; None where that was no RAW, the
-        last advice is younger than ``period_ms``, or none is wanted."""
-        if not self.config.enabled or chosen is None:
+        """Advice from what the ISP saw in a frame of ``width`` px; None where that was no RAW or
+        was not measured, the last advice is younger than ``period_ms``, or none is wanted."""
+        if not self.config.enabled or chosen is None or chosen.stamp_ns != stamp_ns:
             return None
         if (
             self._last_ns is not None

@@ -1,6 +1,7 @@
 """What every ISP does first: the mosaic of a frame, its levels, and no defect pixels."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from isp.config import IDENTITY, IspConfig
 from isp.defects import DefectMap, replace_outliers
 from isp.levels import Table, apply_tables
 from isp.raw import BayerEncoding, Mosaic, mosaic_of, site_names
+from isp.raw_levels import find_bits, find_black, histogram, saturation
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 
@@ -29,6 +31,9 @@ READY = ("mono8", "rgb8", "bgr8", "rgba8", "bgra8")
 """Encodings that need no ISP."""
 BAND_ROWS = 32
 """Intermediate bands of so many rows stay in the cache."""
+_LOOKS = 30  # frames that are looked at before the encoding is believed
+_SURE = 0.9
+_ROWS_SEEN = 256
 _GRID = (48, 64)  # blocks that are looked at, rows and columns at least
 
 
@@ -38,6 +43,7 @@ class Layout:
     def __init__(self, config: IspConfig, encoding: BayerEncoding, size: tuple[int, int]) -> None:
         width, height = size
         self.encoding = encoding
+        self.justified = config.justified
         self.order = encoding.order if config.order == "auto" else config.order
         self.sites = site_names(self.order)
         self.bits = config.bits or encoding.bits
@@ -97,6 +103,9 @@ class Front:
         self.layout: Layout | None = None
         self._key: tuple[object, ...] = ()
         self._left: bool | None = None
+        self._looks = 0
+        self.found = ""
+        """What was found out about levels that nobody gave, in a line; "" where nothing was."""
 
     def reset(self) -> None:
         """Forget the stream: justification is found anew."""
@@ -114,13 +123,36 @@ class Front:
         if not isinstance(image, np.ndarray) or image.ndim != 2:
             mosaic_of(frame)  # says what is wrong
         key = (frame.encoding, frame.size)
-        if self.layout is not None and key == self._key:
-            return self.layout, False
-        encoding.check_size(*frame.size)
-        self.layout = Layout(self.config, encoding, frame.size)
-        self._key = key
-        self.reset()
-        return self.layout, True
+        if self.layout is None or key != self._key:
+            encoding.check_size(*frame.size)
+            self.layout, self.found = Layout(self.config, encoding, frame.size), ""
+            self._key = key
+            self._looks = _LOOKS if _levels_are_open(self.config, encoding) else 0
+            self.reset()
+            self._look(frame, encoding)
+            return self.layout, True
+        before = self.layout
+        self._look(frame, encoding)
+        return self.layout, self.layout is not before
+
+    def _look(self, frame: Frame, encoding: BayerEncoding) -> None:
+        """One of the first frames may tell the levels that neither the options nor the encoding
+        say."""
+        if not self._looks:
+            return
+        self._looks -= 1
+        found = found_levels(mosaic_of(frame))
+        if found is None:
+            return
+        bits, black = found
+        config = replace(self.config, bits=bits, justified="right")
+        said = f"isp.bits is not set: pixels have {bits} bits, right-justified"
+        if black is not None and config.black_level == (0.0,):
+            config = replace(config, black_level=(black,))
+            said += f", black about {black:g}"
+        self.layout = Layout(config, encoding, frame.size)
+        self._looks = 0
+        self.found = f"{said}; set it to be sure (`leadsight raw-doctor` tells more)"
 
     def read(self, frame: Frame, layout: Layout) -> tuple[Mosaic, int]:
         """The mosaic without defect pixels, and how many unused bits lie below its values.
@@ -134,9 +166,9 @@ class Front:
 
     def _shift(self, mosaic: Mosaic, layout: Layout) -> int:
         """How many unused bits lie below a pixel's significant ones."""
-        if not layout.spare_bits or self.config.justified == "right":
+        if not layout.spare_bits or layout.justified == "right":
             return 0
-        if self.config.justified == "left":
+        if layout.justified == "left":
             return layout.spare_bits
         sample = mosaic[layout.grid]
         low = (sample & ((1 << layout.spare_bits) - 1)) != 0
@@ -161,6 +193,36 @@ class Front:
                 mosaic = layout.mosaic
             layout.defects.replace(mosaic)
         return mosaic
+
+
+def _levels_are_open(config: IspConfig, encoding: BayerEncoding) -> bool:
+    """Whether nobody says how many of 16 bits are used: ``sensor_msgs`` has no other name for 10
+    to 14."""
+    unsaid = config.bits == 0 and config.justified != "left" and config.white_level == 0
+    return unsaid and encoding.bits == 16
+
+
+def found_levels(mosaic: Mosaic) -> tuple[int, float | None] | None:
+    """Bits, and black level where that is known, of a right-justified mosaic of less than 16 bits;
+    None where this one does not tell for sure.
+
+    Left-justified values need no finding out: read as 16 bits they give the same picture.
+    """
+    sample = mosaic if len(mosaic) <= _ROWS_SEEN else _some_rows(mosaic)
+    counts = histogram(sample)
+    rough = float(np.searchsorted(counts.cumsum(), 1e-3 * counts.sum()))
+    bits = find_bits(counts, rough, saturation(counts))
+    if bits.shift or bits.bits == 16 or bits.confidence < _SURE:
+        return None
+    sites = [sample[site // 2 :: 2, site % 2 :: 2] for site in range(4)]
+    black = find_black(sites, float((1 << bits.bits) - 1))
+    return bits.bits, round(black.level, 1) if black.known else None
+
+
+def _some_rows(mosaic: Mosaic) -> Mosaic:
+    """Whole blocks of 8 rows, spread over the picture."""
+    tops = np.linspace(0, (len(mosaic) - 8) // 2, _ROWS_SEEN // 8).astype(int) * 2
+    return np.concatenate([mosaic[top : top + 8] for top in tops])
 
 
 def shade(mosaic: Mosaic, layout: Layout, shift: int, tables: Sequence[Table], out: Mosaic) -> None:

@@ -69,6 +69,8 @@ PROFILES = {
 }  # fmt: skip
 """Plausible ones, of no particular product. Training leaves ``HELD_BACK`` out."""
 HELD_BACK = "compact-12"
+LEVELS = {"day": (1.0, 1), "dusk": (0.3, 4), "night": (0.1, 16), "deep": (0.03, 16)}
+"""Exposure and gain of levels of light, for measuring."""
 
 
 def linear_light(srgb: npt.NDArray[np.uint8], profile: SensorProfile) -> FloatImage:
@@ -101,7 +103,7 @@ def record(
     level *= profile.white - profile.black
     level += profile.black
     np.rint(level, out=level)
-    return np.clip(level, 0, profile.white, out=level).astype(np.uint16)
+    return np.asarray(np.clip(level, 0, profile.white, out=level), np.uint16)
 
 
 def bayer(

@@ -49,11 +49,15 @@ GridOf = Callable[[tuple[int, int]], tuple[int, int]]
 
 
 class Choice(NamedTuple):
-    """For one frame. of: each consumer's parameters. levels: (3,) mean of R, G, B; parts of the
-    range. bright: level of the brightest color that 99 % of the picture do not exceed. clipped:
-    share of the picture at the white level. noise: slope and floor of G's variance on the grid.
-    problem: why the network had no say, "" where it did."""
+    """For the frame of ``stamp_ns``.
 
+    of: each consumer's parameters. levels: (3,) mean of R, G, B; parts of the range. bright: level
+    of the brightest color that 99 % of the picture do not exceed. clipped: share of the picture at
+    the white level. noise: slope and floor of G's variance on the grid. problem: why the network
+    had no say, "" where it did.
+    """
+
+    stamp_ns: int
     of: dict[str, Parameters]
     levels: FloatImage
     bright: float
@@ -144,6 +148,11 @@ class TaskAwareIsp:
         self.chosen: Choice | None = None
         """For the last frame; None where that was no RAW."""
 
+    @property
+    def found(self) -> str:
+        """What was found out about levels that nobody gave, in a line; "" where nothing was."""
+        return self._front.found
+
     def reset(self) -> None:
         """Forget the stream: parameters and justification are found anew."""
         self._front.reset()
@@ -182,7 +191,7 @@ class TaskAwareIsp:
         layout, new = self._front.layout_of(frame)
         if new:
             self.reset()
-            grid = _even((self.detector_grid or self._default_grid)(frame.size), frame.size)
+            grid = even_grid((self.detector_grid or self._default_grid)(frame.size), frame.size)
             self._sampler = GridSampler(frame.size, grid, layout.order, layout.black, layout.white)
             self._operators = Operators(grid)
             self._shading = _grid_shading(layout, grid)
@@ -217,7 +226,8 @@ class TaskAwareIsp:
         if found is None:
             given = default_parameters(levels, noise)
             of = dict.fromkeys(CONSUMERS, given)
-            return Choice(of, levels, bright, clipped, noise, self._problem or _NO_PARAMETERS)
+            problem = self._problem or _NO_PARAMETERS
+            return Choice(stamp_ns, of, levels, bright, clipped, noise, problem)
         chosen, field = found
         logs = np.log(chosen).ravel(), field.ravel(), np.log(np.maximum(noise, _LEAST_NOISE))
         measured = np.concatenate(logs)
@@ -231,7 +241,7 @@ class TaskAwareIsp:
             consumer: parameters_of(row, field, slope, floor)
             for consumer, row in zip(CONSUMERS, values.tolist(), strict=True)
         }
-        return Choice(of, levels, bright, clipped, noise, "")
+        return Choice(stamp_ns, of, levels, bright, clipped, noise, "")
 
     def _whole(
         self, mosaic: Mosaic, layout: Layout, shift: int, consumer: str, given: Parameters
@@ -277,7 +287,7 @@ def _model_path(config: IspConfig) -> Path:
     return share_path("models", "task-aware.onnx")
 
 
-def _even(grid: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+def even_grid(grid: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     """The grid with even sides, no finer than the mosaic's blocks and no coarser than 16."""
     width, height = (max(min(g, s // 2), 16) // 2 * 2 for g, s in zip(grid, size, strict=True))
     return width, height

@@ -30,6 +30,7 @@ from isp.task_aware import CONSUMERS
 from isp.train_losses import LOSSES
 from isp.train_network import ParameterNet, develop, tone
 from isp.train_onnx import OnnxModule
+from isp.train_published import REGIONS, PublishedNet, gumbel_like
 from isp.train_views import (
     GRID,
     Picture,
@@ -45,8 +46,6 @@ from pipeline.errors import InputError
 
 BATCH = 4
 RATE = 3e-3
-VIEWS = 264
-"""At least, over all pictures; the detectors' answers to them are kept."""
 CHECKPOINT_EVERY = 100
 KEPT_APART = 8
 """Of so many pictures one is kept apart for the card's figures."""
@@ -119,14 +118,12 @@ class Judge:
     ) -> dict[str, torch.Tensor]:
         """How far each consumer is from what it makes of the clean pictures."""
         planes = stacked([s.planes for s in shots])
+        if isinstance(net, PublishedNet):
+            return self._detected(net(planes, gumbel_like(planes)), views)
         noise = stacked([s.noise for s in shots])
         given, field = net(stacked([s.features for s in shots]), noise)
         of = {name: given[:, k] for k, name in enumerate(CONSUMERS)}
-        rgb = develop(planes, noise, of["detector"], field)
-        found = {}
-        for k, watcher in enumerate(self.detectors):
-            wanted = [torch.cat(o).float() for o in zip(*(v.wanted[k] for v in views), strict=True)]
-            found[watcher.name] = watcher.loss_of(watcher(rgb), wanted)
+        found = self._detected(develop(planes, noise, of["detector"], field), views)
         crop = stacked([s.crop for s in shots])
         clean = stacked([s.clean for s in shots]) / 255
         found["human"] = (tone(crop, of["human"]) - clean).abs().mean()
@@ -138,6 +135,13 @@ class Judge:
                 (s - w).square().sum() / w.square().sum() for s, w in zip(seen, wanted, strict=True)
             ]
             found["tracker"] = torch.stack(parts).mean()
+        return found
+
+    def _detected(self, rgb: torch.Tensor, views: list[View]) -> dict[str, torch.Tensor]:
+        found = {}
+        for k, watcher in enumerate(self.detectors):
+            wanted = [torch.cat(o).float() for o in zip(*(v.wanted[k] for v in views), strict=True)]
+            found[watcher.name] = watcher.loss_of(watcher(rgb), wanted)
         return found
 
 
@@ -201,16 +205,24 @@ def figures(net: nn.Module, judge: Judge, views: list[View]) -> dict[str, float]
 
 
 def export(net: nn.Module, path: Path) -> None:
-    """Write the network for ``isp.task_aware.ParameterModel``."""
+    """Write the network for ``isp.task_aware.ParameterModel``, or the published operators whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    ours = isinstance(net, ParameterNet)
+    given = (
+        (torch.zeros(1, 4, 64, 64), torch.full((1, 2), 1e-4))
+        if ours
+        else (torch.zeros(1, 3, 64, 64), torch.zeros(1, REGIONS, 64, 64))
+    )
+    sides = {2: "height", 3: "width"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own future
         torch.onnx.export(
             net.eval(),
-            (torch.zeros(1, 4, 64, 64), torch.full((1, 2), 1e-4)),
+            given,
             str(path),
-            input_names=["features", "noise"],
-            output_names=["globals", "field"],
+            input_names=["features", "noise"] if ours else ["image", "gumbel"],
+            output_names=["globals", "field"] if ours else ["rgb"],
+            dynamic_axes=None if ours else dict.fromkeys(("image", "gumbel", "rgb"), sides),
             opset_version=17,
             dynamo=False,
         )
@@ -235,8 +247,8 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     rng = np.random.default_rng([args.seed, 1])
     apart = paths[::KEPT_APART] if len(paths) > KEPT_APART else []
     used = [p for p in paths if p not in set(apart)]
-    count = max(2, -(-VIEWS // len(used)))
-    net = ParameterNet()
+    count = max(2, -(-args.views // len(used)))
+    net = PublishedNet() if args.operators == "published" else ParameterNet()
     held = judge.views(apart, 2, np.random.default_rng([0, 4]))
     before = figures(net, judge, held) if held else {}
     fit(net, judge, judge.views(used, count, rng), args)
@@ -284,10 +296,17 @@ def main(words: list[str] | None = None) -> None:
         "--detectors", nargs="+", required=True, metavar="FILE:LAYOUT",
         help=f"ONNX detectors to train for; layouts: {', '.join(LOSSES)}",
     )  # fmt: skip
+    parser.add_argument(
+        "--operators",
+        choices=["leadsight", "published"],
+        default="leadsight",
+        help="published: those of TA-ISP (CVPR 2026), as a baseline for one detector's grid",
+    )
     parser.add_argument("--tracker", type=Path, help="ONNX backbone of a tracker; optional")
     parser.add_argument("--out", type=Path, default=Path("task-aware.onnx"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--views", type=int, default=264, help="of all pictures together, kept")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--licence", default="", help="a sentence for the card")
     args = parser.parse_args(words)

@@ -1,7 +1,7 @@
 """How far a detector's answer to a picture is from its answer to the clean one, by layout.
 
-Found and wanted are the detector's own outputs (``perception/layouts.py`` says what they mean). Each
-cell counts as much as the clean picture has an object there; 0 is the same answer.
+Found and wanted are the detector's own outputs (``perception/layouts.py`` says what they mean).
+Each cell counts as much as the clean picture has an object there; 0 is the same answer.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def nanodet(found: Outputs, wanted: Outputs) -> torch.Tensor:
     spread_f, spread_w = (torch.cat(x[half:], 1) for x in (found, wanted))
     bins = spread_w.shape[2] // 4
     log_f, log_w = (
-        functional.log_softmax(x.unflatten(2, (4, bins)), 3) for x in (spread_f, spread_w)
+        functional.log_softmax(x.view(*x.shape[:2], 4, bins), 3) for x in (spread_f, spread_w)
     )
     sides = (log_w.exp() * (log_w - log_f)).sum((2, 3))[..., None]
     parts = entropy(f, w).sum() + (there * sides).sum()

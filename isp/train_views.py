@@ -93,8 +93,9 @@ def random_shot(view: Picture, rng: np.random.Generator, day: bool) -> Shot:
     scale = SCALES[rng.integers(len(SCALES))]
     seen = view
     if scale != 1:
-        light = cv2.resize(light, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-        seen = np.asarray(cv2.resize(view, (light.shape[1], light.shape[0])), np.uint8)
+        size = (round(VIEW[0] * scale), round(VIEW[1] * scale))
+        light = np.asarray(cv2.resize(light, size, interpolation=cv2.INTER_LINEAR), np.float32)
+        seen = np.asarray(cv2.resize(view, size), np.uint8)
     exposure = float(np.exp(rng.uniform(*np.log([0.5, 1.1] if day else [0.02, 1]))))
     gain = float(np.clip(exposure**-1.2 * np.exp(rng.normal(0, 0.5)), 1, 24))
     sites = np.stack([light[..., c] for c in (0, 1, 1, 2)])

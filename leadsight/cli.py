@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,9 @@ from rich.console import Console
 from evaluation.data import find_data
 from evaluation.two_rate import METHODS
 from isp.make import make_isp
+from isp.sensor import HELD_BACK, LEVELS, PROFILES
 from leadsight import __version__
+from perception.detector import DetectorConfig
 from perception.layouts import LAYOUTS
 from perception.tracker import TRACKERS
 from pipeline import config
@@ -60,6 +63,11 @@ LIST_OPTIONS: dict[str, Callable[[str], bool]] = {
     "--predictor": METHODS.__contains__,
     "--tracker": TRACKERS.__contains__,
     "--replay": lambda text: not text.startswith("-"),
+    "--detector": lambda text: ":" in text,
+    "--model": lambda text: text.endswith(".onnx"),
+    "--published": lambda text: text.endswith(".onnx"),
+    "--level": LEVELS.__contains__,
+    "--raw": lambda text: not text.startswith("-"),
 }
 """Options that take several values at once, and which words belong to them."""
 
@@ -334,6 +342,68 @@ def evaluate_mot(
     command.print_rows(result, console)
     command.write(result, out / "results.json")
     console.print(f"wrote {out / 'results.json'}", soft_wrap=True)
+
+
+@app.command("evaluate-isp")
+def evaluate_isp(
+    images: Annotated[Path, typer.Option(help="Folder of labelled pictures.")],
+    labels: Annotated[
+        Path, typer.Option(help="Folder of YOLO's .txt: class x_center y_center w h, a line a box.")
+    ],
+    detector: Annotated[
+        list[str], typer.Option(help="FILE:LAYOUT, one or more; layouts as of detector.layout.")
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Models of the task-aware ISP, one a seed; the shipped one if none."),
+    ] = None,
+    published: Annotated[
+        list[str] | None,
+        typer.Option(help="Models of `isp.train --operators published`, as a row to compare."),
+    ] = None,
+    level: Annotated[
+        list[str] | None, typer.Option(help=f"Of light: {', '.join(LEVELS)}; all if none.")
+    ] = None,
+    sensor: Annotated[
+        str,
+        typer.Option(help=f"Simulated: {', '.join(PROFILES)}; {HELD_BACK} is not trained on."),
+    ] = "small-12",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs with other noise.")] = 3,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many pictures.")] = 5000,
+    raw: Annotated[
+        list[Path] | None, typer.Option(help="Camera RAW files to show in the report.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
+    out: Annotated[Path, typer.Option(help="For results.json and report.html.")] = Path(
+        "out/evaluate-isp"
+    ),
+) -> None:
+    """Score ISPs by what frozen detectors find in RAW of labelled pictures, from day to deep night.
+
+    RAW is simulated from the pictures. The best classical ISP of each level is the baseline.
+    """
+    from evaluation.isp_quality import Study, Trained
+    from leadsight import evaluate_isp as command
+
+    _check_names("--level", level or [], tuple(LEVELS))
+    _check_names("--sensor", [sensor], tuple(PROFILES))
+    configs = []
+    for text in detector:
+        path, _, layout = text.rpartition(":")
+        _check_names("--detector", [layout], tuple(LAYOUTS))
+        configs.append(DetectorConfig(model=path, layout=layout, min_score=0.01))
+    trained = [Trained("task-aware", tuple(model or ("",)))]
+    if published:
+        trained.append(Trained("published operators", tuple(published), published=True))
+    study = Study(
+        images, labels, tuple(configs), tuple(trained), tuple(level or LEVELS), seeds, sensor,
+        limit,
+    )  # fmt: skip
+    result = command.run(study, jobs, console)
+    command.print_columns(result, console)
+    with console.status("report"):
+        command.write(result, study, out, raw or [], shlex.join(sys.argv[1:]))
+    console.print(f"wrote {out / 'report.html'}", soft_wrap=True)
 
 
 @app.command()

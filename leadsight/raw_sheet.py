@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from isp.classical import ClassicalIsp, IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IspConfig
 from isp.doctor import Diagnosis
 from isp.raw import ORDERS, Mosaic
 from pipeline.errors import InputError

@@ -102,8 +102,8 @@ class Detector:
         known = seen.encoding in ("rgb8", "bgr8")
         image = seen.image if known else seen.bgr()
         order = "rgb" if seen.encoding == "rgb8" else "bgr"
-        sides, offset = _fill(self._blob, image, self._layout, order)
-        scale = [side / size for side, size in zip(sides, frame.size, strict=True)]
+        grid, offset = _fill(self._blob, image, self._layout, order)
+        scale = [side / size for side, size in zip(grid, frame.size, strict=True)]
         found = self._run(f"frame {frame.index}")
         score = np.clip(found.scores, 0.0, 1.0)
         keep = score >= self._config.min_score

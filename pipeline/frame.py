@@ -34,7 +34,7 @@ class Frame:
         …), or bayer_<order><bits> with bits 10, 12, 14, and a final p for MIPI packing.
     index: the source's own frame counter; gaps are frames that never arrived.
     width: pixels in a row where ``image`` holds packed bytes; 0 elsewhere.
-    detail: the same moment as a detector shall see it, smaller; None where it sees the frame itself.
+    detail: the same moment as a detector shall see it, smaller; None: it sees the frame itself.
     """
 
     image: npt.NDArray[Any]

@@ -38,6 +38,7 @@ class IspNode(Node):
         super().__init__("isp")
         self._stage = Stage(self, self._reset)
         self._started = False
+        self._told = ""
         self._isp = Live(self, "isp", IspConfig, self._make)
         self._options = Live(self, "exposure", ExposureConfig, lambda config: config)
         self._advisor = ExposureAdvisor()
@@ -76,6 +77,10 @@ class IspNode(Node):
         frame = messages.frame_of(message, index)
         for consumer, picture in isp.develop(frame, wanted).items():
             self._images[consumer].publish(messages.image_of(picture))
+        if isp.found != self._told:
+            self._told = isp.found
+            if isp.found:
+                self.get_logger().info(isp.found)
         if isinstance(isp, TaskAwareIsp) and isp.chosen is not None:
             if isp.chosen.problem:
                 self._stage.warn(isp.chosen.problem)

@@ -8,7 +8,7 @@ import pytest
 from bridges.world import AerialWorld, WorldConfig
 from evaluation.data import find_data
 from isp.bayer_order import _CUES, guess_order, red_features, site_planes
-from isp.classical import IspConfig
+from isp.config import IspConfig
 from isp.doctor import SURE, examine
 from isp.dump_layout import guess_layouts
 from isp.raw import ORDERS

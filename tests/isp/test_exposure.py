@@ -25,10 +25,12 @@ MS = 1_000_000
 WIDTH = 640
 
 
-def seen(level: float = 0.18, bright: float = 0.5, clipped: float = 0.0, slope: float = 2e-4):
+def seen(
+    stamp_ns: int, level: float = 0.18, bright: float = 0.5, clipped: float = 0.0, slope=2e-4
+) -> Choice:
     """What the ISP says of a gray frame."""
     levels = np.full(3, level, np.float32)
-    return Choice({}, levels, bright, clipped, (slope, 1e-8), "")
+    return Choice(stamp_ns, {}, levels, bright, clipped, (slope, 1e-8), "")
 
 
 def target(stamp_ns: int, x: float, identity: int = 3, width: int = WIDTH, **changes) -> Tracks:
@@ -43,7 +45,7 @@ def advised(speed: float | None = None, state=(5e-3, 2.0), config=None, **frame)
     advisor.camera = CameraState(*state) if state else None
     for k in range(20 if speed is not None else 0):
         advisor.see(target(k * 33 * MS, speed * k * 0.033))
-    advice = advisor.advise(20 * 33 * MS, WIDTH, seen(**frame))
+    advice = advisor.advise(20 * 33 * MS, WIDTH, seen(20 * 33 * MS, **frame))
     assert advice is not None
     return advice
 
@@ -145,7 +147,7 @@ def test_near_enough_is_held_and_a_move_goes_on_until_it_has_settled() -> None:
     advisor = ExposureAdvisor()
 
     def factor(k: int, level: float) -> float:
-        advice = advisor.advise(k * 100 * MS, WIDTH, seen(level))
+        advice = advisor.advise(k * 100 * MS, WIDTH, seen(k * 100 * MS, level))
         assert advice is not None
         return advice.factor
 
@@ -158,11 +160,12 @@ def test_near_enough_is_held_and_a_move_goes_on_until_it_has_settled() -> None:
 
 def test_advice_comes_at_its_period_and_only_where_wanted() -> None:
     advisor = ExposureAdvisor(ExposureConfig(period_ms=100))
-    came = [advisor.advise(k * 33 * MS, WIDTH, seen()) is not None for k in range(10)]
+    came = [advisor.advise(k * 33 * MS, WIDTH, seen(k * 33 * MS)) is not None for k in range(10)]
     assert [k for k, c in enumerate(came) if c] == [0, 4, 8]
-    assert advisor.advise(0, WIDTH, seen()) is not None  # time went back
+    assert advisor.advise(0, WIDTH, seen(0)) is not None  # time went back
     assert advisor.advise(10**10, WIDTH, None) is None
-    assert ExposureAdvisor(ExposureConfig(enabled=False)).advise(0, WIDTH, seen()) is None
+    assert ExposureAdvisor(ExposureConfig(enabled=False)).advise(0, WIDTH, seen(0)) is None
+    assert advisor.advise(10**10, WIDTH, seen(10**10 - 1)) is None  # of an earlier frame
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:

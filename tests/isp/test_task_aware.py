@@ -417,3 +417,45 @@ def test_a_bad_profile_is_one_clear_line_and_the_options_as_they_are(tmp_path, t
 def test_a_profile_that_is_missing_says_so(tmp_path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_profile(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("mode", ["classical", "task_aware"])
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_bits_that_nobody_gave_are_found_once_a_frame_tells(mode: str, bits: int) -> None:
+    isp = make_isp(IspConfig(mode=mode))
+    black = 1 << (bits - 6)
+    told = make_isp(IspConfig(mode=mode, bits=bits, black_level=(float(black),)))
+    dim, shown = light(), light()
+    shown[40:60, 40:60] = 1.0
+    shown[80:104, 80:112] = 0.0
+
+    def both(of, stamp_ns):
+        frame = Frame(counts(of, bits=bits, black=black), stamp_ns, "bayer_rggb16")
+        return [i.develop(frame, ("tracker",))["tracker"].image.astype(int) for i in (isp, told)]
+
+    both(dim, 0)
+    assert isp.found == ""  # nothing is cut off: it may be a dark picture of more bits
+    found, wanted = both(shown, MS)
+    assert f"{bits} bits, right-justified, black about {black}" in isp.found
+    told.reset()
+    found, wanted = both(shown, 10**12)
+    assert np.abs(found - wanted).mean() < 1.5
+    both(dim, 10**12 + MS)
+    assert str(bits) in isp.found
+
+
+@pytest.mark.parametrize("options", [{"bits": 16}, {"justified": "left"}, {"white_level": 4095.0}])
+def test_what_is_given_is_not_looked_for(options) -> None:
+    isp, shown = make_isp(IspConfig(**options)), light()
+    shown[40:60, 40:60] = 1.0
+    isp.process(Frame(counts(shown), 0, "bayer_rggb16"))
+    assert isp.found == ""
+
+
+def test_sixteen_bits_and_left_justified_ones_are_read_as_they_are() -> None:
+    shown = light()
+    shown[40:60, 40:60] = 1.0
+    for image in (counts(shown, bits=16), counts(shown) << 4):
+        isp = make_isp(IspConfig())
+        isp.process(Frame(image, 0, "bayer_rggb16"))
+        assert isp.found == ""

@@ -13,7 +13,7 @@ import pytest
 from bridges.world import AerialWorld, WorldConfig
 from evaluation.bags import BagWriter
 from evaluation.data import find_data
-from isp.classical import IspConfig
+from isp.config import IspConfig
 from leadsight.raw_source import parse_size, read_source, source_of
 from pipeline import config
 from pipeline.errors import InputError

@@ -1,0 +1,203 @@
+"""Training end to end with small detectors: the file that comes out, resuming, and refusals."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch", reason="torch is not installed (the train extra)")
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from isp import train as training
+from isp.grid import features, measured_noise, thumbnail
+from isp.operators import Operators, default_parameters
+from isp.task_aware import CONSUMERS, ParameterModel, parameters_of
+from isp.train_losses import LOSSES
+from isp.train_network import ParameterNet, develop
+from isp.train_views import random_shot, random_view
+from pipeline.errors import InputError
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Pictures, and a detector of YOLOX's layout that is one convolution."""
+    place = tmp_path_factory.mktemp("training")
+    (place / "pictures").mkdir()
+    for k in range(9):
+        blocks = RNG.integers(0, 255, (6, 8, 3), np.uint8)
+        Image.fromarray(blocks).resize((200, 150), Image.Resampling.BICUBIC).save(
+            place / "pictures" / f"{k}.png"
+        )
+    weight = RNG.normal(0, 0.002, (7, 3, 8, 8)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["c"], strides=[8, 8]),
+            helper.make_node("Sigmoid", ["c"], ["s"]),
+            helper.make_node("Reshape", ["s", "shape"], ["r"]),
+            helper.make_node("Transpose", ["r"], ["y"], perm=[0, 2, 1]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 64, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64, 7])],
+        [numpy_helper.from_array(weight, "w"),
+         numpy_helper.from_array(np.array([1, 7, 64], np.int64), "shape")],
+    )  # fmt: skip
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(made, place / "detector.onnx")
+    return place
+
+
+def run(place, out, *more, steps=3):
+    training.main(
+        ["--pictures", str(place / "pictures"), "--detectors", f"{place / 'detector.onnx'}:yolox",
+         "--out", str(out), "--steps", str(steps), "--views", "8", *more]
+    )  # fmt: skip
+
+
+def test_a_model_comes_out_that_the_isp_takes_with_its_card(place, tmp_path):
+    out = tmp_path / "model.onnx"
+    run(place, out, "--licence", "Of the test.")
+    found = ParameterModel(out)(np.zeros((4, 64, 64), np.float32), (1e-4, 1e-6))
+    assert found is not None and (found[0] > 0).all()
+    card = out.with_suffix(".md").read_text()
+    assert "--steps 3" in card and "Of the test." in card and "detector" in card
+    assert not (tmp_path / "model.onnx.checkpoint").exists()
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
+    whole, halves = tmp_path / "whole.onnx", tmp_path / "halves.onnx"
+    run(place, whole, steps=4)
+    real, calls = training.random_shot, []
+
+    def stops(*given):
+        calls.append(1)
+        if len(calls) > 2 * 2 + training.BATCH * 2:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(training, "random_shot", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run(place, halves, steps=4)
+    monkeypatch.setattr(training, "random_shot", real)
+    run(place, halves, steps=4)
+    for a, b in zip(onnx.load(whole).graph.initializer, onnx.load(halves).graph.initializer,
+                    strict=True):  # fmt: skip
+        np.testing.assert_array_equal(numpy_helper.to_array(a), numpy_helper.to_array(b))
+
+
+def test_the_published_operators_train_and_give_the_same_picture_without_their_noise(
+    place, tmp_path
+):
+    import onnxruntime
+
+    out = tmp_path / "published.onnx"
+    run(place, out, "--operators", "published", steps=1)
+    session = onnxruntime.InferenceSession(str(out))
+    image = RNG.random((1, 3, 30, 40), np.float32)
+    still, noisy = np.zeros((1, 16, 30, 40), np.float32), RNG.gumbel(size=(1, 16, 30, 40))
+    a, b, c = (
+        session.run(None, {"image": image, "gumbel": np.float32(g)})[0]
+        for g in (still, still, noisy)
+    )
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+    assert a.shape == image.shape and a.min() >= 0 and a.max() <= 1
+
+
+def test_a_network_that_was_not_trained_gives_the_classical_defaults():
+    view = RNG.integers(20, 200, (480, 640, 3), np.uint8)
+    shot = random_shot(view, np.random.default_rng(1), day=True)
+    seen = torch.from_numpy(shot.features)[None]
+    with torch.no_grad():
+        given, field = ParameterNet()(seen, torch.from_numpy(shot.noise)[None])
+    assert not field.any()
+    levels = shot.planes.mean(axis=(1, 2))
+    wanted = default_parameters(levels, tuple(shot.noise.tolist()))
+    for k in range(len(CONSUMERS)):
+        found = parameters_of(given[0, k].tolist(), field[0].numpy(), *shot.noise.tolist())
+        np.testing.assert_allclose(found.exponents, wanted.exponents, rtol=1e-5)
+        np.testing.assert_allclose(found.strengths, wanted.strengths, rtol=1e-5)
+        np.testing.assert_allclose(found.gains, wanted.gains, rtol=0.1)  # of mean logarithms
+        assert found.toe == pytest.approx(wanted.toe)
+
+
+def test_the_isp_develops_what_training_saw():
+    view = RNG.integers(20, 200, (480, 640, 3), np.uint8)
+    shot = random_shot(view, np.random.default_rng(2), day=False)
+    noise = tuple(shot.noise.tolist())
+    wanted = default_parameters(shot.planes.mean(axis=(1, 2)), noise)
+    row = torch.tensor(
+        [[*wanted.gains, *wanted.exponents, wanted.saturation, wanted.toe, *wanted.strengths]]
+    )
+    field = torch.from_numpy(RNG.normal(0, 0.3, (1, 2, 16, 16)).astype(np.float32))
+    rgb = develop(torch.from_numpy(shot.planes)[None], torch.tensor([noise]), row, field)
+    from dataclasses import replace
+
+    from isp.grid import Linear
+
+    linear = Linear(shot.planes, np.zeros(shot.planes.shape[1:], np.float32))
+    made = Operators((416, 312))(linear, replace(wanted, field=field[0].numpy()))
+    assert np.abs(made.transpose(2, 0, 1) - 255 * rgb[0].numpy()).max() <= 1
+
+
+def test_views_follow_the_seed():
+    picture = RNG.integers(0, 255, (90, 160, 3), np.uint8)
+    a, b, c = (random_view(picture, np.random.default_rng(s)) for s in (0, 0, 1))
+    assert a.shape == (480, 640, 3) and np.array_equal(a, b) and not np.array_equal(a, c)
+    shots = [random_shot(a, np.random.default_rng(s), day=False) for s in (5, 5, 6)]
+    assert np.array_equal(shots[0].planes, shots[1].planes)
+    assert not np.array_equal(shots[0].planes, shots[2].planes)
+    assert all(np.isfinite(s.features).all() and min(s.noise) >= 0 for s in shots)
+
+
+@pytest.mark.parametrize("layout", sorted(LOSSES))
+def test_a_loss_is_zero_for_the_same_answer_and_grows_with_the_difference(layout):
+    shapes = {
+        "yolox": [(2, 30, 9)],
+        "fastestdet": [(2, 9, 5, 6)],
+        "nanodet": [(2, 20, 4), (2, 6, 4), (2, 20, 32), (2, 6, 32)],
+    }[layout]
+    wanted = [torch.rand(s) for s in shapes]
+    near, far = ([(w + a * torch.rand_like(w)).clamp(0, 1) for w in wanted] for a in (0.05, 0.4))
+    loss = LOSSES[layout]
+    assert loss(wanted, wanted).item() == pytest.approx(0, abs=1e-5)
+    assert 0 < loss(near, wanted).item() < loss(far, wanted).item()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"pictures": "/nowhere"}, "holds no picture"),
+        ({"layout": "yolov8"}, "give one of yolox"),
+        ({"detector": "missing.onnx"}, "missing.onnx"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_said_in_a_line(place, tmp_path, change, says):
+    pictures = change.get("pictures", str(place / "pictures"))
+    detector = change.get("detector", str(place / "detector.onnx"))
+    with pytest.raises(SystemExit, match=says) as ended:
+        training.main(
+            ["--pictures", pictures, "--detectors", f"{detector}:{change.get('layout', 'yolox')}",
+             "--out", str(tmp_path / "x.onnx"), "--steps", "1"]
+        )  # fmt: skip
+    assert "\n" not in str(ended.value)
+
+
+def test_a_file_that_is_no_picture_is_named(place, tmp_path):
+    (tmp_path / "a.jpg").write_text("no picture")
+    with pytest.raises(InputError, match=r"a\.jpg: is no picture"):
+        training.read_picture(tmp_path / "a.jpg")
+
+
+def test_the_networks_features_are_those_of_the_isp():
+    view = RNG.integers(20, 200, (480, 640, 3), np.uint8)
+    shot = random_shot(view, np.random.default_rng(3), day=True)
+    from isp.grid import Linear
+
+    greens = np.zeros(shot.planes.shape[1:], np.float32)
+    small = thumbnail(Linear(shot.planes, greens))
+    np.testing.assert_allclose(features(small)[:3], shot.features[:3], atol=1e-5)
+    assert measured_noise(small)[1] <= shot.noise[1] + 1e-9
