@@ -263,7 +263,8 @@ def train(args: argparse.Namespace) -> dict[str, float]:
 def card(
     args: argparse.Namespace, pictures: int, apart: int, found: dict[str, tuple[float, float]]
 ) -> str:
-    """What the model is and how it was made, in Markdown."""
+    """What the model is and how it was made, in Markdown; files by their names alone."""
+    words = [Path(word).name if "/" in word else word for word in args.words]
     lines = [
         f"# {args.out.name}",
         "",
@@ -271,7 +272,7 @@ def card(
         f"torch {torch.__version__}. Made by",
         "",
         "```",
-        f"python -m isp.train {shlex.join(args.words)}",
+        f"python -m isp.train {shlex.join(words)}",
         "```",
         "",
         f"{pictures} pictures; {apart} of them kept apart for these figures, the mean distance of "
