@@ -16,7 +16,16 @@ PACKAGES = [
     "ros_nodes",
     "leadsight",
 ]
-NODES = ["isp", "tracker", "predictor", "latency_monitor", "replay", "sim_camera", "pipeline"]
+NODES = [
+    "isp",
+    "tracker",
+    "predictor",
+    "latency_monitor",
+    "replay",
+    "sim_camera",
+    "pipeline",
+    "raw_doctor",
+]
 
 setup(
     name="leadsight",

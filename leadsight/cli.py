@@ -442,6 +442,34 @@ def doctor(
 
 
 @app.command()
+def raw_doctor(
+    source: Annotated[
+        str,
+        typer.Argument(help="RAW file (.raw, .dng, .png, .npy, …), bag, or topic: /camera/raw."),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Picture of the four candidates, .png or .jpg.")
+    ] = Path("raw-doctor.png"),
+    size: Annotated[str | None, typer.Option(help="WxH of a file without header.")] = None,
+    step: Annotated[int, typer.Option(min=0, help="Bytes from row to row; 0 finds them.")] = 0,
+    bits: Annotated[
+        str, typer.Option(help="Significant bits: 8, 10, 12, 14, 16, or 10p, 12p (MIPI-packed).")
+    ] = "",
+    topic: Topic = None,
+) -> None:
+    """Find Bayer order, bits, justification and black level of an unknown RAW, and show the four
+    candidate orders.
+
+    Example: `leadsight raw-doctor frame.raw --size 1920x1080`, then look at raw-doctor.png and give
+    what it prints to `leadsight track`, or to the node's parameter file. Green, bits and black are
+    found for sure in most pictures. Which of the other two is red is a guess: it says how good.
+    """
+    from leadsight.raw_doctor import run_raw_doctor
+
+    raise typer.Exit(run_raw_doctor(source, out, size, step, bits, topic, console))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)

@@ -27,6 +27,7 @@ QUICK = {
     "isp": ["--repeats", "2"],
     "predictor": ["--repeats", "2"],
     "predictor_accuracy": ["--sequences", "1", "--latency", "0.1"],
+    "raw_doctor": ["--repeats", "1", "--limit", "6"],
     "runner": ["--frames", "20"],
     "world": ["--frames", "4"],
 }
@@ -88,6 +89,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "flight.mcap").rename(place / "kept.mcap")
     (place / "config").mkdir()
     mot_challenge(place / "RECORDINGS")
+    (place / "frame.raw").write_bytes(np.ascontiguousarray(sequence.frames.read(0).image).tobytes())
     answer = np.zeros((1, 5, 84))  # of layout yolov8: always the same two
     answer[0, :, :2] = np.array([[20, 24, 10, 8, 0.9], [44, 30, 8, 12, 0.8]]).T
     model(place / "detector.onnx", [answer])
@@ -141,6 +143,8 @@ def test_documented_command_runs(command: str, place: Path) -> None:
         needs_outputs = name in ("predictor_accuracy", "calibration")
         if needs_outputs and find_data("data", "tracking", "raw", "UAVDT") is None:
             pytest.skip("UAVDT's stored outputs are not here (LEADSIGHT_DATA)")
+        if name == "raw_doctor" and find_data("data", "isp", "labelled") is None:
+            pytest.skip("the pictures are not here (LEADSIGHT_DATA)")
         if "--online" in arguments and find_data("data", "tracking", "frames") is None:
             pytest.skip("the clips are not here (LEADSIGHT_DATA)")
         if module == "prediction.train":
