@@ -5,7 +5,9 @@ before the tone curve instead lowers the noise where it is still symmetric, and 
 needed: each cell of the grid covers red, green and blue pixels.
 """
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -31,7 +33,14 @@ class Linear:
 
 
 class GridSampler:
-    """Averages mosaics of one size to a grid; keeps its buffers between frames."""
+    """Averages mosaics of one size to a grid; keeps its buffers between frames.
+
+    The mean over a cell is exact: a pixel counts by the part of it that the cell covers. Rows come
+    first, straight from the counts, for whole rows are summed at the speed of memory; both rows of
+    the 2×2 blocks lie side by side for that. Fewer lines are left to be averaged along, where
+    pixels cannot be added in whole vectors: products with one small matrix, mostly of zeros, are
+    faster there than ``cv2.resize``, which stands in where the sizes have no common divisor.
+    """
 
     def __init__(
         self,
@@ -44,36 +53,102 @@ class GridSampler:
         """size, grid: (width, height); the grid is at most half as fine. black: counts at the four
         sites of the 2×2 block, row by row. white: counts."""
         width, height = size
-        self._grid = grid
-        self._half = (height // 2, width // 2, 2)
-        self._sites = site_names(order)
-        self._black, self._white = black, white
-        self._float = np.empty((height, width), np.float32)
-        self._rows = np.empty((2, grid[1], grid[0], 2), np.float32)
-        self._sampled = np.empty((4, grid[1], grid[0]), np.float32)
+        across, down = grid
+        self._size, self._pairs = (across, 2 * down), (height // 2, 2 * width)
+        self._scale = [1 / (white - level) for level in black]
+        self._black = [level * scale for level, scale in zip(black, self._scale, strict=True)]
+        names = site_names(order)
+        self._red, self._green, self._other, self._blue = map(names.index, ("R", "Gr", "Gb", "B"))
+        lines = np.zeros((down, 2 * width), np.float32)
+        self._steps = [
+            (source, lines[target], share) for source, target, share in _steps(height // 2, down)
+        ]
+        self._lines = lines.reshape(2 * down, width // 2, 2)
+        columns = np.empty((2, 2 * down, across), np.float32)
+        self._columns = list(columns)
+        self._averaged = [columns[site % 2, site // 2 :: 2] for site in range(4)]
+        self._sampled = np.empty((4, down, across), np.float32)
+        self._products: list[tuple[FloatImage, FloatImage, FloatImage]] = []
+        block = _block(width // 2, across)
+        if block:
+            repeats = across // block
+            share = _bands(width // 2 // repeats, block, block)[0][2]
+            for column, out in enumerate(columns):
+                matrix = np.zeros((len(share), 2, block), np.float32)
+                matrix[:, column] = share
+                self._products.append(
+                    (
+                        lines.reshape(2 * down, repeats, -1),
+                        matrix.reshape(-1, block),
+                        out.reshape(2 * down, repeats, block),
+                    )
+                )
 
     def __call__(self, mosaic: Mosaic, shift: int = 0) -> Linear:
         """mosaic: (H, W) counts, ``shift`` bits up. The result lives until the next call."""
-        np.copyto(self._float, mosaic)
-        for row in range(2):
-            cv2.resize(
-                self._float[row::2].reshape(self._half),
-                self._grid,
-                dst=self._rows[row],
-                interpolation=cv2.INTER_AREA,
-            )
-        places = {"R": 0, "Gr": 1, "Gb": 3, "B": 2}
-        for site, name in enumerate(self._sites):
-            scale = 1 / (self._white - self._black[site])
-            plane = self._sampled[places[name]]
-            np.multiply(
-                self._rows[site // 2][..., site % 2], np.float32(scale / (1 << shift)), out=plane
-            )
-            plane -= np.float32(self._black[site] * scale)
-        green, other = self._sampled[1], self._sampled[3]
-        cv2.subtract(green, other, dst=other)
-        cv2.scaleAdd(other, -0.5, green, dst=green)
-        return Linear(self._sampled[:3], other)
+        pairs = np.ascontiguousarray(mosaic).reshape(self._pairs)
+        for source, lines, share in self._steps:
+            cv2.accumulateWeighted(pairs[source], lines, share)
+        for lines, matrix, out in self._products:
+            np.matmul(lines, matrix, out=out)
+        if not self._products:
+            pair = cv2.resize(self._lines, self._size, interpolation=cv2.INTER_AREA)
+            cv2.split(pair, self._columns)
+        scale = [scale / (1 << shift) for scale in self._scale]
+        red, green, blue, greens = self._sampled
+        for site, out in ((self._red, red), (self._blue, blue)):
+            plane = self._averaged[site]
+            cv2.addWeighted(plane, scale[site], plane, 0, -self._black[site], dst=out)
+        one, two = self._green, self._other
+        plane, other = self._averaged[one], self._averaged[two]
+        black = self._black[one], self._black[two]
+        cv2.addWeighted(plane, scale[one], other, -scale[two], black[1] - black[0], dst=greens)
+        half = scale[one] / 2, scale[two] / 2
+        cv2.addWeighted(plane, half[0], other, half[1], -(black[0] + black[1]) / 2, dst=green)
+        return Linear(self._sampled[:3], greens)
+
+
+def _block(size: int, cells: int) -> int:
+    """The fewest cells in a row, but some, that repeat how ``size`` values are averaged over
+    ``cells``; 0 where those are many."""
+    period = cells // math.gcd(size, cells)
+    some = (n for n in range(period, _WIDEST + 1, period) if n >= 8 and cells % n == 0)
+    return next(some, 0)
+
+
+def _steps(size: int, cells: int) -> list[tuple[slice, slice, float]]:
+    """How rows are averaged over fewer ones: source rows, target rows, and the share by which each
+    target is to move to its source, one after the other. Where the sizes have a common divisor the
+    pattern repeats, and a step takes that many rows at once."""
+    repeats = math.gcd(size, cells)
+    high, wide = cells // repeats, size // repeats  # of a source and of a target row
+    steps = []
+    for cell in range(high):
+        done = 0
+        for row in range(cell * wide // high, -(-(cell + 1) * wide // high)):
+            part = min((row + 1) * high, (cell + 1) * wide) - max(row * high, cell * wide)
+            done += part
+            steps.append((slice(row, None, wide), slice(cell, None, high), part / done))
+    return steps
+
+
+@lru_cache(maxsize=16)
+def _bands(size: int, cells: int, step: int) -> list[tuple[slice, slice, FloatImage]]:
+    """The matrix that averages ``size`` values over ``cells``, ``step`` cells at a time: which, the
+    values they lie over, and (values, cells) the share of each."""
+    edges = np.arange(cells + 1) * (size / cells)
+    made = []
+    for first in range(0, cells, step):
+        last = min(first + step, cells)
+        low, high = first * size // cells, -(-last * size // cells)
+        value = np.arange(low, high)[:, None]
+        part = np.minimum(edges[first + 1 : last + 1], value + 1)
+        part = np.maximum(part - np.maximum(edges[first:last], value), 0) / (size / cells)
+        made.append((slice(first, last), slice(low, high), part.astype(np.float32)))
+    return made
+
+
+_WIDEST = 40
 
 
 def thumbnail(linear: Linear) -> FloatImage:
@@ -82,13 +157,23 @@ def thumbnail(linear: Linear) -> FloatImage:
     The two greens of a cell differ by the noise of both: a quarter of that square is the variance
     of their mean.
     """
-    size = (THUMBNAIL, THUMBNAIL)
     out = np.empty((4, THUMBNAIL, THUMBNAIL), np.float32)
-    for plane, small in zip(linear.planes, out, strict=False):
-        cv2.resize(plane, size, dst=small, interpolation=cv2.INTER_AREA)
     squared = cv2.multiply(linear.greens, linear.greens, scale=0.25)
-    cv2.resize(squared, size, dst=out[3], interpolation=cv2.INTER_AREA)
+    height, width = squared.shape
+    if min(width, height) < THUMBNAIL:
+        for plane, small in zip((*linear.planes, squared), out, strict=True):
+            cv2.resize(plane, out.shape[1:], dst=small, interpolation=cv2.INTER_AREA)
+        return out
+    lines = np.empty((4, THUMBNAIL, width), np.float32)
+    for cells, values, share in _bands(height, THUMBNAIL, _STEP):
+        np.matmul(share.T, linear.planes[:, values], out=lines[:3, cells])
+        np.matmul(share.T, squared[values], out=lines[3, cells])
+    for cells, values, share in _bands(width, THUMBNAIL, 2 * _STEP):
+        np.matmul(lines[:, :, values], share, out=out[:, :, cells])
     return out
+
+
+_STEP = 8
 
 
 def measured_noise(small: FloatImage) -> tuple[float, float]:
@@ -97,10 +182,10 @@ def measured_noise(small: FloatImage) -> tuple[float, float]:
     Of parts of like level the flatter ones tell: edges between the two greens add to the rest.
     """
     level, variance = np.maximum(small[1].ravel(), 0), small[3].ravel()
-    ranks = np.argsort(level, kind="stable").reshape(_BINS, -1)
-    x = level[ranks].mean(axis=1).astype(np.float64)
-    y = np.partition(variance[ranks], _FLAT, axis=1)[:, _FLAT].astype(np.float64)
-    y = np.maximum(y, _LEAST_VARIANCE)
+    ranks = _ranks(level)
+    x = level[ranks].reshape(_BINS, -1).mean(axis=1).astype(np.float64)
+    y = np.partition(variance[ranks].reshape(_BINS, -1), _FLAT, axis=1)[:, _FLAT]
+    y = np.maximum(y.astype(np.float64), _LEAST_VARIANCE)
     w = 1 / y**2  # errors are relative
     s, sx, sy = w.sum(), (w * x).sum(), (w * y).sum()
     sxx, sxy = (w * x * x).sum(), (w * x * y).sum()
@@ -114,6 +199,18 @@ def measured_noise(small: FloatImage) -> tuple[float, float]:
     return float(slope), float(max(floor, _LEAST_VARIANCE))
 
 
+def _ranks(level: FloatImage) -> npt.NDArray[np.int64]:
+    """As ``argsort`` with ``kind="stable"``, of levels from 0 up, in a fifth of the time: their
+    bits order as they do, and with the place below them no two are the same."""
+    keys = level.view(np.int32).astype(np.int64)
+    keys <<= _PLACE_BITS
+    keys |= np.arange(len(keys))
+    keys.sort()
+    keys &= (1 << _PLACE_BITS) - 1
+    return keys
+
+
+_PLACE_BITS = 12
 _BINS = 16
 _FLAT = THUMBNAIL * THUMBNAIL // _BINS * 3 // 10
 _LEAST_VARIANCE = 1e-10
