@@ -80,7 +80,7 @@ class Operators:
     def _tone(self, given: Parameters) -> npt.NDArray[np.uint8]:
         """(level · gain)^exponent of ``self._rgb``, gain and exponent varying over the picture."""
         flat = self._rgb.reshape(-1, self._grid[0])
-        cv2.max(flat, given.toe, dst=flat)
+        cv2.max(flat, given.toe, dst=flat)  # type: ignore[call-overload]
         cv2.log(flat, dst=flat)
         gain, power = (
             cv2.resize(part * np.float32(math.log(2)), self._grid, dst=out)
