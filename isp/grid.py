@@ -18,6 +18,8 @@ from isp.raw import Mosaic, site_names
 FloatImage = npt.NDArray[np.float32]
 THUMBNAIL = 64
 _SMALLEST = 1e-4
+_WIDEST = 40  # cells to a block, beyond which most of its matrix is zeros
+_BAND_BYTES = 1 << 20  # of lines, so that they stay in the cache until they are averaged along
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,9 @@ class GridSampler:
     The mean over a cell is exact: a pixel counts by the part of it that the cell covers. Rows come
     first, straight from the counts, for whole rows are summed at the speed of memory; both rows of
     the 2×2 blocks lie side by side for that. Fewer lines are left to be averaged along, where
-    pixels cannot be added in whole vectors: products with one small matrix, mostly of zeros, are
-    faster there than ``cv2.resize``, which stands in where the sizes have no common divisor.
+    pixels cannot be added in whole vectors: products with a small matrix, mostly of zeros, take
+    half the time of ``cv2.resize`` there, which stands in where the widths have no large common
+    divisor. The products are too small for the linear algebra below numpy to start threads.
     """
 
     def __init__(
@@ -54,46 +57,43 @@ class GridSampler:
         sites of the 2×2 block, row by row. white: counts."""
         width, height = size
         across, down = grid
-        self._size, self._pairs = (across, 2 * down), (height // 2, 2 * width)
+        self._pairs = (height // 2, 2 * width)
         self._scale = [1 / (white - level) for level in black]
         self._black = [level * scale for level, scale in zip(black, self._scale, strict=True)]
         names = site_names(order)
         self._red, self._green, self._other, self._blue = map(names.index, ("R", "Gr", "Gb", "B"))
-        lines = np.zeros((down, 2 * width), np.float32)
-        self._steps = [
-            (source, lines[target], share) for source, target, share in _steps(height // 2, down)
+        repeats = math.gcd(height // 2, down)
+        bands = -(-repeats * 8 * width * (down // repeats) // _BAND_BYTES)
+        together = -(-repeats // bands)
+        self._steps = _steps(height // 2, down)
+        self._lines = np.zeros((together * down // repeats, 2 * width), np.float32)
+        self._columns = np.empty((2, down, 2, across), np.float32)
+        self._averaged = [self._columns[site % 2, :, site // 2] for site in range(4)]
+        self._bands = [
+            (
+                slice(first * height // 2 // repeats, (first + together) * height // 2 // repeats),
+                slice(first * down // repeats, min(first + together, repeats) * down // repeats),
+            )
+            for first in range(0, repeats, together)
         ]
-        self._lines = lines.reshape(2 * down, width // 2, 2)
-        columns = np.empty((2, 2 * down, across), np.float32)
-        self._columns = list(columns)
-        self._averaged = [columns[site % 2, site // 2 :: 2] for site in range(4)]
-        self._sampled = np.empty((4, down, across), np.float32)
-        self._products: list[tuple[FloatImage, FloatImage, FloatImage]] = []
-        block = _block(width // 2, across)
-        if block:
-            repeats = across // block
-            share = _bands(width // 2 // repeats, block, block)[0][2]
-            for column, out in enumerate(columns):
-                matrix = np.zeros((len(share), 2, block), np.float32)
+        self._matrices: list[FloatImage] = []
+        self._block = _block(width // 2, across)
+        if self._block:
+            share = _shares(width // 2 * self._block // across, self._block, self._block)[0][2]
+            for column in range(2):
+                matrix = np.zeros((len(share), 2, self._block), np.float32)
                 matrix[:, column] = share
-                self._products.append(
-                    (
-                        lines.reshape(2 * down, repeats, -1),
-                        matrix.reshape(-1, block),
-                        out.reshape(2 * down, repeats, block),
-                    )
-                )
+                self._matrices.append(matrix.reshape(-1, self._block))
+        self._sampled = np.empty((4, down, across), np.float32)
 
     def __call__(self, mosaic: Mosaic, shift: int = 0) -> Linear:
         """mosaic: (H, W) counts, ``shift`` bits up. The result lives until the next call."""
         pairs = np.ascontiguousarray(mosaic).reshape(self._pairs)
-        for source, lines, share in self._steps:
-            cv2.accumulateWeighted(pairs[source], lines, share)
-        for lines, matrix, out in self._products:
-            np.matmul(lines, matrix, out=out)
-        if not self._products:
-            pair = cv2.resize(self._lines, self._size, interpolation=cv2.INTER_AREA)
-            cv2.split(pair, self._columns)
+        for covered, cells in self._bands:
+            part, lines = pairs[covered], self._lines[: cells.stop - cells.start]
+            for source, target, share in self._steps:
+                cv2.accumulateWeighted(part[source], lines[target], share)
+            self._along(lines, self._columns[:, cells])
         scale = [scale / (1 << shift) for scale in self._scale]
         red, green, blue, greens = self._sampled
         for site, out in ((self._red, red), (self._blue, blue)):
@@ -106,6 +106,19 @@ class GridSampler:
         half = scale[one] / 2, scale[two] / 2
         cv2.addWeighted(plane, half[0], other, half[1], -(black[0] + black[1]) / 2, dst=green)
         return Linear(self._sampled[:3], greens)
+
+    def _along(self, lines: FloatImage, columns: FloatImage) -> None:
+        """Lines (n, 2 · W), averaged along each, to ``columns`` (2, n, 2, w): even and odd ones
+        apart, and the two rows of the blocks."""
+        across = columns.shape[-1]
+        out = columns.reshape(2, -1, across)
+        if not self._block:
+            size = (across, out.shape[1])
+            pairs = lines.reshape(out.shape[1], -1, 2)
+            cv2.split(cv2.resize(pairs, size, interpolation=cv2.INTER_AREA), list(out))
+        for matrix, plane in zip(self._matrices, out, strict=False):
+            blocks = plane.reshape(len(plane), -1, self._block)
+            np.matmul(lines.reshape(*blocks.shape[:2], -1), matrix, out=blocks)
 
 
 def _block(size: int, cells: int) -> int:
@@ -133,7 +146,7 @@ def _steps(size: int, cells: int) -> list[tuple[slice, slice, float]]:
 
 
 @lru_cache(maxsize=16)
-def _bands(size: int, cells: int, step: int) -> list[tuple[slice, slice, FloatImage]]:
+def _shares(size: int, cells: int, step: int) -> list[tuple[slice, slice, FloatImage]]:
     """The matrix that averages ``size`` values over ``cells``, ``step`` cells at a time: which, the
     values they lie over, and (values, cells) the share of each."""
     edges = np.arange(cells + 1) * (size / cells)
@@ -148,7 +161,6 @@ def _bands(size: int, cells: int, step: int) -> list[tuple[slice, slice, FloatIm
     return made
 
 
-_WIDEST = 40
 
 
 def thumbnail(linear: Linear) -> FloatImage:
@@ -165,10 +177,10 @@ def thumbnail(linear: Linear) -> FloatImage:
             cv2.resize(plane, out.shape[1:], dst=small, interpolation=cv2.INTER_AREA)
         return out
     lines = np.empty((4, THUMBNAIL, width), np.float32)
-    for cells, values, share in _bands(height, THUMBNAIL, _STEP):
+    for cells, values, share in _shares(height, THUMBNAIL, _STEP):
         np.matmul(share.T, linear.planes[:, values], out=lines[:3, cells])
         np.matmul(share.T, squared[values], out=lines[3, cells])
-    for cells, values, share in _bands(width, THUMBNAIL, 2 * _STEP):
+    for cells, values, share in _shares(width, THUMBNAIL, 2 * _STEP):
         np.matmul(lines[:, :, values], share, out=out[:, :, cells])
     return out
 
