@@ -161,8 +161,6 @@ def _shares(size: int, cells: int, step: int) -> list[tuple[slice, slice, FloatI
     return made
 
 
-
-
 def thumbnail(linear: Linear) -> FloatImage:
     """(4, 64, 64): R, G, B and the variance of G by its noise, averaged over the picture's parts.
 

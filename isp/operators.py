@@ -93,7 +93,7 @@ class Operators:
         cv2.exp(flat, dst=flat)
         for plane, exponent, code in zip(self._rgb, given.exponents, self._codes, strict=True):
             black = -255 * given.toe**exponent
-            cv2.addWeighted(plane, 255, plane, 0, black, dst=code, dtype=cv2.CV_8U)
+            cv2.addWeighted(plane, 127.5, plane, 127.5, black, dst=code, dtype=cv2.CV_8U)
         return np.asarray(cv2.merge(self._codes))
 
     def _shrink(self, planes: FloatImage, given: Parameters) -> None:
@@ -169,7 +169,7 @@ def _divisor(
     cv2.addWeighted(out, strength * slope, out, 0, strength * floor + math.sqrt(TINY), dst=out)
     cv2.divide(out, variance, dst=out)  # infinite where flat, and then the difference is 0 / inf
     cv2.multiply(out, out, dst=out)
-    cv2.addWeighted(out, 1, out, 0, 1, dst=out)
+    cv2.addWeighted(out, 0.5, out, 0.5, 1, dst=out)  # for infinity times 0 is not a number
 
 
 def color_noise(given: Parameters, mixes: tuple[tuple[float, ...], ...]) -> tuple[float, float]:
