@@ -67,8 +67,7 @@ class GridSampler:
         together = -(-repeats // bands)
         self._steps = _steps(height // 2, down)
         self._lines = np.zeros((together * down // repeats, 2 * width), np.float32)
-        self._columns = np.empty((2, down, 2, across), np.float32)
-        self._averaged = [self._columns[site % 2, :, site // 2] for site in range(4)]
+        self._averaged = np.empty((4, down, across), np.float32)
         self._bands = [
             (
                 slice(first * height // 2 // repeats, (first + together) * height // 2 // repeats),
@@ -93,7 +92,7 @@ class GridSampler:
             part, lines = pairs[covered], self._lines[: cells.stop - cells.start]
             for source, target, share in self._steps:
                 cv2.accumulateWeighted(part[source], lines[target], share)
-            self._along(lines, self._columns[:, cells])
+            self._along(lines, self._averaged[:, cells])
         scale = [scale / (1 << shift) for scale in self._scale]
         red, green, blue, greens = self._sampled
         for site, out in ((self._red, red), (self._blue, blue)):
@@ -107,18 +106,18 @@ class GridSampler:
         cv2.addWeighted(plane, half[0], other, half[1], -(black[0] + black[1]) / 2, dst=green)
         return Linear(self._sampled[:3], greens)
 
-    def _along(self, lines: FloatImage, columns: FloatImage) -> None:
-        """Lines (n, 2 · W), averaged along each, to ``columns`` (2, n, 2, w): even and odd ones
-        apart, and the two rows of the blocks."""
-        across = columns.shape[-1]
-        out = columns.reshape(2, -1, across)
-        if not self._block:
-            size = (across, out.shape[1])
-            pairs = lines.reshape(out.shape[1], -1, 2)
-            cv2.split(cv2.resize(pairs, size, interpolation=cv2.INTER_AREA), list(out))
-        for matrix, plane in zip(self._matrices, out, strict=False):
-            blocks = plane.reshape(len(plane), -1, self._block)
-            np.matmul(lines.reshape(*blocks.shape[:2], -1), matrix, out=blocks)
+    def _along(self, lines: FloatImage, out: FloatImage) -> None:
+        """Lines (n, 2 · W), averaged along each half, to the four sites' ``out`` (4, n, w)."""
+        _, count, across = out.shape
+        for row, sites in enumerate((out[:2], out[2:])):
+            if not self._block:
+                pairs = lines.reshape(count, 2, -1, 2)[:, row]
+                size = (across, count)
+                cv2.split(cv2.resize(pairs, size, interpolation=cv2.INTER_AREA), list(sites))
+                continue
+            blocks = lines.reshape(count, 2, across // self._block, -1)[:, row]
+            for matrix, plane in zip(self._matrices, sites, strict=True):
+                np.matmul(blocks, matrix, out=plane.reshape(count, -1, self._block))
 
 
 def _block(size: int, cells: int) -> int:
