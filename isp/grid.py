@@ -60,14 +60,15 @@ class GridSampler:
         self._pairs = (height // 2, 2 * width)
         self._scale = [1 / (white - level) for level in black]
         self._black = [level * scale for level, scale in zip(black, self._scale, strict=True)]
-        names = site_names(order)
-        self._red, self._green, self._other, self._blue = map(names.index, ("R", "Gr", "Gb", "B"))
+        self._sampled = np.empty((4, down, across), np.float32)
+        places = [("R", "Gr", "B", "Gb").index(name) for name in site_names(order)]
+        self._sites = [self._sampled[place] for place in places]
+        self._site_at = [places.index(place) for place in range(4)]
         repeats = math.gcd(height // 2, down)
         bands = -(-repeats * 8 * width * (down // repeats) // _BAND_BYTES)
         together = -(-repeats // bands)
         self._steps = _steps(height // 2, down)
         self._lines = np.zeros((together * down // repeats, 2 * width), np.float32)
-        self._averaged = np.empty((4, down, across), np.float32)
         self._bands = [
             (
                 slice(first * height // 2 // repeats, (first + together) * height // 2 // repeats),
@@ -83,7 +84,6 @@ class GridSampler:
                 matrix = np.zeros((len(share), 2, self._block), np.float32)
                 matrix[:, column] = share
                 self._matrices.append(matrix.reshape(-1, self._block))
-        self._sampled = np.empty((4, down, across), np.float32)
 
     def __call__(self, mosaic: Mosaic, shift: int = 0) -> Linear:
         """mosaic: (H, W) counts, ``shift`` bits up. The result lives until the next call."""
@@ -92,31 +92,27 @@ class GridSampler:
             part, lines = pairs[covered], self._lines[: cells.stop - cells.start]
             for source, target, share in self._steps:
                 cv2.accumulateWeighted(part[source], lines[target], share)
-            self._along(lines, self._averaged[:, cells])
-        scale = [scale / (1 << shift) for scale in self._scale]
-        red, green, blue, greens = self._sampled
-        for site, out in ((self._red, red), (self._blue, blue)):
-            plane = self._averaged[site]
-            cv2.addWeighted(plane, scale[site], plane, 0, -self._black[site], dst=out)
-        one, two = self._green, self._other
-        plane, other = self._averaged[one], self._averaged[two]
-        black = self._black[one], self._black[two]
-        cv2.addWeighted(plane, scale[one], other, -scale[two], black[1] - black[0], dst=greens)
-        half = scale[one] / 2, scale[two] / 2
-        cv2.addWeighted(plane, half[0], other, half[1], -(black[0] + black[1]) / 2, dst=green)
-        return Linear(self._sampled[:3], greens)
+            self._along(lines, [plane[cells] for plane in self._sites])
+        scale = [self._scale[site] / (1 << shift) for site in self._site_at]
+        black = [self._black[site] for site in self._site_at]
+        red, green, blue, other = self._sampled
+        for plane, place in ((red, 0), (blue, 2)):
+            cv2.addWeighted(plane, scale[place], plane, 0, -black[place], dst=plane)
+        cv2.addWeighted(green, scale[1], other, -scale[3], black[3] - black[1], dst=other)
+        cv2.addWeighted(green, scale[1], other, -0.5, -black[1], dst=green)
+        return Linear(self._sampled[:3], other)
 
-    def _along(self, lines: FloatImage, out: FloatImage) -> None:
-        """Lines (n, 2 · W), averaged along each half, to the four sites' ``out`` (4, n, w)."""
-        _, count, across = out.shape
-        for row, sites in enumerate((out[:2], out[2:])):
+    def _along(self, lines: FloatImage, sites: list[FloatImage]) -> None:
+        """Lines (n, 2 · W), averaged along each half, to the four sites' planes (n, w)."""
+        count, across = sites[0].shape
+        for row, planes in enumerate((sites[:2], sites[2:])):
             if not self._block:
                 pairs = lines.reshape(count, 2, -1, 2)[:, row]
                 size = (across, count)
-                cv2.split(cv2.resize(pairs, size, interpolation=cv2.INTER_AREA), list(sites))
+                cv2.split(cv2.resize(pairs, size, interpolation=cv2.INTER_AREA), planes)
                 continue
             blocks = lines.reshape(count, 2, across // self._block, -1)[:, row]
-            for matrix, plane in zip(self._matrices, sites, strict=True):
+            for matrix, plane in zip(self._matrices, planes, strict=True):
                 np.matmul(blocks, matrix, out=plane.reshape(count, -1, self._block))
 
 
