@@ -40,6 +40,7 @@ _CLIPPED = 0.95
 _MEASURED_SHARE = 0.25  # of the time constant, between frames that are measured for whole pictures
 _PROBES = np.geomspace(1e-4, 1, 24, dtype=np.float32)[:, None]
 _SAME_CODE = 0.5 / 255
+_LEAST_NOISE = 1e-12  # a slope of 0 has no logarithm to be smoothed
 GridOf = Callable[[tuple[int, int]], tuple[int, int]]
 
 
@@ -202,7 +203,9 @@ class TaskAwareIsp:
             given = default_parameters(levels, noise)
             return Choice(dict.fromkeys(CONSUMERS, given), levels, clipped, noise)
         chosen, field = found
-        packed = np.concatenate([np.log(chosen).ravel(), field.ravel(), np.log(noise)])
+        packed = np.concatenate(
+            [np.log(chosen).ravel(), field.ravel(), np.log(np.maximum(noise, _LEAST_NOISE))]
+        )
         smooth = self._smoother.update(stamp_ns, packed)
         assert smooth is not None
         count = chosen.size
