@@ -41,6 +41,7 @@ _LEAST_NOISE = 1e-12
 _MEASURED_SHARE = 0.25  # of the time constant, between frames that are measured for whole pictures
 _PROBES = np.geomspace(1e-4, 1, 24, dtype=np.float32)[:, None]
 _SAME_CODE = 0.5 / 255
+_LEAST_NOISE = 1e-12  # a slope of 0 has no logarithm to be smoothed
 GridOf = Callable[[tuple[int, int]], tuple[int, int]]
 
 

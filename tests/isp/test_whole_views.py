@@ -111,3 +111,13 @@ def test_tables_written_over_others_are_those_made_anew(bits, shift):
     given = bits, shift, black, white, [1.5, 1.0, 1.1, 2.0], [0.45, 0.4, 0.5, 0.6], 2e-3
     for over, fresh in zip(toned_tables(*given, dim), toned_tables(*given), strict=True):
         np.testing.assert_array_equal(over, fresh)
+
+
+def test_noise_without_a_slope_leaves_the_parameters_finite():
+    view = isp()
+    for k in range(4):
+        dark = np.full(SIZE, 64, np.uint16)
+        view.develop(frame(dark if k % 2 else mosaic(0.5), k), ("human", "detector"))
+        given = view.chosen.of["detector"]
+        assert np.isfinite([given.slope, given.floor, *given.gains]).all()
+        assert given.slope > 0
