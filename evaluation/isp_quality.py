@@ -108,7 +108,8 @@ def task_aware(name: str, model: str) -> IspRow:
     """The task-aware ISP with a model's file; empty is the shipped one."""
 
     def make(profile: SensorProfile, grid: GridOf) -> Develop:
-        isp = TaskAwareIsp(config_of(profile, mode="task_aware", model=model), grid)
+        config = config_of(profile, mode="task_aware", model=model, color_matrix=profile.matrix)
+        isp = TaskAwareIsp(config, grid)
         return lambda frame: np.asarray(isp.develop(frame, ("detector",))["detector"].image)
 
     return IspRow(name, make, False)

@@ -107,7 +107,8 @@ class ClassicalIsp:
         return tuple(self._smoother.update(stamp_ns, measured).tolist())
 
     def _tables_of(self, layout: Layout, shift: int, gains: tuple[float, ...]) -> list[Table]:
-        if self._tables and self._tables_shift == shift:
+        into = self._tables if self._tables_shift == shift else []
+        if into:
             change = np.abs(np.divide(gains, self._tables_gains) - 1).max()
             if change < _GAIN_STEP:
                 return self._tables
@@ -115,10 +116,10 @@ class ClassicalIsp:
         at_sites = [color[site] * self.config.exposure_gain for site in layout.sites]
         curve = None if layout.linear else self._curve
         if layout.shading is not None:  # black is gone and white is 65535 already
-            self._tables = site_tables(16, 0, (0.0,) * 4, 65535.0, at_sites, curve)
+            self._tables = site_tables(16, 0, (0.0,) * 4, 65535.0, at_sites, curve, into)
         else:
             self._tables = site_tables(
-                layout.bits, shift, layout.black, layout.white, at_sites, curve
+                layout.bits, shift, layout.black, layout.white, at_sites, curve, into
             )
         self._tables_shift, self._tables_gains = shift, gains
         return self._tables

@@ -171,15 +171,18 @@ class Front:
         if layout.justified == "left":
             return layout.spare_bits
         sample = mosaic[layout.grid]
-        low = (sample & ((1 << layout.spare_bits) - 1)) != 0
-        high = sample >> layout.bits != 0
-        if (low & high).mean() > 0.01:
-            raise InputError(
-                f"pixels use more than {layout.bits} bits (up to {sample.max()}): set isp.bits to "
-                "what the camera sends"
-            )
-        if low.any() != high.any():  # else this frame does not tell: as before
-            self._left = bool(high.any())
+        below = (1 << layout.spare_bits) - 1
+        used = int(np.bitwise_or.reduce(sample, axis=None))
+        low, high = used & below, used >> layout.bits
+        if low and high:
+            both = (sample & below != 0) & (sample >> layout.bits != 0)
+            if both.mean() > 0.01:
+                raise InputError(
+                    f"pixels use more than {layout.bits} bits (up to {sample.max()}): set isp.bits "
+                    "to what the camera sends"
+                )
+        elif low or high:  # else this frame does not tell: as before
+            self._left = bool(high)
         return layout.spare_bits if self._left else 0
 
     def _without_defects(self, mosaic: Mosaic, layout: Layout, shift: int) -> Mosaic:

@@ -5,7 +5,9 @@ before the tone curve instead lowers the noise where it is still symmetric, and 
 needed: each cell of the grid covers red, green and blue pixels.
 """
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -16,6 +18,8 @@ from isp.raw import Mosaic, site_names
 FloatImage = npt.NDArray[np.float32]
 THUMBNAIL = 64
 _SMALLEST = 1e-4
+_WIDEST = 40  # cells to a block, beyond which most of its matrix is zeros
+_BAND_BYTES = 1 << 20  # of lines, so that they stay in the cache until they are averaged along
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,15 @@ class Linear:
 
 
 class GridSampler:
-    """Averages mosaics of one size to a grid; keeps its buffers between frames."""
+    """Averages mosaics of one size to a grid; keeps its buffers between frames.
+
+    The mean over a cell is exact: a pixel counts by the part of it that the cell covers. Rows come
+    first, straight from the counts, for whole rows are summed at the speed of memory; both rows of
+    the 2×2 blocks lie side by side for that. Fewer lines are left to be averaged along, where
+    pixels cannot be added in whole vectors: products with a small matrix, mostly of zeros, take
+    half the time of ``cv2.resize`` there, which stands in where the widths have no large common
+    divisor. The products are too small for the linear algebra below numpy to start threads.
+    """
 
     def __init__(
         self,
@@ -44,36 +56,104 @@ class GridSampler:
         """size, grid: (width, height); the grid is at most half as fine. black: counts at the four
         sites of the 2×2 block, row by row. white: counts."""
         width, height = size
-        self._grid = grid
-        self._half = (height // 2, width // 2, 2)
-        self._sites = site_names(order)
-        self._black, self._white = black, white
-        self._float = np.empty((height, width), np.float32)
-        self._rows = np.empty((2, grid[1], grid[0], 2), np.float32)
-        self._sampled = np.empty((4, grid[1], grid[0]), np.float32)
+        across, down = grid
+        self._pairs = (height // 2, 2 * width)
+        self._scale = [1 / (white - level) for level in black]
+        self._black = [level * scale for level, scale in zip(black, self._scale, strict=True)]
+        self._sampled = np.empty((4, down, across), np.float32)
+        places = [("R", "Gr", "B", "Gb").index(name) for name in site_names(order)]
+        self._sites = [self._sampled[place] for place in places]
+        self._site_at = [places.index(place) for place in range(4)]
+        repeats = math.gcd(height // 2, down)
+        bands = -(-repeats * 8 * width * (down // repeats) // _BAND_BYTES)
+        together = -(-repeats // bands)
+        self._steps = _steps(height // 2, down)
+        self._lines = np.zeros((together * down // repeats, 2 * width), np.float32)
+        self._bands = [
+            (
+                slice(first * height // 2 // repeats, (first + together) * height // 2 // repeats),
+                slice(first * down // repeats, min(first + together, repeats) * down // repeats),
+            )
+            for first in range(0, repeats, together)
+        ]
+        self._matrices: list[FloatImage] = []
+        self._block = _block(width // 2, across)
+        if self._block:
+            share = _shares(width // 2 * self._block // across, self._block, self._block)[0][2]
+            for column in range(2):
+                matrix = np.zeros((len(share), 2, self._block), np.float32)
+                matrix[:, column] = share
+                self._matrices.append(matrix.reshape(-1, self._block))
 
     def __call__(self, mosaic: Mosaic, shift: int = 0) -> Linear:
         """mosaic: (H, W) counts, ``shift`` bits up. The result lives until the next call."""
-        np.copyto(self._float, mosaic)
-        for row in range(2):
-            cv2.resize(
-                self._float[row::2].reshape(self._half),
-                self._grid,
-                dst=self._rows[row],
-                interpolation=cv2.INTER_AREA,
-            )
-        places = {"R": 0, "Gr": 1, "Gb": 3, "B": 2}
-        for site, name in enumerate(self._sites):
-            scale = 1 / (self._white - self._black[site])
-            plane = self._sampled[places[name]]
-            np.multiply(
-                self._rows[site // 2][..., site % 2], np.float32(scale / (1 << shift)), out=plane
-            )
-            plane -= np.float32(self._black[site] * scale)
-        green, other = self._sampled[1], self._sampled[3]
-        cv2.subtract(green, other, dst=other)
-        cv2.scaleAdd(other, -0.5, green, dst=green)
+        pairs = np.ascontiguousarray(mosaic).reshape(self._pairs)
+        for covered, cells in self._bands:
+            part, lines = pairs[covered], self._lines[: cells.stop - cells.start]
+            for source, target, share in self._steps:
+                cv2.accumulateWeighted(part[source], lines[target], share)
+            self._along(lines, [plane[cells] for plane in self._sites])
+        scale = [self._scale[site] / (1 << shift) for site in self._site_at]
+        black = [self._black[site] for site in self._site_at]
+        red, green, blue, other = self._sampled
+        for plane, place in ((red, 0), (blue, 2)):
+            cv2.addWeighted(plane, scale[place], plane, 0, -black[place], dst=plane)
+        cv2.addWeighted(green, scale[1], other, -scale[3], black[3] - black[1], dst=other)
+        cv2.addWeighted(green, scale[1], other, -0.5, -black[1], dst=green)
         return Linear(self._sampled[:3], other)
+
+    def _along(self, lines: FloatImage, sites: list[FloatImage]) -> None:
+        """Lines (n, 2 · W), averaged along each half, to the four sites' planes (n, w)."""
+        count, across = sites[0].shape
+        for row, planes in enumerate((sites[:2], sites[2:])):
+            if not self._block:
+                pairs = lines.reshape(count, 2, -1, 2)[:, row]
+                size = (across, count)
+                cv2.split(cv2.resize(pairs, size, interpolation=cv2.INTER_AREA), planes)
+                continue
+            blocks = lines.reshape(count, 2, across // self._block, -1)[:, row]
+            for matrix, plane in zip(self._matrices, planes, strict=True):
+                np.matmul(blocks, matrix, out=plane.reshape(count, -1, self._block))
+
+
+def _block(size: int, cells: int) -> int:
+    """The fewest cells in a row, but some, that repeat how ``size`` values are averaged over
+    ``cells``; 0 where those are many."""
+    period = cells // math.gcd(size, cells)
+    some = (n for n in range(period, _WIDEST + 1, period) if n >= 8 and cells % n == 0)
+    return next(some, 0)
+
+
+def _steps(size: int, cells: int) -> list[tuple[slice, slice, float]]:
+    """How rows are averaged over fewer ones: source rows, target rows, and the share by which each
+    target is to move to its source, one after the other. Where the sizes have a common divisor the
+    pattern repeats, and a step takes that many rows at once."""
+    repeats = math.gcd(size, cells)
+    high, wide = cells // repeats, size // repeats  # of a source and of a target row
+    steps = []
+    for cell in range(high):
+        done = 0
+        for row in range(cell * wide // high, -(-(cell + 1) * wide // high)):
+            part = min((row + 1) * high, (cell + 1) * wide) - max(row * high, cell * wide)
+            done += part
+            steps.append((slice(row, None, wide), slice(cell, None, high), part / done))
+    return steps
+
+
+@lru_cache(maxsize=16)
+def _shares(size: int, cells: int, step: int) -> list[tuple[slice, slice, FloatImage]]:
+    """The matrix that averages ``size`` values over ``cells``, ``step`` cells at a time: which, the
+    values they lie over, and (values, cells) the share of each."""
+    edges = np.arange(cells + 1) * (size / cells)
+    made = []
+    for first in range(0, cells, step):
+        last = min(first + step, cells)
+        low, high = first * size // cells, -(-last * size // cells)
+        value = np.arange(low, high)[:, None]
+        part = np.minimum(edges[first + 1 : last + 1], value + 1)
+        part = np.maximum(part - np.maximum(edges[first:last], value), 0) / (size / cells)
+        made.append((slice(first, last), slice(low, high), part.astype(np.float32)))
+    return made
 
 
 def thumbnail(linear: Linear) -> FloatImage:
@@ -82,13 +162,23 @@ def thumbnail(linear: Linear) -> FloatImage:
     The two greens of a cell differ by the noise of both: a quarter of that square is the variance
     of their mean.
     """
-    size = (THUMBNAIL, THUMBNAIL)
     out = np.empty((4, THUMBNAIL, THUMBNAIL), np.float32)
-    for plane, small in zip(linear.planes, out, strict=False):
-        cv2.resize(plane, size, dst=small, interpolation=cv2.INTER_AREA)
     squared = cv2.multiply(linear.greens, linear.greens, scale=0.25)
-    cv2.resize(squared, size, dst=out[3], interpolation=cv2.INTER_AREA)
+    height, width = squared.shape
+    if min(width, height) < THUMBNAIL:
+        for plane, small in zip((*linear.planes, squared), out, strict=True):
+            cv2.resize(plane, out.shape[1:], dst=small, interpolation=cv2.INTER_AREA)
+        return out
+    lines = np.empty((4, THUMBNAIL, width), np.float32)
+    for cells, values, share in _shares(height, THUMBNAIL, _STEP):
+        np.matmul(share.T, linear.planes[:, values], out=lines[:3, cells])
+        np.matmul(share.T, squared[values], out=lines[3, cells])
+    for cells, values, share in _shares(width, THUMBNAIL, 2 * _STEP):
+        np.matmul(lines[:, :, values], share, out=out[:, :, cells])
     return out
+
+
+_STEP = 8
 
 
 def measured_noise(small: FloatImage) -> tuple[float, float]:
@@ -97,10 +187,10 @@ def measured_noise(small: FloatImage) -> tuple[float, float]:
     Of parts of like level the flatter ones tell: edges between the two greens add to the rest.
     """
     level, variance = np.maximum(small[1].ravel(), 0), small[3].ravel()
-    ranks = np.argsort(level, kind="stable").reshape(_BINS, -1)
-    x = level[ranks].mean(axis=1).astype(np.float64)
-    y = np.partition(variance[ranks], _FLAT, axis=1)[:, _FLAT].astype(np.float64)
-    y = np.maximum(y, _LEAST_VARIANCE)
+    ranks = _ranks(level)
+    x = level[ranks].reshape(_BINS, -1).mean(axis=1).astype(np.float64)
+    y = np.partition(variance[ranks].reshape(_BINS, -1), _FLAT, axis=1)[:, _FLAT]
+    y = np.maximum(y.astype(np.float64), _LEAST_VARIANCE)
     w = 1 / y**2  # errors are relative
     s, sx, sy = w.sum(), (w * x).sum(), (w * y).sum()
     sxx, sxy = (w * x * x).sum(), (w * x * y).sum()
@@ -114,6 +204,18 @@ def measured_noise(small: FloatImage) -> tuple[float, float]:
     return float(slope), float(max(floor, _LEAST_VARIANCE))
 
 
+def _ranks(level: FloatImage) -> npt.NDArray[np.int64]:
+    """As ``argsort`` with ``kind="stable"``, of levels from 0 up, in a fifth of the time: their
+    bits order as they do, and with the place below them no two are the same."""
+    keys = level.view(np.int32).astype(np.int64)
+    keys <<= _PLACE_BITS
+    keys |= np.arange(len(keys))
+    keys.sort()
+    keys &= (1 << _PLACE_BITS) - 1
+    return keys
+
+
+_PLACE_BITS = 12
 _BINS = 16
 _FLAT = THUMBNAIL * THUMBNAIL // _BINS * 3 // 10
 _LEAST_VARIANCE = 1e-10

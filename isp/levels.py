@@ -53,13 +53,15 @@ def site_tables(
     white: float,
     gains: Sequence[float],
     curve: npt.NDArray[np.uint8] | None,
+    into: list[Table] | None = None,
 ) -> list[Table]:
     """Two tables (1, entries, 2), of even and odd rows, for ``apply_tables``.
 
     bits: significant in a value. shift: unused bits below them. black: counts at each of the four
     sites. white: counts. gains: at each of the four sites. The entry of value v is
     clip((v − black) · gain / (white − black), 0, 1), as 8-bit codes of ``curve``, or linear with 1
-    as 65535 where ``curve`` is None.
+    as 65535 where ``curve`` is None. into: what this gave before for the same ``bits`` and
+    ``shift``, to be written anew.
     """
     value = np.arange(1 << bits, dtype=np.float32)
     made: dict[tuple[float, float], Table] = {}
@@ -72,7 +74,7 @@ def site_tables(
             made[key] = linear if curve is None else curve[linear]
         return made[key]
 
-    return _paired([table(site) for site in range(4)], bits, shift)
+    return _paired([table(site) for site in range(4)], bits, shift, into)
 
 
 def toned_tables(
@@ -83,6 +85,7 @@ def toned_tables(
     gains: Sequence[float],
     exponents: Sequence[float],
     toe: float,
+    into: list[Table] | None = None,
 ) -> list[Table]:
     """As ``site_tables`` with another curve at each site: (light · gain + toe)^exponent, less what
     that is at 0 and clipped to [0, 1], as 8-bit codes."""
@@ -101,20 +104,21 @@ def toned_tables(
             made[key] = np.rint(np.clip(code, 0, 255, out=code)).astype(np.uint8)
         return made[key]
 
-    return _paired([table(site) for site in range(4)], bits, shift)
+    return _paired([table(site) for site in range(4)], bits, shift, into)
 
 
-def _paired(tables: Sequence[Table], bits: int, shift: int) -> list[Table]:
+def _paired(
+    tables: Sequence[Table], bits: int, shift: int, into: list[Table] | None
+) -> list[Table]:
     """Four sites' tables for values of ``bits`` as the two that ``apply_tables`` takes."""
     entries = 256 if bits + shift == 8 else 1 << 16
-    pairs: list[Table] = []
-    for row in (0, 2):
-        pair = np.empty((1, entries, 2), tables[row].dtype)
-        for column, table in enumerate(tables[row : row + 2]):
-            spread = np.repeat(table, 1 << shift) if shift else table
-            pair[0, : spread.size, column] = spread
-            pair[0, spread.size :, column] = spread[-1]
-        pairs.append(pair)
+    end = 1 << (bits + shift)
+    pairs = into or [np.zeros((1, entries, 2), table.dtype) for table in tables[::2]]
+    for site, table in enumerate(tables):
+        column = pairs[site // 2][0, :, site % 2]
+        column[:end] = np.repeat(table, 1 << shift) if shift else table
+        if column[-1] != table[-1]:  # values that the bits cannot hold
+            column[end:] = table[-1]
     return pairs
 
 

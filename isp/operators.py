@@ -1,15 +1,17 @@
 """The operators that a frame on a grid goes through: noise-aware shrink, then gain and exponent.
 
-``isp/train_operators.py`` holds the same for training; a test holds the two together.
+``isp/train_network.py`` holds the same for training; a test holds the two together.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from isp.config import IDENTITY
 from isp.grid import FloatImage, Linear
 
 LUMA = (0.25, 0.5, 0.25)
@@ -21,7 +23,9 @@ WINDOW = 5
 """Side of the window over which averages and variances are taken."""
 SITES = (2.0, 1.0, 2.0)  # variance of R, G, B over that of G, which two sites see
 TINY = 1e-24
+"""Least squared noise, so that it is never none."""
 _BALANCE, _MAX_GAIN = 0.8, 64.0
+_LEAST_SUM = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +59,23 @@ def default_parameters(levels: FloatImage, noise: tuple[float, float]) -> Parame
 
 
 class Operators:
-    """Applies parameters to frames of one grid; keeps its buffers."""
+    """Applies parameters to frames of one grid; keeps its buffers.
 
-    def __init__(self, grid: tuple[int, int]) -> None:
-        """grid: (width, height), both even."""
+    It makes about 70 passes over planes that fit the cache, and what they cost is the number of
+    them: gains are folded into the mixes of colors, a weight is a division, and the curve's black
+    and the clip to codes go with the conversion to 8 bits.
+    """
+
+    def __init__(self, grid: tuple[int, int], matrix: Sequence[float] = IDENTITY) -> None:
+        """grid: (width, height), both even. matrix: nine numbers, row by row, from balanced camera
+        RGB to linear RGB."""
+        self._mix = color_mix(matrix).tolist()
         width, height = self._grid = grid
         half = self._half = (width // 2, height // 2)
         self._full = np.empty((4, height, width), np.float32)
         self._small = np.empty((7, *half[::-1]), np.float32)
         self._rgb = np.empty((3, height, width), np.float32)
+        self._codes = list(np.empty((3, height, width), np.uint8))
 
     def __call__(self, linear: Linear, given: Parameters) -> npt.NDArray[np.uint8]:
         """A new (h, w, 3) uint8 RGB."""
@@ -71,10 +83,9 @@ class Operators:
         return self._tone(given)
 
     def _tone(self, given: Parameters) -> npt.NDArray[np.uint8]:
-        """(level · gain)^exponent of the shrunk planes, gain and exponent varying over them."""
+        """(level · gain)^exponent of ``self._rgb``, gain and exponent varying over the picture."""
         flat = self._rgb.reshape(-1, self._grid[0])
-        cv2.max(flat, 0.0, dst=flat)
-        cv2.add(flat, given.toe, dst=flat)
+        cv2.max(flat, given.toe, dst=flat)  # type: ignore[call-overload]
         cv2.log(flat, dst=flat)
         gain, power = (
             cv2.resize(part * np.float32(math.log(2)), self._grid, dst=out)
@@ -82,86 +93,97 @@ class Operators:
         )
         cv2.exp(power, dst=power)
         for plane, exponent in zip(self._rgb, given.exponents, strict=True):
-            cv2.add(plane, gain, dst=plane)
+            cv2.scaleAdd(gain, 1.0, plane, dst=plane)
             cv2.multiply(plane, power, dst=plane, scale=exponent)
         cv2.exp(flat, dst=flat)
-        coded = []
-        for plane, exponent in zip(self._rgb, given.exponents, strict=True):
-            black = given.toe**exponent
-            cv2.subtract(plane, black, dst=plane)
-            cv2.max(plane, 0.0, dst=plane)
-            coded.append(cv2.convertScaleAbs(plane, alpha=255))
-        return np.asarray(cv2.merge(coded))
+        for plane, exponent, code in zip(self._rgb, given.exponents, self._codes, strict=True):
+            black = -255 * given.toe**exponent
+            cv2.addWeighted(plane, 127.5, plane, 127.5, black, dst=code, dtype=cv2.CV_8U)
+        return np.asarray(cv2.merge(self._codes))
 
     def _shrink(self, planes: FloatImage, given: Parameters) -> None:
-        """Balanced planes with less noise, into ``self._rgb``: fine luma on the grid, coarse luma
-        and color on half of it, each towards its mean where it holds no more than noise."""
-        y, fine, noise, spare = self._full
-        y2, cr, cb, mean, variance, noise2, spare2 = self._small
-        red, green, blue = self._rgb
-        window = (WINDOW, WINDOW)
-        for plane, gain, out in zip(planes, given.gains, self._rgb, strict=True):
-            cv2.multiply(plane, gain, dst=out)
-        cv2.addWeighted(red, LUMA[0], blue, LUMA[2], 0, dst=y)
-        cv2.scaleAdd(green, LUMA[1], y, dst=y)
-        for source, out in ((y, y2), (red, cr), (blue, cb)):
+        """Balanced planes with less noise and the toe on them, into ``self._rgb``: fine luma on the
+        grid, coarse luma and color on half of it, each towards its mean where it holds no more than
+        noise."""
+        y, fine, weight, variance = self._full
+        y2, cr, cb, mean, mean2, weight2, variance2 = self._small
+        of_red, of_green, of_blue = given.gains
+        cv2.addWeighted(planes[0], LUMA[0] * of_red, planes[2], LUMA[2] * of_blue, 0, dst=y)
+        cv2.scaleAdd(planes[1], LUMA[1] * of_green, y, dst=y)
+        for source, out in ((y, y2), (planes[0], cr), (planes[2], cb)):
             cv2.resize(source, self._half, dst=out, interpolation=cv2.INTER_AREA)
-        cv2.subtract(cr, y2, dst=cr)
-        cv2.subtract(cb, y2, dst=cb)
+        cv2.addWeighted(cr, of_red, y2, -1, 0, dst=cr)
+        cv2.addWeighted(cb, of_blue, y2, -1, 0, dst=cb)
         cv2.resize(y2, self._grid, dst=fine)
         cv2.subtract(y, fine, dst=fine)
 
         slope, floor = color_noise(given, (LUMA,))
-        cv2.blur(y2, window, dst=mean)
+        _blur(y2, mean)
         cv2.subtract(y2, mean, dst=y2)
-        cv2.multiply(y2, y2, dst=variance)
-        cv2.blur(variance, window, dst=variance)
-        _noise(mean, slope / 4, floor / 4, noise2)
-        _weight(variance, noise2, given.strengths[1], spare2)
-        cv2.multiply(y2, variance, dst=y2)
+        cv2.multiply(y2, y2, dst=variance2)
+        _blur(variance2, variance2)
+        _divisor(variance2, mean, slope / 4, floor / 4, given.strengths[1], weight2)
+        cv2.divide(y2, weight2, dst=y2)
         cv2.add(y2, mean, dst=y2)
         cv2.resize(y2, self._grid, dst=y)
-        _noise(y, slope, floor, noise)
-        cv2.multiply(fine, fine, dst=green)
-        cv2.blur(green, window, dst=green)
-        _weight(green, noise, given.strengths[0], spare)
-        cv2.multiply(fine, green, dst=fine)
-        cv2.add(y, fine, dst=y)
+        cv2.multiply(fine, fine, dst=variance)
+        _blur(variance, variance)
+        _divisor(variance, y, slope, floor, given.strengths[0], weight)
+        cv2.divide(fine, weight, dst=fine)
+        cv2.addWeighted(y, 1, fine, 1, given.toe, dst=y)
 
         slope, floor = color_noise(given, COLORS)
-        _noise(y2, slope / 4, floor / 4, noise2)
-        red2, blue2 = y2, spare2
-        cv2.blur(cr, window, dst=red2)
-        cv2.blur(cb, window, dst=mean)
-        cv2.subtract(cr, red2, dst=cr)
-        cv2.subtract(cb, mean, dst=cb)
-        cv2.multiply(cr, cr, dst=variance)
-        cv2.accumulateProduct(cb, cb, variance)
-        cv2.blur(variance, window, dst=variance)
-        _weight(variance, noise2, given.strengths[2], blue2)
-        for color, average, out in ((cr, red2, red), (cb, mean, blue)):
-            cv2.multiply(color, variance, dst=color)
+        for color, average in ((cr, mean), (cb, mean2)):
+            _blur(color, average)
+            cv2.subtract(color, average, dst=color)
+        cv2.multiply(cr, cr, dst=variance2)
+        cv2.accumulateProduct(cb, cb, variance2)
+        _blur(variance2, variance2)
+        _divisor(variance2, y2, slope / 4, floor / 4, given.strengths[2], weight2)
+        for color, average in ((cr, mean), (cb, mean2)):
+            cv2.divide(color, weight2, dst=color)
             cv2.add(color, average, dst=color)
-            cv2.resize(color, self._grid, dst=out)
-        cv2.add(red, blue, dst=green)
-        share = LUMA[0] / LUMA[1]
-        for plane, factor in ((green, -share), (red, 1.0), (blue, 1.0)):
-            cv2.scaleAdd(plane, factor * given.saturation, y, dst=plane)
+        for plane, (of_cr, of_cb) in zip(self._rgb, self._mix, strict=True):
+            part = given.saturation * of_cr, given.saturation * of_cb
+            cv2.addWeighted(cr, part[0], cb, part[1], 0, dst=mean)
+            cv2.resize(mean, self._grid, dst=plane)
+            cv2.scaleAdd(plane, 1.0, y, dst=plane)
 
 
-def _noise(level: FloatImage, slope: float, floor: float, out: FloatImage) -> None:
-    cv2.max(level, 0.0, dst=out)
-    cv2.multiply(out, slope, dst=out)
-    cv2.add(out, floor, dst=out)
+_MEAN = np.full(WINDOW, 1 / WINDOW, np.float32)
 
 
-def _weight(variance: FloatImage, noise: FloatImage, strength: float, spare: FloatImage) -> None:
-    """variance ← v² / (v² + (strength · n)²): near 1 on detail, near 0 where only noise is."""
-    cv2.multiply(variance, variance, dst=variance)
-    cv2.multiply(noise, noise, dst=spare, scale=strength * strength)
-    cv2.add(spare, variance, dst=spare)
-    cv2.add(spare, TINY, dst=spare)
-    cv2.divide(variance, spare, dst=variance)
+def _blur(source: FloatImage, out: FloatImage) -> None:
+    """Mean over the window: as ``cv2.blur`` takes it, in two thirds of the time on floats."""
+    cv2.sepFilter2D(source, -1, _MEAN, _MEAN, dst=out)
+
+
+def _divisor(
+    variance: FloatImage,
+    level: FloatImage,
+    slope: float,
+    floor: float,
+    strength: float,
+    out: FloatImage,
+) -> None:
+    """out ← 1 + (strength · n / v)², n being slope · max(level, 0) + floor: what a difference from
+    the mean is divided by; near 1 on detail, large where only noise is."""
+    cv2.threshold(level, 0, 0, cv2.THRESH_TOZERO, dst=out)
+    cv2.addWeighted(out, strength * slope, out, 0, strength * floor + math.sqrt(TINY), dst=out)
+    cv2.divide(out, variance, dst=out)  # infinite where flat, and then the difference is 0 / inf
+    cv2.multiply(out, out, dst=out)
+    cv2.addWeighted(out, 0.5, out, 0.5, 1, dst=out)  # for infinity times 0 is not a number
+
+
+def color_mix(matrix: Sequence[float]) -> npt.NDArray[np.float32]:
+    """(3, 2): what is added to luma for R, G, B, of the two colors R and B less luma, by a color
+    matrix whose rows are made to sum to 1, so that gray stays."""
+    rows = np.array(matrix, np.float64).reshape(3, 3)
+    sums = rows.sum(axis=1, keepdims=True)
+    rows = rows / np.where(np.abs(sums) > _LEAST_SUM, sums, 1)
+    red, green, blue = rows.T
+    mix = [red - green * (LUMA[0] / LUMA[1]), blue - green * (LUMA[2] / LUMA[1])]
+    return np.stack(mix, axis=1).astype(np.float32)
 
 
 def color_noise(given: Parameters, mixes: tuple[tuple[float, ...], ...]) -> tuple[float, float]:

@@ -4,8 +4,14 @@ A detector gets its own grid straight from linear light, through noise-aware shr
 exponent (``isp/operators.py``). A tracker and a human get the whole picture: their gain and curve,
 fused with black level and balance, in one lookup table for each site of the Bayer block, then the
 demosaic. A network of few thousand parameters chooses all of these from a thumbnail.
+
+The thumbnail is made of the detector's grid, so for a detector it costs next to nothing. Where only
+whole pictures are wanted the grid is measured four times within the time constant and not more
+often: parameters follow a change slower than that, so a picture is developed by what was chosen up
+to a quarter of the time constant before. Stamps decide it, so the same frames give the same bits.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -39,12 +45,14 @@ GLOBALS = 11
 MAX_MODEL_BYTES = 8 << 20
 _CLIPPED = 0.95
 _BRIGHT = int(0.99 * THUMBNAIL**2)
-_LEAST_NOISE = 1e-12  # of slope and floor, in the logarithm: a slope may be 0
-_TABLE_STEP = 0.002  # a smaller change of a gain or exponent is under half a code
 _NO_PARAMETERS = (
     "isp.model: its answer to this frame are no parameters, fixed ones are taken; train it anew "
     "with `python -m isp.train`, or leave isp.model empty"
 )
+_MEASURED_SHARE = 0.25  # of the time constant, between frames that are measured for whole pictures
+_PROBES = np.geomspace(1e-4, 1, 24, dtype=np.float32)[:, None]
+_SAME_CODE = 0.5 / 255
+_LEAST_NOISE = 1e-12  # a slope of 0 has no logarithm to be smoothed
 GridOf = Callable[[tuple[int, int]], tuple[int, int]]
 
 
@@ -111,7 +119,7 @@ class ParameterModel:
         chosen, field = (np.asarray(o) for o in outputs)
         if chosen.shape != (1, len(CONSUMERS), GLOBALS) or field.shape != (1, 2, FIELD, FIELD):
             return None
-        if not (np.isfinite(chosen).all() and np.isfinite(field).all() and chosen.min() > 0):
+        if not (chosen.min() > 0 and chosen.max() < math.inf and math.isfinite(field.sum())):
             return None
         return chosen[0], field[0]
 
@@ -144,9 +152,11 @@ class TaskAwareIsp:
         self.detector_grid = detector_grid
         self._front = Front(self.config)
         self._smoother = Smoother(self.config.time_constant_ms * 1e6)
-        self._tables: dict[str, tuple[Parameters, int, list[Table]]] = {}
+        self._tables: dict[str, tuple[FloatImage, int, list[Table]]] = {}
+        self._measured_ns = 0
         self.chosen: Choice | None = None
-        """For the last frame; None where that was no RAW."""
+        """For the last frame, by an earlier one where only whole pictures were wanted; None where
+        that was no RAW."""
 
     @property
     def found(self) -> str:
@@ -193,21 +203,24 @@ class TaskAwareIsp:
             self.reset()
             grid = even_grid((self.detector_grid or self._default_grid)(frame.size), frame.size)
             self._sampler = GridSampler(frame.size, grid, layout.order, layout.black, layout.white)
-            self._operators = Operators(grid)
+            self._operators = Operators(grid, self.config.color_matrix)
             self._shading = _grid_shading(layout, grid)
         mosaic, shift = self._front.read(frame, layout)
-        linear = self._sampler(mosaic, shift)
-        if self._shading is not None:
-            linear = Linear(linear.planes * self._shading, linear.greens * self._shading[1])
-        self.chosen = chosen = self._choose(linear, frame.stamp_ns)
+        linear, chosen = None, self.chosen
+        if chosen is None or "detector" in consumers or self._is_due(frame.stamp_ns):
+            linear = self._sampler(mosaic, shift)
+            if self._shading is not None:
+                linear = Linear(linear.planes * self._shading, linear.greens * self._shading[1])
+            self.chosen = chosen = self._choose(linear, frame.stamp_ns)
+            self._measured_ns = frame.stamp_ns
         made = {}
         for consumer in consumers:
             given = chosen.of[consumer]
-            image = (
-                self._operators(linear, given)
-                if consumer == "detector"
-                else self._whole(mosaic, layout, shift, consumer, given)
-            )
+            if consumer == "detector":
+                assert linear is not None
+                image = self._operators(linear, given)
+            else:
+                image = self._whole(mosaic, layout, shift, consumer, given)
             made[consumer] = Frame(image, frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
         return made
 
@@ -215,13 +228,18 @@ class TaskAwareIsp:
         scale = self.config.detector_px / max(size)
         return round(size[0] * scale), round(size[1] * scale)
 
+    def _is_due(self, stamp_ns: int) -> bool:
+        """Whether parameters must be measured even where only whole pictures are wanted."""
+        since = stamp_ns - self._measured_ns
+        return not 0 <= since < _MEASURED_SHARE * self.config.time_constant_ms * 1e6
+
     def _choose(self, linear: Linear, stamp_ns: int) -> Choice:
         small = thumbnail(linear)
         noise = measured_noise(small)
-        levels = small[:3].mean(axis=(1, 2))
+        levels = small[:3].reshape(3, -1).mean(axis=1)
         brightest = small[:3].max(axis=0).ravel()
         bright = float(np.partition(brightest, _BRIGHT)[_BRIGHT])
-        clipped = float((brightest > _CLIPPED).mean())
+        clipped = np.count_nonzero(brightest > _CLIPPED) / brightest.size
         found = None if self._model is None else self._model(features(small), noise)
         if found is None:
             given = default_parameters(levels, noise)
@@ -229,14 +247,15 @@ class TaskAwareIsp:
             problem = self._problem or _NO_PARAMETERS
             return Choice(stamp_ns, of, levels, bright, clipped, noise, problem)
         chosen, field = found
-        logs = np.log(chosen).ravel(), field.ravel(), np.log(np.maximum(noise, _LEAST_NOISE))
-        measured = np.concatenate(logs)
-        packed = self._smoother.update(stamp_ns, measured)
-        assert packed is not None
+        packed = np.concatenate(
+            [np.log(chosen).ravel(), field.ravel(), np.log(np.maximum(noise, _LEAST_NOISE))]
+        )
+        smooth = self._smoother.update(stamp_ns, packed)
+        assert smooth is not None
         count = chosen.size
-        values = np.exp(packed[:count]).reshape(chosen.shape)
-        field = packed[count:-2].reshape(field.shape).astype(np.float32)
-        slope, floor = np.exp(packed[-2:]).tolist()
+        values = np.exp(smooth[:count]).reshape(chosen.shape)
+        field = smooth[count:-2].reshape(field.shape).astype(np.float32)
+        slope, floor = np.exp(smooth[-2:]).tolist()
         of = {
             consumer: parameters_of(row, field, slope, floor)
             for consumer, row in zip(CONSUMERS, values.tolist(), strict=True)
@@ -247,8 +266,9 @@ class TaskAwareIsp:
         self, mosaic: Mosaic, layout: Layout, shift: int, consumer: str, given: Parameters
     ) -> npt.NDArray[np.uint8]:
         """The whole picture through the consumer's tables, demosaiced."""
+        codes = _codes(given)
         before = self._tables.get(consumer)
-        if before is None or before[1] != shift or _differ(before[0], given):
+        if before is None or before[1] != shift or _differ(before[0], codes):
             of_site = [("R", "G", "B").index(site[0]) for site in layout.sites]
             levels = layout.bits, shift, layout.black, layout.white
             if layout.shading is not None:  # black is gone and white is 65535 already
@@ -256,8 +276,9 @@ class TaskAwareIsp:
             tables = toned_tables(
                 *levels,
                 [given.gains[c] for c in of_site], [given.exponents[c] for c in of_site], given.toe,
+                before[2] if before is not None and before[1] == shift else None,
             )  # fmt: skip
-            before = self._tables[consumer] = (given, shift, tables)
+            before = self._tables[consumer] = (codes, shift, tables)
         coded = np.empty(mosaic.shape, np.uint8) if layout.linear else layout.coded
         if layout.shading is None:
             apply_tables(mosaic, before[2], coded)
@@ -274,11 +295,16 @@ def parameters_of(row: list[float], field: FloatImage, slope: float, floor: floa
     )
 
 
-def _differ(a: Parameters, b: Parameters) -> bool:
-    """Whether tables made for one do not serve the other."""
-    old = np.array([*a.gains, *a.exponents, a.toe])
-    new = np.array([*b.gains, *b.exponents, b.toe])
-    return bool(np.abs(new / old - 1).max() > _TABLE_STEP)
+def _codes(given: Parameters) -> FloatImage:
+    """What R, G, B of some levels become, parts of white: two tables are alike where these are."""
+    exponents = np.array(given.exponents, np.float32)
+    code = (_PROBES * np.array(given.gains, np.float32) + np.float32(given.toe)) ** exponents
+    return np.minimum(code - np.float32(given.toe) ** exponents, 1)
+
+
+def _differ(a: FloatImage, b: FloatImage) -> bool:
+    """Whether tables of the one codes do not serve for the other."""
+    return float(np.abs(a - b).max()) >= _SAME_CODE
 
 
 def _model_path(config: IspConfig) -> Path:

@@ -123,7 +123,8 @@ class Judge:
         noise = stacked([s.noise for s in shots])
         given, field = net(stacked([s.features for s in shots]), noise)
         of = {name: given[:, k] for k, name in enumerate(CONSUMERS)}
-        found = self._detected(develop(planes, noise, of["detector"], field), views)
+        mix = stacked([s.mix for s in shots])
+        found = self._detected(develop(planes, noise, of["detector"], field, mix), views)
         crop = stacked([s.crop for s in shots])
         clean = stacked([s.clean for s in shots]) / 255
         found["human"] = (tone(crop, of["human"]) - clean).abs().mean()
@@ -170,7 +171,7 @@ def fit(net: nn.Module, judge: Judge, views: list[View], args: argparse.Namespac
         # A step's views and noise follow from the seed and the step, so a resumed run is the same.
         rng = np.random.default_rng([args.seed, 2, step])
         chosen = [views[i] for i in rng.integers(len(views), size=BATCH)]
-        day = [k == 0 and step % 2 == 0 for k in range(BATCH)]
+        day = [k == 0 for k in range(BATCH)]
         shots = [random_shot(v.picture, rng, d) for v, d in zip(chosen, day, strict=True)]
         loss = total(judge.losses(net, chosen, shots), len(judge.detectors))
         optimizer.zero_grad()
@@ -263,7 +264,8 @@ def train(args: argparse.Namespace) -> dict[str, float]:
 def card(
     args: argparse.Namespace, pictures: int, apart: int, found: dict[str, tuple[float, float]]
 ) -> str:
-    """What the model is and how it was made, in Markdown."""
+    """What the model is and how it was made, in Markdown; files by their names alone."""
+    words = [Path(word).name if "/" in word else word for word in args.words]
     lines = [
         f"# {args.out.name}",
         "",
@@ -271,7 +273,7 @@ def card(
         f"torch {torch.__version__}. Made by",
         "",
         "```",
-        f"python -m isp.train {shlex.join(args.words)}",
+        f"python -m isp.train {shlex.join(words)}",
         "```",
         "",
         f"{pictures} pictures; {apart} of them kept apart for these figures, the mean distance of "

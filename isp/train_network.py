@@ -13,16 +13,21 @@ GLOBALS = 11
 
 
 def develop(
-    planes: torch.Tensor, noise: torch.Tensor, given: torch.Tensor, field: torch.Tensor
+    planes: torch.Tensor,
+    noise: torch.Tensor,
+    given: torch.Tensor,
+    field: torch.Tensor,
+    mix: torch.Tensor,
 ) -> torch.Tensor:
     """RGB in [0, 1], (n, 3, h, w).
 
     planes: (n, 3, h, w) levels. noise: (n, 2) slope and floor of G's variance. given: (n, GLOBALS).
-    field: (n, 2, 16, 16).
+    field: (n, 2, 16, 16). mix: (n, 3, 2) as ``isp.operators.color_mix`` gives it.
     """
     gains, exponents = given[:, 0:3], given[:, 3:6]
     saturation, toe, strengths = given[:, 6], given[:, 7], given[:, 8:11]
-    x = shrink(planes * _up(gains), noise, gains, strengths, saturation)
+    mix = mix * saturation[:, None, None]
+    x = shrink(planes * _up(gains), noise, gains, strengths, mix)
     size = list(planes.shape[2:])
     field = functional.interpolate(field, size, mode="bilinear", align_corners=False)
     z = torch.log(x.clamp(min=0) + _up(toe[:, None])) + math.log(2) * field[:, :1]
@@ -43,7 +48,7 @@ def shrink(
     noise: torch.Tensor,
     gains: torch.Tensor,
     strengths: torch.Tensor,
-    saturation: torch.Tensor,
+    mix: torch.Tensor,
 ) -> torch.Tensor:
     """Noise-aware shrink of balanced levels (n, 3, h, w)."""
     luma = x.new_tensor(LUMA)
@@ -66,10 +71,8 @@ def shrink(
     mean = blur(color)
     detail = color - mean
     variance = blur((detail * detail).sum(1, keepdim=True))
-    color = _double(mean + detail * _weight(variance, n, strengths[:, 2]))
-    color = color * _up(saturation[:, None])
-    green = -color.sum(1, keepdim=True) * (LUMA[0] / LUMA[1])
-    return y + torch.cat([color[:, :1], green, color[:, 1:]], 1)
+    color = mean + detail * _weight(variance, n, strengths[:, 2])
+    return y + _double(torch.einsum("nchw,nrc->nrhw", color, mix))
 
 
 def blur(x: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from isp.config import IDENTITY
 from isp.grid import FloatImage, Linear, features, measured_noise, thumbnail
+from isp.operators import color_mix
 from isp.sensor import HELD_BACK, PROFILES, linear_light, record
 from pipeline.errors import InputError
 
@@ -20,6 +22,8 @@ CROP = 255
 """Sides of the part that a tracker looks at, without averaging."""
 SCALES = (0.85, 1.0, 1.3)
 """Of the mosaic's size, so that the number of pixels that a cell averages varies."""
+KNOWN = 0.7
+"""Of the cameras come with a color matrix."""
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_PICTURES = 100_000
 Picture = npt.NDArray[np.uint8]
@@ -30,7 +34,8 @@ class Shot:
     """One view through one sensor.
 
     planes: (3, h, w) on the grid. features: (4, 64, 64). noise: (2,). crop: (3, 255, 255) of the
-    mosaic's blocks. clean: the same part of the picture, (3, 255, 255) uint8 RGB.
+    mosaic's blocks. clean: the same part of the picture, (3, 255, 255) uint8 RGB. mix: (3, 2) of
+    the color matrix that the camera is known by.
     """
 
     planes: FloatImage
@@ -38,6 +43,7 @@ class Shot:
     noise: FloatImage
     crop: FloatImage
     clean: Picture
+    mix: FloatImage
 
 
 def read_pictures(folders: list[Path]) -> list[Path]:
@@ -113,6 +119,7 @@ def random_shot(view: Picture, rng: np.random.Generator, day: bool) -> Shot:
         np.array(measured_noise(small), np.float32),
         _three(part),
         seen[y : y + CROP, x : x + CROP].transpose(2, 0, 1),
+        color_mix(profile.matrix if rng.random() < KNOWN else IDENTITY),
     )
 
 

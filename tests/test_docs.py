@@ -24,7 +24,7 @@ QUICK = {
     "calibration": ["--sequences", "1", "--clips", "1", "--every", "40"],
     "detector": ["--repeats", "12"],
     "gyro": ["--frames", "14", "--seeds", "1", "--worlds", "calm"],
-    "isp": ["--repeats", "2"],
+    "isp_speed": ["--repeats", "2"],
     "predictor": ["--repeats", "2"],
     "predictor_accuracy": ["--sequences", "1", "--latency", "0.1"],
     "raw_doctor": ["--repeats", "1", "--limit", "6"],

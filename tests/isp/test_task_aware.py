@@ -133,7 +133,7 @@ def test_a_step_of_light_is_followed_in_time_whatever_the_frame_rate(rate_hz: in
     isp, before, after = isp_of(), counts(light() * 0.05), counts(light())
 
     def exposed(image, stamp_ns):
-        isp.develop(Frame(image, stamp_ns, "bayer_rggb16"), ())
+        isp.develop(Frame(image, stamp_ns, "bayer_rggb16"), ("detector",))
         return np.log([isp.chosen.noise[0] + 1e-9, *isp.chosen.of["human"].gains])
 
     def settled(image):

@@ -11,10 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from isp import train as training
 from isp.grid import features, measured_noise, thumbnail
-from isp.operators import Operators, default_parameters
+from isp.operators import default_parameters
 from isp.task_aware import CONSUMERS, ParameterModel, parameters_of
 from isp.train_losses import LOSSES
-from isp.train_network import ParameterNet, develop
+from isp.train_network import ParameterNet
 from isp.train_views import random_shot, random_view
 from pipeline.errors import InputError
 
@@ -122,25 +122,6 @@ def test_a_network_that_was_not_trained_gives_the_classical_defaults():
         np.testing.assert_allclose(found.strengths, wanted.strengths, rtol=1e-5)
         np.testing.assert_allclose(found.gains, wanted.gains, rtol=0.1)  # of mean logarithms
         assert found.toe == pytest.approx(wanted.toe)
-
-
-def test_the_isp_develops_what_training_saw():
-    view = RNG.integers(20, 200, (480, 640, 3), np.uint8)
-    shot = random_shot(view, np.random.default_rng(2), day=False)
-    noise = tuple(shot.noise.tolist())
-    wanted = default_parameters(shot.planes.mean(axis=(1, 2)), noise)
-    row = torch.tensor(
-        [[*wanted.gains, *wanted.exponents, wanted.saturation, wanted.toe, *wanted.strengths]]
-    )
-    field = torch.from_numpy(RNG.normal(0, 0.3, (1, 2, 16, 16)).astype(np.float32))
-    rgb = develop(torch.from_numpy(shot.planes)[None], torch.tensor([noise]), row, field)
-    from dataclasses import replace
-
-    from isp.grid import Linear
-
-    linear = Linear(shot.planes, np.zeros(shot.planes.shape[1:], np.float32))
-    made = Operators((416, 312))(linear, replace(wanted, field=field[0].numpy()))
-    assert np.abs(made.transpose(2, 0, 1) - 255 * rgb[0].numpy()).max() <= 1
 
 
 def test_views_follow_the_seed():
