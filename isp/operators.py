@@ -6,6 +6,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ TINY = 1e-24
 """Least squared noise, so that it is never none."""
 _BALANCE, _MAX_GAIN = 0.8, 64.0
 _LEAST_SUM = 0.1
+_DARKEST, _LOUD = 1e-5, 0.06
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Operators:
     def __init__(self, grid: tuple[int, int], matrix: Sequence[float] = IDENTITY) -> None:
         """grid: (width, height), both even. matrix: nine numbers, row by row, from balanced camera
         RGB to linear RGB."""
-        self._mix = color_mix(matrix).tolist()
+        self._plain, self._mix = color_mix(IDENTITY), color_mix(matrix)
         width, height = self._grid = grid
         half = self._half = (width // 2, height // 2)
         self._full = np.empty((4, height, width), np.float32)
@@ -143,9 +145,10 @@ class Operators:
         for color, average in ((cr, mean), (cb, mean2)):
             cv2.divide(color, weight2, dst=color)
             cv2.add(color, average, dst=color)
-        for plane, (of_cr, of_cb) in zip(self._rgb, self._mix, strict=True):
-            part = given.saturation * of_cr, given.saturation * of_cb
-            cv2.addWeighted(cr, part[0], cb, part[1], 0, dst=mean)
+        share = matrix_share(cv2.mean(y2)[0], *color_noise(given, (LUMA,)))
+        mix = (self._plain + (self._mix - self._plain) * share) * given.saturation
+        for plane, (of_cr, of_cb) in zip(self._rgb, mix.tolist(), strict=True):
+            cv2.addWeighted(cr, of_cr, cb, of_cb, 0, dst=mean)
             cv2.resize(mean, self._grid, dst=plane)
             cv2.scaleAdd(plane, 1.0, y, dst=plane)
 
@@ -184,6 +187,16 @@ def color_mix(matrix: Sequence[float]) -> npt.NDArray[np.float32]:
     red, green, blue = rows.T
     mix = [red - green * (LUMA[0] / LUMA[1]), blue - green * (LUMA[2] / LUMA[1])]
     return np.stack(mix, axis=1).astype(np.float32)
+
+
+def matrix_share(level: Any, slope: Any, floor: Any) -> Any:
+    """How much of the color matrix is applied, 0 to 1: it makes noise of color louder, and where
+    that is loud, detectors see more without it.
+
+    level: mean of luma. slope, floor: of luma's noise. All numbers, or all tensors.
+    """
+    level = level * (level > _DARKEST) + _DARKEST * (level <= _DARKEST)
+    return 1 / (1 + (slope * level + floor) / (_LOUD * level) ** 2)
 
 
 def color_noise(given: Parameters, mixes: tuple[tuple[float, ...], ...]) -> tuple[float, float]:

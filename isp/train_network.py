@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from isp.operators import COLORS, LUMA, SITES, TINY, WINDOW
+from isp.config import IDENTITY
+from isp.operators import COLORS, LUMA, SITES, TINY, WINDOW, color_mix, matrix_share
 
 GLOBALS = 11
 """Of a consumer: ln gains (3), exponents (3), saturation, toe, strengths (3)."""
@@ -26,8 +27,7 @@ def develop(
     """
     gains, exponents = given[:, 0:3], given[:, 3:6]
     saturation, toe, strengths = given[:, 6], given[:, 7], given[:, 8:11]
-    mix = mix * saturation[:, None, None]
-    x = shrink(planes * _up(gains), noise, gains, strengths, mix)
+    x = shrink(planes * _up(gains), noise, gains, strengths, mix, saturation)
     size = list(planes.shape[2:])
     field = functional.interpolate(field, size, mode="bilinear", align_corners=False)
     z = torch.log(x.clamp(min=0) + _up(toe[:, None])) + math.log(2) * field[:, :1]
@@ -49,6 +49,7 @@ def shrink(
     gains: torch.Tensor,
     strengths: torch.Tensor,
     mix: torch.Tensor,
+    saturation: torch.Tensor,
 ) -> torch.Tensor:
     """Noise-aware shrink of balanced levels (n, 3, h, w)."""
     luma = x.new_tensor(LUMA)
@@ -72,6 +73,9 @@ def shrink(
     detail = color - mean
     variance = blur((detail * detail).sum(1, keepdim=True))
     color = mean + detail * _weight(variance, n, strengths[:, 2])
+    share = matrix_share(y2.mean((2, 3), keepdim=True), *_mixed(noise, gains, luma[None]))
+    plain = torch.from_numpy(color_mix(IDENTITY))
+    mix = (plain + (mix - plain) * share[:, 0]) * saturation[:, None, None]
     return y + _double(torch.einsum("nchw,nrc->nrhw", color, mix))
 
 

@@ -15,7 +15,7 @@ from evaluation.bags import open_bag_sequence
 from evaluation.data import find_data
 from isp.classical import ClassicalIsp
 from tests.evaluation.town import mot_challenge
-from tests.perception.models import model
+from tests.perception.models import looking, model
 from tests.prediction.models import write_views
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +34,7 @@ QUICK = {
 """Benchmarks are run for a moment only: that they run is proved here, not how fast."""
 BRIEF = {
     "bridges.tracks": ["--worlds", "5", "--seconds", "4"],
+    "isp.train": ["--steps", "1", "--views", "4"],
     "prediction.train": ["--steps", "2", "--batches", "1"],
 }
 """So is training."""
@@ -93,6 +94,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     answer = np.zeros((1, 5, 84))  # of layout yolov8: always the same two
     answer[0, :, :2] = np.array([[20, 24, 10, 8, 0.9], [44, 30, 8, 12, 0.8]]).T
     model(place / "detector.onnx", [answer])
+    looking(place / "yolox.onnx")
+    for name in ("PICTURES", "LABELS"):
+        (place / name).mkdir()
+    for k in range(4):
+        shutil.copy(place / f"SEQUENCE/img/{k:04}.png", place / "PICTURES")
+        (place / f"LABELS/{k:04}.txt").write_text("0 0.4 0.5 0.2 0.2\n")
     _training_data(place / "TRACKING")
     for name in ("clips", "worlds"):
         write_views(place / f"{name}.npz", name)
@@ -131,11 +138,11 @@ def test_documented_command_runs(command: str, place: Path) -> None:
     elif program in ("python", "python3") and arguments[:1] == ["-m"]:
         module = arguments[1]
         name = module.rpartition(".")[2]
-        if name in ("ros_transport", "real_time"):
+        if name in ("ros_transport", "real_time", "isp_ros"):
             pytest.importorskip("rclpy")
             pytest.importorskip("leadsight_msgs")
             arguments = [*arguments[:2], "--help"]
-        if name in ("latency_recovery", "visual_predictors", "views"):
+        if name in ("latency_recovery", "visual_predictors", "views", "isp_quality", "isp_tracking"):
             # minutes at the least, on clips that need not be here
             told = run([sys.executable, *arguments[:2], "--help"], ROOT)
             assert all(word in told for word in arguments if word.startswith("--"))
@@ -147,7 +154,7 @@ def test_documented_command_runs(command: str, place: Path) -> None:
             pytest.skip("the pictures are not here (LEADSIGHT_DATA)")
         if "--online" in arguments and find_data("data", "tracking", "frames") is None:
             pytest.skip("the clips are not here (LEADSIGHT_DATA)")
-        if module == "prediction.train":
+        if name == "train":
             pytest.importorskip("torch", reason="torch is not installed (the train extra)")
         quick = QUICK.get(name, []) if module.startswith("benchmarks.") else BRIEF.get(module, [])
         run([sys.executable, *arguments, *quick], place if module in BRIEF else ROOT)

@@ -7,7 +7,7 @@ from PIL import Image
 pytest.importorskip("torch", reason="torch is not installed (the train extra)")
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from isp import train as training
 from isp.grid import features, measured_noise, thumbnail
@@ -17,6 +17,7 @@ from isp.train_losses import LOSSES
 from isp.train_network import ParameterNet
 from isp.train_views import random_shot, random_view
 from pipeline.errors import InputError
+from tests.perception.models import looking
 
 RNG = np.random.default_rng(0)
 
@@ -31,22 +32,7 @@ def place(tmp_path_factory):
         Image.fromarray(blocks).resize((200, 150), Image.Resampling.BICUBIC).save(
             place / "pictures" / f"{k}.png"
         )
-    weight = RNG.normal(0, 0.002, (7, 3, 8, 8)).astype(np.float32)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", ["x", "w"], ["c"], strides=[8, 8]),
-            helper.make_node("Sigmoid", ["c"], ["s"]),
-            helper.make_node("Reshape", ["s", "shape"], ["r"]),
-            helper.make_node("Transpose", ["r"], ["y"], perm=[0, 2, 1]),
-        ],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 64, 64])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64, 7])],
-        [numpy_helper.from_array(weight, "w"),
-         numpy_helper.from_array(np.array([1, 7, 64], np.int64), "shape")],
-    )  # fmt: skip
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(made, place / "detector.onnx")
+    looking(place / "detector.onnx")
     return place
 
 

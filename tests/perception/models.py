@@ -43,6 +43,19 @@ def model(path: Path, outputs: list[Any], shape: tuple[Any, ...] = (1, 3, SIDE, 
     return save(path, nodes, {"zero": np.float32(0), **constants}, names, shape)
 
 
+def looking(path: Path) -> str:
+    """A detector of YOLOX's outputs, for training on: one convolution of the picture."""
+    weight = np.random.default_rng(0).normal(0, 0.002, (7, 3, 8, 8))
+    nodes: list[Node] = [
+        ("Conv", ["x", "w"], "c", {"strides": [8, 8]}),
+        ("Sigmoid", ["c"], "s", {}),
+        ("Reshape", ["s", "shape"], "r", {}),
+        ("Transpose", ["r"], "y0", {"perm": [0, 2, 1]}),
+    ]
+    shape = np.array([1, 7, (SIDE // 8) ** 2], np.int64)
+    return save(path, nodes, {"w": weight.astype(np.float32), "shape": shape})
+
+
 def bright(path: Path, size: tuple[int, int], target: tuple[int, int], label: int = 0) -> str:
     """A detector, of layout yolov8, of what is brighter than 150 all over a window of the target's
     width and height, anywhere in pictures of that size. Scores are (mean gray − 150) / 105.
