@@ -142,7 +142,13 @@ def test_documented_command_runs(command: str, place: Path) -> None:
             pytest.importorskip("rclpy")
             pytest.importorskip("leadsight_msgs")
             arguments = [*arguments[:2], "--help"]
-        if name in ("latency_recovery", "visual_predictors", "views", "isp_quality", "isp_tracking"):
+        if name in (
+            "latency_recovery",
+            "visual_predictors",
+            "views",
+            "isp_quality",
+            "isp_tracking",
+        ):
             # minutes at the least, on clips that need not be here
             told = run([sys.executable, *arguments[:2], "--help"], ROOT)
             assert all(word in told for word in arguments if word.startswith("--"))
