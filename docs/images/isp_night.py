@@ -1,6 +1,7 @@
 """Draws docs/images/isp-night.jpg: a RAW frame at night, as each ISP gives it to a detector."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -22,11 +23,12 @@ light = linear_light(day, profile)
 mosaic = bayer(light, profile, 0.05, 16, np.random.default_rng(0))
 raw = Frame(mosaic, 0, f"bayer_rggb{profile.bits}")
 config = IspConfig(black_level=(float(profile.black),), color_matrix=profile.matrix)
-classical = ClassicalIsp(config).process(raw).image
+bright = replace(config, exposure_gain=6.0)
+classical = ClassicalIsp(bright).process(raw).image
 views = TaskAwareIsp(config, lambda size: GRID).develop(raw, ("detector",))
 shown = {
     "day": day,
-    "night, classical": cv2.resize(classical, GRID, interpolation=cv2.INTER_LINEAR),
+    "night, classical, brightened": cv2.resize(classical, GRID, interpolation=cv2.INTER_LINEAR),
     "night, task-aware": views["detector"].image,
 }
 tiles = []

@@ -17,13 +17,15 @@ def save(
     constants: dict[str, Any],
     outputs: tuple[str, ...] = ("y0",),
     shape: tuple[Any, ...] = (1, 3, SIDE, SIDE),
+    answer: tuple[int, ...] | None = None,
 ) -> str:
-    """A model file of one input x. nodes: kind, inputs, output and attributes of each."""
+    """A model file of one input x. nodes: kind, inputs, output and attributes of each. answer: the
+    outputs' shape, where it is told."""
     graph = helper.make_graph(
         [helper.make_node(kind, given, [out], **options) for kind, given, out, options in nodes],
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, answer) for name in outputs],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
@@ -53,7 +55,8 @@ def looking(path: Path) -> str:
         ("Transpose", ["r"], "y0", {"perm": [0, 2, 1]}),
     ]
     shape = np.array([1, 7, (SIDE // 8) ** 2], np.int64)
-    return save(path, nodes, {"w": weight.astype(np.float32), "shape": shape})
+    constants = {"w": weight.astype(np.float32), "shape": shape}
+    return save(path, nodes, constants, answer=(1, (SIDE // 8) ** 2, 7))
 
 
 def bright(path: Path, size: tuple[int, int], target: tuple[int, int], label: int = 0) -> str:
