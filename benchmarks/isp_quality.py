@@ -4,7 +4,8 @@
         [--sensor small-12] [--jobs 2] [--out out/isp-quality]
 
 128 labelled pictures (COCO val2017 of ``$LEADSIGHT_DATA``) × day, dusk, night, deep night ×
-YOLOX-nano, FastestDet, NanoDet × 3 seeds of noise and of training, RAW SIMULATED. The shipped model
+YOLOX-nano, FastestDet, NanoDet × 3 seeds of noise, and of training where --models names as many,
+RAW SIMULATED. The shipped model
 was trained with YOLOX-nano and FastestDet; NanoDet it never saw. ``--sensor compact-12`` is the
 sensor that training left out. About half an hour on two cores; writes a report page too. The table
 holds AP × 100: the best classical ISP of the level, the task-aware one with the standard deviation
@@ -12,6 +13,8 @@ over seeds, its gain with the 95 % interval over pictures, and the published ope
 """
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -61,8 +64,6 @@ def main() -> None:
     )
     console = Console()
     result = evaluate_isp.run(study, args.jobs, console)
-    raw = sorted((data / "dng").glob("*.dng"))
-    evaluate_isp.write(result, study, args.out, raw, "python -m benchmarks.isp_quality")
     print(
         f"\nAP × 100, {args.limit} pictures, SIMULATED RAW of {args.sensor}, {args.seeds} seeds\n"
     )
@@ -71,6 +72,9 @@ def main() -> None:
     print("| --- | --- | ---: | --- | ---: | ---: | --- | ---: |")
     for c in result.columns:
         print("| " + " | ".join(cells(c, result.clean[c.detector])) + " |")
+    raw = sorted((data / "dng").glob("*.dng"))
+    command = f"python -m benchmarks.isp_quality {shlex.join(sys.argv[1:])}"
+    evaluate_isp.write(result, study, args.out, raw, command)
     print(f"\nwrote {args.out / 'report.html'}")
     for name, steady in result.steady.items():
         print(f"{name}: {steady.sentence()}")

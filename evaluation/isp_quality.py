@@ -6,6 +6,7 @@ each detector. Classical ISPs are rows of their own; the best of them at a level
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,13 +40,13 @@ class Labelled(NamedTuple):
     labels: npt.NDArray[np.int16]
 
 
-def read_labelled(images: Path, labels: Path) -> list[Labelled]:
+def read_labelled(images: Path, labels: Path, limit: int = MAX_PICTURES) -> list[Labelled]:
     """Pictures with boxes in YOLO's format: ``class x_center y_center w h``, parts of the sides.
 
     Raises:
         InputError: no pictures, or a file of labels that is none.
     """
-    paths = sorted(p for p in images.glob("*") if p.suffix.lower() in SUFFIXES)[:MAX_PICTURES]
+    paths = sorted(p for p in images.glob("*") if p.suffix.lower() in SUFFIXES)[:limit]
     found = []
     for path in paths:
         bgr = cv2.imread(str(path))
@@ -142,17 +143,23 @@ def published(name: str, model: Path, sampled: bool) -> IspRow:
 
 def _on_grid(profile: SensorProfile, grid: GridOf, develop: Callable[[FloatImage], Rgb]) -> Develop:
     """Averages to the detector's grid in linear light first."""
-    samplers: dict[tuple[int, int], GridSampler] = {}
 
     def run(frame: Frame) -> Rgb:
-        size = frame.size
-        if size not in samplers:
-            samplers[size] = GridSampler(
-                size, even_grid(grid(size), size), "rggb", [profile.black] * 4, profile.white
-            )
-        return develop(samplers[size](frame.image).planes)
+        cells = even_grid(grid(frame.size), frame.size)
+        sampler = _sampler(frame.size, cells, profile.black, profile.white)
+        planes = sampler(frame.image).planes
+        if matrix:
+            rows = np.reshape(profile.matrix, (3, 3)).astype(np.float32)
+            planes = np.einsum("rc,chw->rhw", rows, np.clip(_balanced(planes), 0, 1))
+        return develop(planes)
 
     return run
+
+
+@lru_cache(maxsize=4)
+def _sampler(size: tuple[int, int], grid: tuple[int, int], black: int, white: int) -> GridSampler:
+    """One for all rows: they see the same picture in turn."""
+    return GridSampler(size, grid, "rggb", [black] * 4, white)
 
 
 def _coded(planes: FloatImage) -> Rgb:
@@ -208,12 +215,18 @@ _GRID_CLASSICAL: dict[str, Callable[[FloatImage], Rgb]] = {
         _coded(_gamma(_exposed(_balanced(x), 0.08)))
     ),
 }
+_MATRIX_CLASSICAL: dict[str, Callable[[FloatImage], Rgb]] = {
+    "average, gray world, color matrix, gamma": lambda x: _coded(_gamma(x)),
+    "average, gray world, color matrix, log": lambda x: _coded(_log(x)),
+    "average, gray world, color matrix, log, bilateral": lambda x: _bilateral(_coded(_log(x))),
+}
 _LINEAR = {"curve": "gamma", "gamma": 1.0}
 _WHOLE_CLASSICAL: dict[str, dict[str, object]] = {
     "demosaic, linear": {"white_balance": "fixed", **_LINEAR},
     "demosaic, sRGB": {"white_balance": "fixed"},
     "demosaic, gray world, sRGB": {},
     "demosaic, gray world, sRGB, color matrix": {"matrix": True},
+    "demosaic, gray world, sRGB, averaged": {"averaged": True},
 }
 
 
@@ -222,25 +235,31 @@ def classical_rows() -> list[IspRow]:
 
     def whole(options: dict[str, object]) -> Callable[[SensorProfile, GridOf], Develop]:
         def make(profile: SensorProfile, grid: GridOf) -> Develop:
-            given = {k: v for k, v in options.items() if k != "matrix"}
+            given = {k: v for k, v in options.items() if k not in ("matrix", "averaged")}
             if options.get("matrix"):
                 given["color_matrix"] = profile.matrix
             isp = ClassicalIsp(config_of(profile, **given))
 
             def run(frame: Frame) -> Rgb:
                 isp.reset()
-                return np.asarray(isp.process(frame).image)
+                rgb = np.asarray(isp.process(frame).image)
+                if not options.get("averaged"):
+                    return rgb
+                return np.asarray(cv2.resize(rgb, grid(frame.size), interpolation=cv2.INTER_AREA))
 
             return run
 
         return make
 
-    def average(develop: Callable[[FloatImage], Rgb]) -> Callable[..., Develop]:
-        return lambda profile, grid: _on_grid(profile, grid, develop)
+    def average(
+        develop: Callable[[FloatImage], Rgb], matrix: bool = False
+    ) -> Callable[..., Develop]:
+        return lambda profile, grid: _on_grid(profile, grid, develop, matrix)
 
     return [
         *(IspRow(name, whole(given), True) for name, given in _WHOLE_CLASSICAL.items()),
         *(IspRow(name, average(f), True) for name, f in _GRID_CLASSICAL.items()),
+        *(IspRow(name, average(f, True), True) for name, f in _MATRIX_CLASSICAL.items()),
     ]
 
 
@@ -330,7 +349,7 @@ def run_unit(study: Study, unit: Unit) -> dict[str, Matches]:
         InputError: data or a model that is missing or unfit.
     """
     cv2.setNumThreads(1)
-    pictures = read_labelled(study.images, study.labels)[: study.limit]
+    pictures = read_labelled(study.images, study.labels, study.limit)
     detector = Detector(study.detectors[unit.detector])
     found: dict[str, list[Picture]] = {}
     rows, profile = study.rows(unit.seed), PROFILES[study.sensor]
@@ -342,14 +361,17 @@ def run_unit(study: Study, unit: Unit) -> dict[str, Matches]:
 
 def clean(study: Study, detector: DetectorConfig) -> float:
     """AP on the pictures as they are, which no ISP's view of RAW should reach."""
-    pictures = read_labelled(study.images, study.labels)[: study.limit]
+    pictures = read_labelled(study.images, study.labels, study.limit)
     judge = Detector(detector)
     return float(Matches([seen(judge, p, p.rgb) for p in pictures]).precision()[0])
 
 
 class Column(NamedTuple):
-    """One detector at one level. ap: of each ISP, mean over seeds. spread: standard deviation over
-    seeds. best: the classical ISP with the highest AP. gains: of each trained ISP over it."""
+    """One detector at one level.
+
+    ap: of each ISP, mean over seeds. spread: standard deviation over seeds, NaN of one. best: the
+    classical ISP with the highest AP. gains: of each trained ISP over it.
+    """
 
     detector: str
     level: str
@@ -372,7 +394,7 @@ def column(
         Path(study.detectors[detector].model).stem,
         level,
         ap,
-        {name: float(np.std(values)) for name, values in each.items()},
+        {n: float(np.std(v, ddof=1)) if len(v) > 1 else np.nan for n, v in each.items()},
         best,
         {t.name: paired_difference([run[t.name] for run in runs], theirs) for t in study.trained},
     )

@@ -17,7 +17,7 @@ from evaluation.isp_quality import (
     read_labelled,
 )
 from evaluation.isp_steady import Steadiness
-from evaluation.page import COLORS, escaped, figure_of, picture, render_page, section, table
+from evaluation.page import COLORS, escaped, figure_of, number, picture, render_page, section, table
 from isp.classical import ClassicalIsp
 from isp.config import IspConfig
 from isp.raw import read_raw_file
@@ -42,7 +42,7 @@ class Tile(NamedTuple):
 
 def tiles(study: Study, columns: list[Column]) -> list[Tile]:
     """Some pictures in the dark: clean, through the best classical ISP and each trained one."""
-    pictures = read_labelled(study.images, study.labels)[: study.limit]
+    pictures = read_labelled(study.images, study.labels, study.limit)
     chosen = [pictures[k] for k in np.linspace(0, len(pictures) - 1, _SHOWN).astype(int)]
     detector, profile = Detector(study.detectors[0]), PROFILES[study.sensor]
     rows = {row.name: row for row in study.rows(0)}
@@ -132,7 +132,7 @@ def _table(columns: list[Column]) -> str:
                 elif name not in classical:
                     g = c.gains[name]
                     cell = (
-                        f"{cell} ± {100 * c.spread[name]:.1f}<br>{100 * g.mean:+.1f} "
+                        f"{cell} ± {number(100 * c.spread[name], '.1f')}<br>{100 * g.mean:+.1f} "
                         f"[{100 * g.low:+.1f}, {100 * g.high:+.1f}]"
                     )
                 cells.append(cell)

@@ -180,6 +180,8 @@ def _slant(values: Mosaic) -> int | None:
     """Pixels by which each second row lies off the one before; None where rows do not match."""
     rows = np.linspace(0, len(values) - 3, min(_FEW_ROWS, len(values) - 2)).astype(int)
     reach = _SLANTS[-1]
+    if values.shape[1] <= 4 * reach:
+        return 0
     first = values[rows].astype(np.int32)
     second = values[rows + 2].astype(np.int32)
     middle = first[:, reach:-reach]

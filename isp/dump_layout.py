@@ -138,6 +138,8 @@ def _layout(
         return None
     rows = flat[: height * step].reshape(height, step)
     used = step - _constant_end(rows)
+    if used < LEAST_SIDE_PX:
+        return None
     rows = rows[:: max(1, height // 64) | 1]  # odd, so that both kinds of row are there
     kind = pixel or _pixel_of(rows[:, :used])
     width = int(used / {"8": 1, "16": 2, "10p": 1.25, "12p": 1.5}[kind])

@@ -22,6 +22,7 @@ _SPEED_TIME_NS = 200_000_000
 _KEPT_NS = 1_000_000_000  # a target not seen for longer has no speed any more
 _FAST_SHARE = 0.75
 _CLIPPED_WEIGHT = 4  # how bright what is clipped really is, nobody sees: the more the farther
+_PERIOD_SHARE = 0.95  # frames do not come on the nanosecond
 _SETTLED = 1 / 3  # of the deadband: so near the level has to come once it moves
 
 
@@ -146,6 +147,8 @@ class SpeedMeter:
         """
         if tracks.stamp_ns < self._stamp_ns:
             self.reset()
+        elif tracks.stamp_ns == self._stamp_ns and self._last:
+            return
         self._stamp_ns, self._width = tracks.stamp_ns, max(1, tracks.image_size[0])
         seen = (tracks.status == TrackStatus.TRACKED) & (tracks.source != TrackSource.PREDICTED)
         centers = tracks.boxes[:, :2] + tracks.boxes[:, 2:] / 2
@@ -203,7 +206,7 @@ class ExposureAdvisor:
             return None
         if (
             self._last_ns is not None
-            and 0 <= stamp_ns - self._last_ns < self.config.period_ms * 1e6
+            and 0 <= stamp_ns - self._last_ns < _PERIOD_SHARE * self.config.period_ms * 1e6
         ):
             return None
         self._last_ns = stamp_ns
@@ -215,13 +218,14 @@ class ExposureAdvisor:
         if math.isnan(speed):
             speed = self.config.speed_px_s
         exposure_s = gain = blur_px = math.nan
-        if self.camera is None:
+        camera = self.camera  # which another thread may tell
+        if camera is None:
             moves = self._moves(light, 1.0)
             light, reason = (self._stepped(light), reason) if moves else (1.0, Reason.HOLD)
         else:
-            blur_px = speed * self.camera.exposure_s
-            exposure_s, gain, reason = self._settings(self.camera, light, noise, speed, reason)
-            light = exposure_s * gain / (self.camera.exposure_s * self.camera.gain)
+            blur_px = speed * camera.exposure_s
+            exposure_s, gain, reason = self._settings(camera, light, noise, speed, reason)
+            light = exposure_s * gain / (camera.exposure_s * camera.gain)
         return Advice(
             stamp_ns, exposure_s, gain, light, level, chosen.clipped, noise, blur_px, reason
         )
@@ -230,7 +234,7 @@ class ExposureAdvisor:
         """The factor on exposure time times gain that the levels ask for."""
         wanted = self.config.target_level / level
         allowed = self.config.bright_level / (
-            max(chosen.bright, _DARKEST) * (1 + 4 * chosen.clipped)
+            max(chosen.bright, _DARKEST) * (1 + _CLIPPED_WEIGHT * chosen.clipped)
         )
         if allowed < min(wanted, 1.0):
             return allowed, Reason.HIGHLIGHTS

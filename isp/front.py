@@ -120,7 +120,8 @@ class Front:
         """
         encoding = BayerEncoding.parse(frame.encoding)
         image = frame.image
-        if not isinstance(image, np.ndarray) or image.ndim != 2:
+        fits = isinstance(image, np.ndarray) and image.ndim == 2 and image.dtype == encoding.dtype
+        if not fits:
             mosaic_of(frame)  # says what is wrong
         key = (frame.encoding, frame.size)
         if self.layout is None or key != self._key:
@@ -150,8 +151,11 @@ class Front:
         if black is not None and config.black_level == (0.0,):
             config = replace(config, black_level=(black,))
             said += f", black about {black:g}"
-        self.layout = Layout(config, encoding, frame.size)
         self._looks = 0
+        try:
+            self.layout = Layout(config, encoding, frame.size)
+        except InputError:  # a given level does not fit what was found: it was no finding
+            return
         self.found = f"{said}; set it to be sure (`leadsight raw-doctor` tells more)"
 
     def read(self, frame: Frame, layout: Layout) -> tuple[Mosaic, int]:

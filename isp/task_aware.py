@@ -113,9 +113,11 @@ class ParameterModel:
         self, seen: FloatImage, noise: tuple[float, float]
     ) -> tuple[FloatImage, FloatImage] | None:
         """(consumers, GLOBALS) and (2, 16, 16); None where they are no parameters."""
-        outputs = self._session.run(
-            ["globals", "field"], {"features": seen[None], "noise": np.array([noise], np.float32)}
-        )
+        given = {"features": seen[None], "noise": np.array([noise], np.float32)}
+        try:
+            outputs = self._session.run(["globals", "field"], given)
+        except Exception:  # onnxruntime has no public base of its own
+            return None
         chosen, field = (np.asarray(o) for o in outputs)
         if chosen.shape != (1, len(CONSUMERS), GLOBALS) or field.shape != (1, 2, FIELD, FIELD):
             return None
@@ -151,6 +153,7 @@ class TaskAwareIsp:
             self._problem = f"isp.model: {error}; fixed parameters are taken"
         self.detector_grid = detector_grid
         self._front = Front(self.config)
+        self._layout: Layout | None = None
         self._smoother = Smoother(self.config.time_constant_ms * 1e6)
         self._tables: dict[str, tuple[FloatImage, int, list[Table]]] = {}
         self._measured_ns = 0
@@ -198,20 +201,23 @@ class TaskAwareIsp:
             frame.check()
             self.chosen = None
             return dict.fromkeys(consumers, frame)
-        layout, new = self._front.layout_of(frame)
-        if new:
+        layout, _ = self._front.layout_of(frame)
+        if layout is not self._layout:
             self.reset()
             grid = even_grid((self.detector_grid or self._default_grid)(frame.size), frame.size)
             self._sampler = GridSampler(frame.size, grid, layout.order, layout.black, layout.white)
             self._operators = Operators(grid, self.config.color_matrix)
             self._shading = _grid_shading(layout, grid)
+            self._layout = layout
         mosaic, shift = self._front.read(frame, layout)
         linear, chosen = None, self.chosen
         if chosen is None or "detector" in consumers or self._is_due(frame.stamp_ns):
             linear = self._sampler(mosaic, shift)
+            small = seen = thumbnail(linear)
             if self._shading is not None:
                 linear = Linear(linear.planes * self._shading, linear.greens * self._shading[1])
-            self.chosen = chosen = self._choose(linear, frame.stamp_ns)
+                small = thumbnail(linear)
+            self.chosen = chosen = self._choose(small, seen, frame.stamp_ns)
             self._measured_ns = frame.stamp_ns
         made = {}
         for consumer in consumers:
@@ -233,13 +239,13 @@ class TaskAwareIsp:
         since = stamp_ns - self._measured_ns
         return not 0 <= since < _MEASURED_SHARE * self.config.time_constant_ms * 1e6
 
-    def _choose(self, linear: Linear, stamp_ns: int) -> Choice:
-        small = thumbnail(linear)
+    def _choose(self, small: FloatImage, seen: FloatImage, stamp_ns: int) -> Choice:
+        """small: the thumbnail. seen: the same before lens shading, for what the sensor clips."""
         noise = measured_noise(small)
         levels = small[:3].reshape(3, -1).mean(axis=1)
-        brightest = small[:3].max(axis=0).ravel()
+        brightest = seen[:3].max(axis=0).ravel()
         bright = float(np.partition(brightest, _BRIGHT)[_BRIGHT])
-        clipped = np.count_nonzero(brightest > _CLIPPED) / brightest.size
+        clipped = float((brightest > _CLIPPED).mean())
         found = None if self._model is None else self._model(features(small), noise)
         if found is None:
             given = default_parameters(levels, noise)

@@ -5,7 +5,7 @@
 
 No labels are needed. Frozen detectors look at the clean pictures, and the ISP learns to make them
 see the same in noisy RAW of them; a frozen tracker's features likewise; people get the clean
-picture's own colors. ``--world N`` adds N pictures of the embedded aerial scene.
+picture's own colors.
 
 Needs torch (the ``train`` extra), one core. A run that was stopped goes on from
 ``<out>.checkpoint`` when it is started again with the same arguments.
@@ -180,6 +180,7 @@ def fit(net: nn.Module, judge: Judge, views: list[View], args: argparse.Namespac
         optimizer.step()
         schedule.step()
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == args.steps:
+            parts = Path(f"{checkpoint}.part")
             torch.save(
                 {
                     "run": run,
@@ -188,8 +189,9 @@ def fit(net: nn.Module, judge: Judge, views: list[View], args: argparse.Namespac
                     "schedule": schedule.state_dict(),
                     "step": step + 1,
                 },
-                checkpoint,
+                parts,
             )
+            parts.replace(checkpoint)
 
 
 def figures(net: nn.Module, judge: Judge, views: list[View]) -> dict[str, float]:
@@ -207,7 +209,6 @@ def figures(net: nn.Module, judge: Judge, views: list[View]) -> dict[str, float]
 
 def export(net: nn.Module, path: Path) -> None:
     """Write the network for ``isp.task_aware.ParameterModel``, or the published operators whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     ours = isinstance(net, ParameterNet)
     given = (
         (torch.zeros(1, 4, 64, 64), torch.full((1, 2), 1e-4))
@@ -239,6 +240,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(args.seed)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     paths = read_pictures(args.pictures)
     watchers = [
         Watcher(Path(p).expanduser(), kind)

@@ -9,9 +9,6 @@ from torch.nn import functional
 from isp.config import IDENTITY
 from isp.operators import COLORS, LUMA, SITES, TINY, WINDOW, color_mix, matrix_share
 
-GLOBALS = 11
-"""Of a consumer: ln gains (3), exponents (3), saturation, toe, strengths (3)."""
-
 
 def develop(
     planes: torch.Tensor,

@@ -402,7 +402,7 @@ def evaluate_isp(
     result = command.run(study, jobs, console)
     command.print_columns(result, console)
     with console.status("report"):
-        command.write(result, study, out, raw or [], shlex.join(sys.argv[1:]))
+        command.write(result, study, out, raw or [], f"leadsight {shlex.join(sys.argv[1:])}")
     console.print(f"wrote {out / 'report.html'}", soft_wrap=True)
 
 

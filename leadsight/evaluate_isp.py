@@ -1,7 +1,7 @@
 """``leadsight evaluate-isp``: labelled pictures in, how well detectors see through each ISP out."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from evaluation.detection_ap import Matches
-from evaluation.evaluate import environment
+from evaluation.evaluate import environment, without_nan
 from evaluation.isp_quality import Column, Study, Unit, classical_rows, clean, column, run_unit
 from evaluation.isp_report import Tile, raw_tiles, tiles, write_isp_report
 from evaluation.isp_steady import Steadiness, steadiness
@@ -121,7 +121,6 @@ def write(
     out: Path,
     raw: list[Path],
     command: str,
-    progress: Callable[[str], None] = lambda text: None,
 ) -> None:
     """``results.json`` and ``report.html`` with views side by side."""
     out.mkdir(parents=True, exist_ok=True)
@@ -129,13 +128,12 @@ def write(
         "settings": result.settings,
         "clean": result.clean,
         "columns": [
-            {**c._asdict(), "gains": {n: g._asdict() for n, g in c.gains.items()}}
+            without_nan({**c._asdict(), "gains": {n: g._asdict() for n, g in c.gains.items()}})
             for c in result.columns
         ],
         "steady": {name: s._asdict() for name, s in result.steady.items()},
     }
     (out / "results.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    progress("pictures for the report")
     shown: list[Tile] = tiles(study, result.columns)
     write_isp_report(
         out / "report.html", result.columns, result.clean, result.steady, shown,

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -142,8 +143,8 @@ def source_of(frame: Frame, name: str, bits: int = 0) -> RawSource:
 
 def _read_array(path: Path) -> Mosaic:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OverflowError, MemoryError, BadZipFile) as error:
         raise InputError(f"{path}: is no array ({first_line(error)}); save it anew") from None
     return np.asarray(array)
 

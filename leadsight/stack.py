@@ -87,7 +87,7 @@ class Stack:
             self._detector.grid if self._detector else None,
             partial(on_error, "isp") if on_error is not None else None,
         )
-        self._isp_problem = ""
+        self._isp_problem = self._isp_found = ""
         self._advisor = ExposureAdvisor(configs["exposure"])
         self._on_exposure = on_exposure
         association = Association(configs["association"], ids)
@@ -217,6 +217,10 @@ class Stack:
 
     def _develop(self, frame: Frame) -> Frame:
         picture = self._isp.process(frame)
+        if self._isp.found != self._isp_found:
+            self._isp_found = self._isp.found
+            if self._isp_found and self._on_error is not None:
+                self._on_error("isp", self._isp_found)
         chosen = self._isp.chosen if isinstance(self._isp, TaskAwareIsp) else None
         if chosen is None:
             return picture

@@ -102,11 +102,12 @@ class IspNode(Node):
 
     def _tell(self, message: Exposure) -> None:
         """What the camera does now; where that cannot be, advice is relative."""
-        self._advisor.camera = None
+        camera = None
         try:
-            self._advisor.camera = messages.camera_state_of(message)
+            camera = messages.camera_state_of(message)
         except InputError as error:
             self._stage.complain(str(error))
+        self._advisor.camera = camera
 
 
 def main() -> None:

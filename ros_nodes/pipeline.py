@@ -113,11 +113,12 @@ class PipelineNode(Node):
 
     def _tell(self, message: Exposure) -> None:
         """What the camera does now; where that cannot be, advice is relative."""
+        camera = None
         try:
-            self._stack.tell_exposure(None)
-            self._stack.tell_exposure(messages.camera_state_of(message))
+            camera = messages.camera_state_of(message)
         except InputError as error:
             self._stage.complain(str(error))
+        self._stack.tell_exposure(camera)
 
     def _on_span(self, span: Span) -> None:
         self._stage_spans[span.stage].publish(messages.span_message(span, self._frame_id))

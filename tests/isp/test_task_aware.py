@@ -471,3 +471,23 @@ def test_sixteen_bits_and_left_justified_ones_are_read_as_they_are() -> None:
         isp = make_isp(IspConfig())
         isp.process(Frame(image, 0, "bayer_rggb16"))
         assert isp.found == ""
+
+
+@pytest.mark.parametrize("first", ["bayer_rggb16", "bayer_rggb12"])
+def test_a_bad_frame_first_or_with_a_new_size_does_not_stop_the_stream(first: str) -> None:
+    isp = isp_of(bits=0, black_level=(0.0,))
+    bad = Frame(np.zeros((120, 160), np.uint8), 0, first)
+    good = Frame(counts(light()), MS, "bayer_rggb12")
+    larger = Frame(np.zeros((240, 320), np.uint8), 2 * MS, first)
+    for frame in (bad, larger):
+        with pytest.raises(InputError):
+            isp.develop(frame, CONSUMERS)
+        assert set(isp.develop(good, CONSUMERS)) == set(CONSUMERS)
+    with_16 = Frame(np.zeros((240, 320), np.uint16), 3 * MS, "bayer_rggb16")
+    assert isp.develop(with_16, CONSUMERS)["human"].size == (320, 240)
+
+
+def test_lens_shading_is_not_taken_for_clipped_light() -> None:
+    isp = isp_of(lens_shading_radial=(1.5,))
+    views(np.full((120, 160), 2000, np.uint16), isp=isp)
+    assert isp.chosen.clipped == 0 and isp.chosen.bright < 0.6
