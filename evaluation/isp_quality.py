@@ -141,7 +141,12 @@ def published(name: str, model: Path, sampled: bool) -> IspRow:
     return IspRow(name, make, False)
 
 
-def _on_grid(profile: SensorProfile, grid: GridOf, develop: Callable[[FloatImage], Rgb]) -> Develop:
+def _on_grid(
+    profile: SensorProfile,
+    grid: GridOf,
+    develop: Callable[[FloatImage], Rgb],
+    matrix: bool = False,
+) -> Develop:
     """Averages to the detector's grid in linear light first."""
 
     def run(frame: Frame) -> Rgb:
