@@ -3,7 +3,7 @@
     python -m benchmarks.isp_quality [--models A.onnx B.onnx C.onnx] [--published P.onnx ...]
         [--sensor small-12] [--jobs 2] [--out out/isp-quality]
 
-128 labelled pictures (COCO val2017 of ``$LEADSIGHT_DATA``) × day, dusk, night, deep night ×
+128 labeled pictures (COCO val2017 of ``$LEADSIGHT_DATA``) × day, dusk, night, deep night ×
 YOLOX-nano, FastestDet, NanoDet × 3 seeds of noise, and of training where --models names as many,
 RAW SIMULATED. The shipped model
 was trained with YOLOX-nano and FastestDet; NanoDet it never saw. ``--sensor compact-12`` is the

@@ -8,9 +8,8 @@ other load on the machine falls on each alike, and each row finds its data out o
 Ratios are of medians, to the first row: the least that makes a picture of a RAW frame with OpenCV,
 which is the cut to 8 bits, the bilinear demosaic and a table of 256 codes for each color.
 
-``--published`` is an ONNX model of another task-aware ISP's operators, which is not part of this
-project: its input ``image`` is (1, 3, h, w) linear RGB at the detector's 416 pixels and, where it
-has one, ``noise`` (1, 2) the noise variance's slope and floor.
+``--published`` is a model of TA-ISP's operators, made by ``python -m isp.train --operators
+published``; they are timed alone, on the detector's grid.
 """
 
 import argparse
@@ -159,7 +158,7 @@ def classical(mosaic: npt.NDArray[np.uint16]) -> dict[str, Row]:
 
 
 def published(path: Path) -> dict[str, Row]:
-    """Another ISP's operators, under onnxruntime on one core."""
+    """TA-ISP's operators, under onnxruntime on one core."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -173,8 +172,8 @@ def published(path: Path) -> dict[str, Row]:
         for n, usual in zip(wanted["image"][2:], GRID[::-1], strict=True)
     )
     image = np.random.default_rng(2).random((1, 3, height, width), np.float32)
-    feed = {"image": image, "noise": np.array([[1e-4, 1e-6]], np.float32)}
-    run = partial(session.run, None, {name: feed[name] for name in wanted})
+    still = np.zeros((1, wanted["gumbel"][1], height, width), np.float32)
+    run = partial(session.run, None, {"image": image, "gumbel": still})
     return {f"published operators alone, {width}×{height}": lambda i: run()}
 
 

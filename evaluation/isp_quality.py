@@ -1,6 +1,6 @@
 """How well frozen detectors see what an ISP makes of RAW, at any level of light (simulated).
 
-Labelled pictures go through a sensor's forward model (``isp/sensor.py``), then through each ISP and
+Labeled pictures go through a sensor's forward model (``isp/sensor.py``), then through each ISP and
 each detector. Classical ISPs are rows of their own; the best of them at a level is the baseline.
 """
 
@@ -30,7 +30,7 @@ MAX_PICTURES = 5000
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-class Labelled(NamedTuple):
+class Labeled(NamedTuple):
     """A picture with its true boxes. rgb: (h, w, 3). boxes: (t, 4) x y w h in pixels. labels:
     (t,)."""
 
@@ -40,7 +40,7 @@ class Labelled(NamedTuple):
     labels: npt.NDArray[np.int16]
 
 
-def read_labelled(images: Path, labels: Path, limit: int = MAX_PICTURES) -> list[Labelled]:
+def read_labeled(images: Path, labels: Path, limit: int = MAX_PICTURES) -> list[Labeled]:
     """Pictures with boxes in YOLO's format: ``class x_center y_center w h``, parts of the sides.
 
     Raises:
@@ -54,7 +54,7 @@ def read_labelled(images: Path, labels: Path, limit: int = MAX_PICTURES) -> list
             raise InputError(f"{path}: is no picture that OpenCV reads; leave it out")
         boxes, classes = _read_boxes(labels / f"{path.stem}.txt", bgr.shape[1], bgr.shape[0])
         rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-        found.append(Labelled(path.stem, rgb, boxes, classes))
+        found.append(Labeled(path.stem, rgb, boxes, classes))
     if not any(len(f.boxes) for f in found):
         raise InputError(f"{images}: no picture with labels in {labels}; give both folders")
     return found
@@ -76,7 +76,7 @@ def _read_boxes(
 
 
 def expose(
-    picture: Labelled, profile: SensorProfile, level: tuple[float, float], seed: tuple[int, ...]
+    picture: Labeled, profile: SensorProfile, level: tuple[float, float], seed: tuple[int, ...]
 ) -> Frame:
     """RAW of the picture, each of its pixels a 2×2 block of the mosaic."""
     height, width = picture.rgb.shape[:2]
@@ -271,7 +271,7 @@ def classical_rows() -> list[IspRow]:
 def detect(
     rows: list[IspRow],
     detector: Detector,
-    pictures: list[Labelled],
+    pictures: list[Labeled],
     profile: SensorProfile,
     level: tuple[float, float],
     seed: int,
@@ -286,8 +286,8 @@ def detect(
         yield found
 
 
-def seen(detector: Detector, picture: Labelled, rgb: Rgb) -> Picture:
-    """What the detector finds in a view, in the labelled picture's own pixels."""
+def seen(detector: Detector, picture: Labeled, rgb: Rgb) -> Picture:
+    """What the detector finds in a view, in the labeled picture's own pixels."""
     found = detector.detect(Frame(rgb, 0, "rgb8"))
     scale = np.array(picture.rgb.shape[1::-1]) / np.array(rgb.shape[1::-1])
     return Picture(
@@ -354,7 +354,7 @@ def run_unit(study: Study, unit: Unit) -> dict[str, Matches]:
         InputError: data or a model that is missing or unfit.
     """
     cv2.setNumThreads(1)
-    pictures = read_labelled(study.images, study.labels, study.limit)
+    pictures = read_labeled(study.images, study.labels, study.limit)
     detector = Detector(study.detectors[unit.detector])
     found: dict[str, list[Picture]] = {}
     rows, profile = study.rows(unit.seed), PROFILES[study.sensor]
@@ -366,7 +366,7 @@ def run_unit(study: Study, unit: Unit) -> dict[str, Matches]:
 
 def clean(study: Study, detector: DetectorConfig) -> float:
     """AP on the pictures as they are, which no ISP's view of RAW should reach."""
-    pictures = read_labelled(study.images, study.labels, study.limit)
+    pictures = read_labeled(study.images, study.labels, study.limit)
     judge = Detector(detector)
     return float(Matches([seen(judge, p, p.rgb) for p in pictures]).precision()[0])
 

@@ -14,7 +14,7 @@ from evaluation.isp_quality import (
     Study,
     classical_rows,
     expose,
-    read_labelled,
+    read_labeled,
 )
 from evaluation.isp_steady import Steadiness
 from evaluation.page import COLORS, escaped, figure_of, number, picture, render_page, section, table
@@ -42,7 +42,7 @@ class Tile(NamedTuple):
 
 def tiles(study: Study, columns: list[Column]) -> list[Tile]:
     """Some pictures in the dark: clean, through the best classical ISP and each trained one."""
-    pictures = read_labelled(study.images, study.labels, study.limit)
+    pictures = read_labeled(study.images, study.labels, study.limit)
     chosen = [pictures[k] for k in np.linspace(0, len(pictures) - 1, _SHOWN).astype(int)]
     detector, profile = Detector(study.detectors[0]), PROFILES[study.sensor]
     rows = {row.name: row for row in study.rows(0)}

@@ -119,6 +119,8 @@ class IspConfig(Config):
                 )
         if 0 < self.bits < 8:
             raise InputError(f"bits: {self.bits} is out of range, allowed is 0 or 8 to 16")
+        if 0 < self.white_level < 1:
+            raise InputError(f"white_level: {self.white_level:g} is no count; give 0 or at least 1")
         if 0 < self.white_level <= max(self.black_level):
             raise InputError(
                 f"white_level: {self.white_level:g} must lie above black_level "

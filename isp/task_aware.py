@@ -320,7 +320,7 @@ def _model_path(config: IspConfig) -> Path:
 
 
 def even_grid(grid: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """The grid with even sides, no finer than the mosaic's blocks and no coarser than 16."""
+    """The grid with even sides, no finer than the mosaic's blocks, but 16 at the least."""
     width, height = (max(min(g, s // 2), 16) // 2 * 2 for g, s in zip(grid, size, strict=True))
     return width, height
 

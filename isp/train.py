@@ -285,7 +285,7 @@ def card(
         "| --- | ---: | ---: |",
         *[f"| {name} | {a:.4f} | {b:.4f} |" for name, (a, b) in found.items()],
         "",
-        *([args.licence, ""] if args.licence else []),
+        *([args.license, ""] if args.license else []),
     ]
     return "\n".join(lines)
 
@@ -312,7 +312,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--views", type=int, default=264, help="of all pictures together, kept")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--licence", default="", help="a sentence for the card")
+    parser.add_argument("--license", default="", help="a sentence for the card")
     args = parser.parse_args(words)
     args.words = words
     try:

@@ -346,7 +346,7 @@ def evaluate_mot(
 
 @app.command("evaluate-isp")
 def evaluate_isp(
-    images: Annotated[Path, typer.Option(help="Folder of labelled pictures.")],
+    images: Annotated[Path, typer.Option(help="Folder of labeled pictures.")],
     labels: Annotated[
         Path, typer.Option(help="Folder of YOLO's .txt: class x_center y_center w h, a line a box.")
     ],
@@ -378,7 +378,7 @@ def evaluate_isp(
         "out/evaluate-isp"
     ),
 ) -> None:
-    """Score ISPs by what frozen detectors find in RAW of labelled pictures, from day to deep night.
+    """Score ISPs by what frozen detectors find in RAW of labeled pictures, from day to deep night.
 
     RAW is simulated from the pictures. The best classical ISP of each level is the baseline.
     """

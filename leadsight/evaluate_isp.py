@@ -1,4 +1,4 @@
-"""``leadsight evaluate-isp``: labelled pictures in, how well detectors see through each ISP out."""
+"""``leadsight evaluate-isp``: labeled pictures in, how well detectors see through each ISP out."""
 
 import json
 from collections.abc import Iterator

@@ -45,7 +45,7 @@ def run(place, out, *more, steps=3):
 
 def test_a_model_comes_out_that_the_isp_takes_with_its_card(place, tmp_path):
     out = tmp_path / "model.onnx"
-    run(place, out, "--licence", "Of the test.")
+    run(place, out, "--license", "Of the test.")
     found = ParameterModel(out)(np.zeros((4, 64, 64), np.float32), (1e-4, 1e-6))
     assert found is not None and (found[0] > 0).all()
     card = out.with_suffix(".md").read_text()
