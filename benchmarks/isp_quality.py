@@ -81,13 +81,13 @@ def main() -> None:
 
 
 def cells(c: Column, clean: float) -> list[str]:
-    gain = c.gains[OURS]
+    gain, spread = c.gains[OURS], c.spread[OURS]
     return [
         f"{c.detector}, {100 * clean:.1f}",
         c.level,
         f"{100 * c.ap[c.best]:.1f}",
         c.best,
-        f"{100 * c.ap[OURS]:.1f} ± {100 * c.spread[OURS]:.1f}",
+        f"{100 * c.ap[OURS]:.1f}" + (f" ± {100 * spread:.1f}" if spread == spread else ""),
         f"{100 * gain.mean:+.1f}",
         f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}",
         f"{100 * c.ap[THEIRS]:.1f}" if THEIRS in c.ap else "–",

@@ -102,7 +102,8 @@ class OnnxModule(nn.Module):
         except Exception as error:
             raise InputError(
                 f"{path}: {first_line(error)}; export it for one image of fixed size, with opset "
-                f"{OPSET} or newer and only operators of isp/train_onnx_operators.py, or add them"
+                f"{OPSET} or newer and only operators of isp/train_onnx_operators.py, "
+                "or add them there"
             ) from None
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
