@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from isp.config import IspConfig
-from isp.front import BAND_ROWS, READY, Front, Layout, shade
-from isp.levels import Table, apply_curve, apply_tables, curve_table, site_tables
+from isp.config import IDENTITY, IspConfig
+from isp.front import BAND_ROWS, READY, Front, Layout
+from isp.levels import Table, apply_curve, curve_table, site_tables
 from isp.raw import Mosaic
 from isp.white_balance import GainSmoother, gray_world, white_patch
 from pipeline.frame import Frame
@@ -41,7 +41,9 @@ class ClassicalIsp:
             "gray_world": gray_world,
             "white_patch": white_patch,
         }.get(self.config.white_balance)
+        self._linear = self.config.color_matrix != IDENTITY
         self._front = Front(self.config)
+        self._layout: Layout | None = None
         self._tables: list[Table] = []
         self._tables_shift = 0
         self._tables_gains: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -74,16 +76,17 @@ class ClassicalIsp:
         if frame.encoding in READY:
             frame.check()
             return frame
-        layout, new = self._front.layout_of(frame)
-        if new:
+        layout = self._front.layout_of(frame)
+        if layout is not self._layout:
             self.reset()
+            shape = layout.mosaic.shape
+            self._coded = np.empty(shape, np.uint16 if self._linear else np.uint8)
+            self._rgb16 = np.empty((*shape, 3), np.uint16) if self._linear else None
+            self._layout = layout
         mosaic, shift = self._front.read(frame, layout)
         gains = self._white_balance(mosaic, layout, shift, frame.stamp_ns)
         tables = self._tables_of(layout, shift, gains)
-        if layout.shading is None:
-            apply_tables(mosaic, tables, layout.coded)
-        else:
-            shade(mosaic, layout, shift, tables, layout.coded)
+        layout.apply_tables(mosaic, shift, tables, self._coded)
         return Frame(self._color(layout), frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
 
     def develop(self, frame: Frame, consumers: tuple[str, ...]) -> dict[str, Frame]:
@@ -114,23 +117,18 @@ class ClassicalIsp:
                 return self._tables
         color = {"R": gains[0], "Gr": gains[1], "Gb": gains[1], "B": gains[2]}
         at_sites = [color[site] * self.config.exposure_gain for site in layout.sites]
-        curve = None if layout.linear else self._curve
-        if layout.shading is not None:  # black is gone and white is 65535 already
-            self._tables = site_tables(16, 0, (0.0,) * 4, 65535.0, at_sites, curve, into)
-        else:
-            self._tables = site_tables(
-                layout.bits, shift, layout.black, layout.white, at_sites, curve, into
-            )
+        curve = None if self._linear else self._curve
+        self._tables = site_tables(*layout.levels(shift), at_sites, curve, into)
         self._tables_shift, self._tables_gains = shift, gains
         return self._tables
 
     def _color(self, layout: Layout) -> npt.NDArray[np.uint8]:
         """Demosaic, then the matrix and the curve band by band."""
-        if layout.rgb16 is None:
-            return cv2.cvtColor(layout.coded, layout.demosaic)  # type: ignore[return-value]
-        cv2.cvtColor(layout.coded, layout.demosaic, dst=layout.rgb16)
-        out = np.empty(layout.rgb16.shape, np.uint8)
+        if self._rgb16 is None:
+            return cv2.cvtColor(self._coded, layout.demosaic)  # type: ignore[return-value]
+        cv2.cvtColor(self._coded, layout.demosaic, dst=self._rgb16)
+        out = np.empty(self._rgb16.shape, np.uint8)
         for top in range(0, len(out), BAND_ROWS):
             rows = slice(top, top + BAND_ROWS)
-            apply_curve(cv2.transform(layout.rgb16[rows], self._matrix), self._curve, out[rows])
+            apply_curve(cv2.transform(self._rgb16[rows], self._matrix), self._curve, out[rows])
         return out

@@ -73,21 +73,19 @@ def examine(mosaic: Mosaic, bits: int = 0) -> Diagnosis:
     mosaic = np.ascontiguousarray(mosaic[:height, : width - padding - padding % 2])
     counts = histogram(mosaic)
     cut = saturation(counts)
-    rough = float(np.searchsorted(counts.cumsum(), 1e-3 * counts.sum()))
-    found = find_bits(counts, rough, cut)
+    found = find_bits(counts, cut)
     if bits:
         found = _given(bits, found, mosaic)
     values = mosaic >> found.shift
     full = float((1 << found.bits) - 1)
-    sites = [values[site // 2 :: 2, site % 2 :: 2] for site in range(4)]
-    black = find_black(sites, full)
+    black = find_black(values, full)
     white = None if cut is None else float(cut >> found.shift)
     saturated = 0.0 if cut is None else float((mosaic >= cut - cut // 500).mean())
     planes = site_planes(values)
     problem = _problem(values, planes, full, saturated, black.level)
     order = None
     if _is_dark(planes, values, full):
-        level = float(np.mean([site.mean() for site in sites]))
+        level = float(values.mean())
         black = Black(level, level, True, "a dark frame: the mean of all pixels")
     if not problem:
         order = guess_order(planes, black.level, full if white is None else white)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isp.calibration import load_defects, load_shading_table, shading_gains
-from isp.config import IDENTITY, IspConfig
+from isp.config import IspConfig
 from isp.defects import DefectMap, replace_outliers
 from isp.levels import Table, apply_tables
 from isp.raw import BayerEncoding, Mosaic, mosaic_of, site_names
@@ -60,12 +60,9 @@ class Layout:
                 f"isp.black_level {max(black):g} and isp.white_level {self.white:g} do not fit "
                 f"{self.bits} bits: give black < white <= {(1 << self.bits) - 1}"
             )
-        self.linear = config.color_matrix != IDENTITY
         self.mosaic = np.empty(
             (height, width), encoding.dtype if not encoding.packed else np.uint16
         )
-        self.coded = np.empty((height, width), np.uint16 if self.linear else np.uint8)
-        self.rgb16 = np.empty((height, width, 3), np.uint16) if self.linear else None
         self.demosaic = _DEMOSAIC[self.order, config.demosaic]
         self.defects = (
             DefectMap(load_defects(Path(config.defect_map)), size) if config.defect_map else None
@@ -81,6 +78,29 @@ class Layout:
             2 * max(1, n // (2 * grid)) for n, grid in zip(size[::-1], _GRID, strict=True)
         )
         self.grid = (slice(0, height, step_y), slice(0, width, step_x))
+
+    def levels(self, shift: int) -> tuple[int, int, Sequence[float], float]:
+        """Bits, shift, black and white of the values that ``apply_tables`` looks up."""
+        if self.shading is None:
+            return self.bits, shift, self.black, self.white
+        return 16, 0, (0.0,) * 4, 65535.0  # black is gone and white is 65535 already
+
+    def apply_tables(
+        self, mosaic: Mosaic, shift: int, tables: Sequence[Table], out: Mosaic
+    ) -> None:
+        """Lens shading where there is one, then the tables, for ``levels``."""
+        if self.shading is None:
+            apply_tables(mosaic, tables, out)
+            return
+        gains = self.shading_to_16_bits(shift)
+        black = np.rint(np.array(self.black) * (1 << shift)).astype(np.uint16).reshape(2, 2)
+        block = np.tile(black, (BAND_ROWS // 2, mosaic.shape[1] // 2))
+        for top in range(0, len(mosaic), BAND_ROWS):
+            rows = slice(top, top + BAND_ROWS)
+            band = mosaic[rows]
+            light = cv2.subtract(band.astype(np.uint16, copy=False), block[: len(band)])
+            shaded = cv2.multiply(light, gains[rows], dtype=cv2.CV_16U)
+            apply_tables(shaded, tables, out[rows])
 
     def shading_to_16_bits(self, shift: int) -> npt.NDArray[np.float32]:
         """(H, W) gains that also bring each site's white, less its own black, to 65535."""
@@ -111,8 +131,8 @@ class Front:
         """Forget the stream: justification is found anew."""
         self._left = None
 
-    def layout_of(self, frame: Frame) -> tuple[Layout, bool]:
-        """The frame's layout, and whether it is another one than before.
+    def layout_of(self, frame: Frame) -> Layout:
+        """The frame's layout: another one than before where size, encoding or levels changed.
 
         Raises:
             InputError: unknown encoding, an image of another type or size than the encoding says,
@@ -130,11 +150,8 @@ class Front:
             self._key = key
             self._looks = _LOOKS if _levels_are_open(self.config, encoding) else 0
             self.reset()
-            self._look(frame, encoding)
-            return self.layout, True
-        before = self.layout
         self._look(frame, encoding)
-        return self.layout, self.layout is not before
+        return self.layout
 
     def _look(self, frame: Frame, encoding: BayerEncoding) -> None:
         """One of the first frames may tell the levels that neither the options nor the encoding
@@ -217,12 +234,10 @@ def found_levels(mosaic: Mosaic) -> tuple[int, float | None] | None:
     """
     sample = mosaic if len(mosaic) <= _ROWS_SEEN else _some_rows(mosaic)
     counts = histogram(sample)
-    rough = float(np.searchsorted(counts.cumsum(), 1e-3 * counts.sum()))
-    bits = find_bits(counts, rough, saturation(counts))
+    bits = find_bits(counts, saturation(counts))
     if bits.shift or bits.bits == 16 or bits.confidence < _SURE:
         return None
-    sites = [sample[site // 2 :: 2, site % 2 :: 2] for site in range(4)]
-    black = find_black(sites, float((1 << bits.bits) - 1))
+    black = find_black(sample, float((1 << bits.bits) - 1))
     return bits.bits, round(black.level, 1) if black.known else None
 
 
@@ -230,16 +245,3 @@ def _some_rows(mosaic: Mosaic) -> Mosaic:
     """Whole blocks of 8 rows, spread over the picture."""
     tops = np.linspace(0, (len(mosaic) - 8) // 2, _ROWS_SEEN // 8).astype(int) * 2
     return np.concatenate([mosaic[top : top + 8] for top in tops])
-
-
-def shade(mosaic: Mosaic, layout: Layout, shift: int, tables: Sequence[Table], out: Mosaic) -> None:
-    """Black level and lens shading, then tables for 16 bits with black at 0, band by band."""
-    gains = layout.shading_to_16_bits(shift)
-    black = np.rint(np.array(layout.black) * (1 << shift)).astype(np.uint16).reshape(2, 2)
-    block = np.tile(black, (BAND_ROWS // 2, mosaic.shape[1] // 2))
-    for top in range(0, len(mosaic), BAND_ROWS):
-        rows = slice(top, top + BAND_ROWS)
-        band = mosaic[rows]
-        light = cv2.subtract(band.astype(np.uint16, copy=False), block[: len(band)])
-        shaded = cv2.multiply(light, gains[rows], dtype=cv2.CV_16U)
-        apply_tables(shaded, tables, out[rows])

@@ -67,11 +67,8 @@ def saturation(counts: Histogram) -> int | None:
     return top
 
 
-def find_bits(counts: Histogram, black: float, cut: int | None) -> Bits:
-    """Significant bits and justification.
-
-    counts: of ``histogram``. black: rough, in the file's own counts. cut: of ``saturation``.
-    """
+def find_bits(counts: Histogram, cut: int | None) -> Bits:
+    """Significant bits and justification. counts: of ``histogram``. cut: of ``saturation``."""
     if len(counts) == 256:
         return Bits(8, 0, 0.99, "one byte a pixel")
     values = np.flatnonzero(counts)
@@ -100,6 +97,7 @@ def find_bits(counts: Histogram, black: float, cut: int | None) -> Bits:
     if cut is not None and cut > 0.9 * (1 << bits):
         return Bits(bits, 0, 0.98, f"light is cut off at {cut}{coarse}")
     brightest = int(values[-1])
+    black = float(np.searchsorted(counts.cumsum(), _STRAY * total))  # rough
     if black > _HIGHEST_BLACK * (1 << bits):
         deeper = DEPTHS[DEPTHS.index(bits) + 1]
         why = (
@@ -110,14 +108,15 @@ def find_bits(counts: Histogram, black: float, cut: int | None) -> Bits:
     return Bits(bits, 0, 0.75, why)
 
 
-def find_black(sites: list[Mosaic], white: float) -> Black:
+def find_black(mosaic: Mosaic, white: float) -> Black:
     """Counts without light, from the darkest places.
 
-    sites: the block's four, each (rows, columns), significant bits only. white: counts.
+    mosaic: (H, W), significant bits only, H and W even. white: counts.
 
     In the dark all colors come to the same count; where they do not, light is left, in about the
     picture's own proportions, and a line through both tells how far black lies below.
     """
+    sites = [mosaic[site // 2 :: 2, site % 2 :: 2] for site in range(4)]
     zeros = min(float((site == 0).mean()) for site in sites)
     if zeros > _STRAY:
         return Black(0.0, 0.0, True, f"{100 * zeros:.1f} % of the pixels are 0")

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isp.config import IspConfig
-from isp.front import READY, Front, Layout, shade
+from isp.front import READY, Front, Layout
 from isp.grid import (
     THUMBNAIL,
     FloatImage,
@@ -31,7 +31,7 @@ from isp.grid import (
     measured_noise,
     thumbnail,
 )
-from isp.levels import Table, apply_tables, toned_tables
+from isp.levels import Table, toned_tables
 from isp.operators import FIELD, Operators, Parameters, default_parameters
 from isp.raw import Mosaic
 from isp.smoothing import Smoother
@@ -201,13 +201,14 @@ class TaskAwareIsp:
             frame.check()
             self.chosen = None
             return dict.fromkeys(consumers, frame)
-        layout, _ = self._front.layout_of(frame)
+        layout = self._front.layout_of(frame)
         if layout is not self._layout:
             self.reset()
             grid = even_grid((self.detector_grid or self._default_grid)(frame.size), frame.size)
             self._sampler = GridSampler(frame.size, grid, layout.order, layout.black, layout.white)
             self._operators = Operators(grid, self.config.color_matrix)
             self._shading = _grid_shading(layout, grid)
+            self._coded = np.empty(layout.mosaic.shape, np.uint8)
             self._layout = layout
         mosaic, shift = self._front.read(frame, layout)
         linear, chosen = None, self.chosen
@@ -276,21 +277,14 @@ class TaskAwareIsp:
         before = self._tables.get(consumer)
         if before is None or before[1] != shift or _differ(before[0], codes):
             of_site = [("R", "G", "B").index(site[0]) for site in layout.sites]
-            levels = layout.bits, shift, layout.black, layout.white
-            if layout.shading is not None:  # black is gone and white is 65535 already
-                levels = 16, 0, [0.0] * 4, 65535.0
             tables = toned_tables(
-                *levels,
+                *layout.levels(shift),
                 [given.gains[c] for c in of_site], [given.exponents[c] for c in of_site], given.toe,
                 before[2] if before is not None and before[1] == shift else None,
             )  # fmt: skip
             before = self._tables[consumer] = (codes, shift, tables)
-        coded = np.empty(mosaic.shape, np.uint8) if layout.linear else layout.coded
-        if layout.shading is None:
-            apply_tables(mosaic, before[2], coded)
-        else:
-            shade(mosaic, layout, shift, before[2], coded)
-        return np.asarray(cv2.cvtColor(coded, layout.demosaic))
+        layout.apply_tables(mosaic, shift, before[2], self._coded)
+        return np.asarray(cv2.cvtColor(self._coded, layout.demosaic))
 
 
 def parameters_of(row: list[float], field: FloatImage, slope: float, floor: float) -> Parameters:

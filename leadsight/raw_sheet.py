@@ -1,6 +1,5 @@
 """Contact sheet of the four candidate orders of a RAW, developed alike."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,7 +9,7 @@ import numpy.typing as npt
 from isp.classical import ClassicalIsp
 from isp.config import IspConfig
 from isp.doctor import Diagnosis
-from isp.raw import ORDERS, Mosaic
+from isp.raw import Mosaic
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 
@@ -46,14 +45,11 @@ def write_sheet(mosaic: Mosaic, diagnosis: Diagnosis, path: Path) -> None:
 
 def sheet(mosaic: Mosaic, diagnosis: Diagnosis) -> Picture:
     """(H, W, 3) BGR of two by two tiles, each with a detail of its middle enlarged."""
-    ranked = ORDERS if diagnosis.order is None else diagnosis.order.ranked
+    assert diagnosis.order is not None
     tiles = []
-    for number, order in enumerate(ranked, 1):
-        label = f"{number}  {order}"
-        if diagnosis.order is not None:
-            label += f"  {100 * diagnosis.order.probabilities[order]:.0f} %"
-        chosen = number == 1 and diagnosis.order is not None
-        tiles.append(_tile(_develop(mosaic, diagnosis, order), label, chosen))
+    for number, order in enumerate(diagnosis.order.ranked, 1):
+        label = f"{number}  {order}  {100 * diagnosis.order.probabilities[order]:.0f} %"
+        tiles.append(_tile(_develop(mosaic, diagnosis, order), label, number == 1))
     return np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
 
 
@@ -64,8 +60,7 @@ def _develop(mosaic: Mosaic, diagnosis: Diagnosis, order: str) -> Picture:
     white = diagnosis.white or float((1 << bits.bits) - 1)
     black = min(black, white - 1)
     light = float((mosaic[::2] >> bits.shift).mean()) - black
-    config = replace(
-        IspConfig(),
+    config = IspConfig(
         order=order,
         bits=bits.bits,
         justified=bits.justified,
