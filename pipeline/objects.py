@@ -1,0 +1,129 @@
+"""Objects in the world, own and heard of from others: parallel arrays, validated once."""
+
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.box import FloatArray
+from pipeline.errors import InputError
+
+MAX_OBJECTS = 4096
+MAX_METERS = 1e7
+MAX_SPEED = 400.0
+"""m/s, of anything that is reported."""
+
+
+class ObjectClass(IntEnum):
+    """The constants of leadsight_msgs/ObjectArray."""
+
+    UNKNOWN = 0
+    PERSON = 1
+    CYCLIST = 2
+    MOTORCYCLE = 3
+    CAR = 4
+    TRUCK = 5
+    BUS = 6
+    ANIMAL = 7
+    UAV = 8
+    OBSTACLE = 9
+
+
+VULNERABLE = (ObjectClass.PERSON, ObjectClass.CYCLIST, ObjectClass.MOTORCYCLE, ObjectClass.ANIMAL)
+"""Road users without a body of steel around them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Objects:
+    """N objects as they are at ``stamp_ns``, in a fixed frame: x east, y north, z up.
+
+    stamp_ns: the moment that all states speak for. ready_ns: when the array was ready.
+    ids: (N,) int32, unique within a station. stations: (N,) uint32 who measured it; 0: this one.
+    positions: (N, 3) float64, m, of the center. velocities: (N, 3) float64, m/s.
+    yaws: (N,) float64, rad about z from x, counter-clockwise; NaN: unknown.
+    sizes: (N, 3) float64, m: length, width, height; 0: unknown.
+    covariances: (N, 6, 6) float64 over position and velocity.
+    classes: (N,) uint8, ``ObjectClass``. quality: (N,) float64, probability that it exists.
+    measured_ns: (N,) int64, when it was last measured (acquisition).
+
+    Raises:
+        InputError: shapes that do not fit together, a value that is not finite or absurd, a
+            variance below zero.
+    """
+
+    stamp_ns: int
+    ready_ns: int
+    ids: npt.NDArray[np.int32]
+    stations: npt.NDArray[np.uint32]
+    positions: FloatArray
+    velocities: FloatArray
+    yaws: FloatArray
+    sizes: FloatArray
+    covariances: FloatArray
+    classes: npt.NDArray[np.uint8]
+    quality: FloatArray
+    measured_ns: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        if n > MAX_OBJECTS:
+            raise InputError(f"Objects: {n} of them; give at most {MAX_OBJECTS}")
+        for name, shape in (
+            ("ids", ()), ("stations", ()), ("positions", (3,)), ("velocities", (3,)), ("yaws", ()),
+            ("sizes", (3,)), ("covariances", (6, 6)), ("classes", ()), ("quality", ()),
+            ("measured_ns", ()),
+        ):  # fmt: skip
+            found = getattr(self, name).shape
+            if found != (n, *shape):
+                raise InputError(f"Objects.{name} has shape {found}, not {(n, *shape)}")
+        self._check_values()
+
+    def _check_values(self) -> None:
+        for name, most in (("positions", MAX_METERS), ("velocities", MAX_SPEED), ("sizes", 1000.0)):
+            if not (np.abs(getattr(self, name)) <= most).all():  # NaN is not, either
+                raise InputError(f"Objects.{name}: a value is not finite or over {most:g}")
+        if not np.isfinite(self.covariances).all():
+            raise InputError("Objects.covariances: a value is not finite")
+        if (np.diagonal(self.covariances, axis1=1, axis2=2) < 0).any():
+            raise InputError("Objects.covariances: a variance is below 0")
+        if np.isinf(self.yaws).any():
+            raise InputError("Objects.yaws: a value is infinite; NaN says unknown")
+        if not ((self.quality >= 0) & (self.quality <= 1)).all():
+            raise InputError("Objects.quality: a value is not in 0 to 1")
+        if len(self.classes) and self.classes.max() > max(ObjectClass):
+            raise InputError(f"Objects.classes holds {self.classes.max()}: know 0 to 9 only")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def selected(self, rows: npt.NDArray[np.generic]) -> "Objects":
+        """Some of them; rows: (N,) bool, or indices in any order."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v[rows] for k, v in parts.items() if isinstance(v, np.ndarray)})
+
+    @classmethod
+    def none(cls, stamp_ns: int, ready_ns: int = 0) -> "Objects":
+        """No object at ``stamp_ns``."""
+        return cls(
+            stamp_ns, ready_ns or stamp_ns, np.zeros(0, np.int32), np.zeros(0, np.uint32),
+            np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 3)),
+            np.zeros((0, 6, 6)), np.zeros(0, np.uint8), np.zeros(0), np.zeros(0, np.int64),
+        )  # fmt: skip
+
+
+def joined(parts: list[Objects]) -> Objects:
+    """Several lists as one, which speaks for the first one's moment.
+
+    Raises:
+        InputError: they speak for different moments, or none is given.
+    """
+    if not parts or any(p.stamp_ns != parts[0].stamp_ns for p in parts):
+        raise InputError("Objects of different moments cannot be joined: predict them to one")
+    arrays: dict[str, Any] = {
+        f.name: np.concatenate([getattr(p, f.name) for p in parts])
+        for f in fields(Objects)
+        if f.name not in ("stamp_ns", "ready_ns")
+    }
+    return replace(parts[0], ready_ns=max(p.ready_ns for p in parts), **arrays)
