@@ -1,1 +1,1 @@
-"""V2X: what to send, to whom, in how many bytes. Reserved; nothing is built here yet."""
+"""V2X: what to send, to whom, in how many bytes."""
