@@ -17,8 +17,8 @@ from pipeline.box import FloatArray
 
 MIN_SIGMA = 1e-3
 """What code 0 says, in m, m/s or rad."""
-MAX_SIGMA = 1e7**0.5
-"""What code 255 says; a `Pose` allows no greater variance than its square."""
+MAX_SIGMA = 3162.0
+"""What code 255 says; a `Pose` allows no greater variance than 1e7, its square."""
 STEP = float(np.log(MAX_SIGMA / MIN_SIGMA) / 255)
 """Of the natural logarithm, a code: 8.9 %."""
 _MIN_EIGENVALUE = 0.05

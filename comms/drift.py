@@ -1,0 +1,81 @@
+"""Whether a station's clock runs at another rate than ours.
+
+All that is seen is the age of its messages as they come: link delay plus the difference of the
+clocks. A drifting clock makes it a ramp; jitter makes it rough, and a new delay makes a step of it.
+So a straight line is fitted to each half of the last seconds: a drift shows in both with the same
+sign and above the noise, a step at most in one. Once seen, it stays until the age is back where it
+was before: a clock that has stopped drifting far off is as wrong as one that drifts.
+
+A queue that fills for seconds looks the same. What waits in it is late, too, and not to be fused.
+"""
+
+from collections import deque
+from itertools import islice
+from statistics import median
+
+_SPACING_NS = 100_000_000
+"""Of the samples; the smallest age in between counts."""
+_SAMPLES, _MIN_SAMPLES = 40, 12
+_MIN_SPAN_S = 2.0
+_MIN_RATE = 0.03
+"""s/s; quartz is a thousand times better."""
+_SIGMAS = 5.0
+_RETURN_S = 0.05
+_REMEMBERED = 24
+
+
+class DriftMonitor:
+    """Follows one station."""
+
+    def __init__(self) -> None:
+        self.drifting = False
+        self._samples: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
+        self._start_ns: int | None = None
+        self._bin = 0
+        self._usual: deque[float] = deque(maxlen=_REMEMBERED)
+
+    def observe(self, age_ns: int, now_ns: int) -> bool:
+        """Whether the clock drifts, given that a message of ``age_ns`` came at ``now_ns``."""
+        if self._start_ns is None:
+            self._start_ns = now_ns
+        at, age = (now_ns - self._start_ns) * 1e-9, age_ns * 1e-9
+        current = now_ns // _SPACING_NS
+        if self._samples and current == self._bin:
+            if age < self._samples[-1][1]:
+                self._samples[-1] = (at, age)
+            return self.drifting
+        self._judge()
+        self._bin = current
+        self._samples.append((at, age))
+        return self.drifting
+
+    def _judge(self) -> None:
+        count = len(self._samples)
+        if count < _MIN_SAMPLES or self._samples[-1][0] - self._samples[0][0] < _MIN_SPAN_S:
+            return
+        first, sigma_first = _slope(list(islice(self._samples, count // 2)))
+        second, sigma_second = _slope(list(islice(self._samples, count // 2, None)))
+        sign = 1 if first > 0 else -1
+        ramp = (
+            sign * first > max(_MIN_RATE, _SIGMAS * sigma_first)
+            and sign * second > max(_MIN_RATE, _SIGMAS * sigma_second)
+        )  # fmt: skip
+        recent = median(age for _, age in islice(self._samples, count - 5, None))
+        if ramp:
+            self.drifting = True
+        elif self.drifting:
+            self.drifting = abs(recent - self._usual[0]) > _RETURN_S if self._usual else True
+        else:
+            self._usual.append(recent)
+
+
+def _slope(samples: list[tuple[float, float]]) -> tuple[float, float]:
+    """Slope of the least-squares line, and its standard deviation."""
+    n = len(samples)
+    t0, y0 = sum(t for t, _ in samples) / n, sum(y for _, y in samples) / n
+    tt = sum((t - t0) ** 2 for t, _ in samples)
+    if tt == 0:
+        return 0.0, 1.0
+    slope = sum((t - t0) * (y - y0) for t, y in samples) / tt
+    rest = sum((y - y0 - slope * (t - t0)) ** 2 for t, y in samples)
+    return slope, float((rest / (n - 2) / tt) ** 0.5)
