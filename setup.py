@@ -58,6 +58,7 @@ setup(
         "viz": ["rerun-sdk"],
         "train": ["torch"],
         "scale": ["ray>=2.9"],
+        "zenoh": ["eclipse-zenoh>=1.2"],
         "mot": ["pycocotools>=2.0.7"],
         # Jazzy as PyPI wheels (x86-64), and what building leadsight_msgs against them needs.
         "ros": [
@@ -89,6 +90,7 @@ setup(
             "filterpy",
             "ray>=2.9",
             "pycocotools>=2.0.7",
+            "eclipse-zenoh>=1.2",
         ],
     },
     zip_safe=True,

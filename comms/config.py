@@ -17,9 +17,7 @@ class V2xConfig(Config):
 
     station: int = option(1, "This station's number, unique among all.", low=1, high=2**32 - 1)
     frame_id: str = option("map", "Fixed frame that all stations share; x east, y north, z up.")
-    link: str = option(
-        "ros", "How messages travel: ros, udp://…, zenoh://… (docs/v2x-links.md)."
-    )
+    link: str = option("ros", "How messages travel: ros, udp://…, zenoh://… (docs/v2x-links.md).")
     budget_bytes_s: float = option(
         20_000.0, "Bytes a second that may be sent, all included; 0 only listens.", low=0, high=1e8
     )
