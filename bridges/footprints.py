@@ -44,3 +44,38 @@ def overlaps(
             apart |= theirs.min(1) > mine.max(1)
             apart |= theirs.max(1) < mine.min(1)
     return ~apart
+
+
+def convex_parts(polygon: FloatArray) -> list[FloatArray]:
+    """A simple counter-clockwise polygon (K, 2) as it is if a convex quadrangle, else triangles.
+
+    Ears are cut off one by one (Meisters 1975); the parts cover the polygon exactly.
+    """
+    if len(polygon) <= 4 and (_bends(polygon) >= 0).all():
+        return [polygon]
+    left, parts = list(range(len(polygon))), []
+    while len(left) > 3:
+        ring = polygon[left]
+        ear = next((k for k in range(len(left)) if _is_ear(ring, k)), None)
+        if ear is None:  # only slivers of a polygon that touches itself are left
+            break
+        parts.append(ring[[ear - 1, ear, (ear + 1) % len(left)]])
+        del left[ear]
+    return [p for p in (*parts, polygon[left]) if area(p) > 1e-9]
+
+
+def _bends(polygon: FloatArray) -> FloatArray:
+    """(K,) positive where the outline turns left at a corner."""
+    before, after = polygon - np.roll(polygon, 1, 0), np.roll(polygon, -1, 0) - polygon
+    turned: FloatArray = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    return turned
+
+
+def _is_ear(ring: FloatArray, k: int) -> bool:
+    tip = ring[[k - 1, k, (k + 1) % len(ring)]]
+    if area(tip) < 0:
+        return False
+    side = np.roll(tip, -1, 0) - tip
+    rel = ring[:, None] - tip[None]
+    inside = (side[:, 0] * rel[..., 1] - side[:, 1] * rel[..., 0] > 0).all(axis=1)
+    return not inside.any()
