@@ -33,3 +33,8 @@ def decode(payload: bytes, envelope: Envelope) -> Objects:
 def capacity(content: Content, room_bytes: int) -> int:
     """How many objects surely fit into a payload of ``room_bytes``."""
     return max(0, (room_bytes - compact.HEAD_BYTES) // compact.OBJECT_BYTES)
+
+
+def object_bytes(content: Content) -> int:
+    """What one more object takes."""
+    return compact.OBJECT_BYTES

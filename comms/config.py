@@ -50,9 +50,6 @@ class V2xConfig(Config):
         "How late data come to the moment of fusion: predicted, in whole 100 ms, or not at all.",
         choices=ALIGNMENTS,
     )
-    sender_prediction: bool = option(
-        False, "Send objects as they will be when they arrive, by the measured delay."
-    )
     credentials: str = option("", "Folder with key and certificate (`leadsight v2x-pki`).")
     trust: str = option("", "Folder with root certificate and revocation list.")
     require_signature: bool = option(True, "Refuse unsigned messages, where trust is given.")
