@@ -17,9 +17,7 @@ class V2xConfig(Config):
 
     station: int = option(1, "This station's number, unique among all.", low=1, high=2**32 - 1)
     frame_id: str = option("map", "Fixed frame that all stations share; x east, y north, z up.")
-    link: str = option(
-        "ros", "How messages travel: ros, udp://…, zenoh://… (docs/v2x-links.md)."
-    )
+    link: str = option("ros", "How messages travel: ros, udp://…, zenoh://… (docs/v2x-links.md).")
     budget_bytes_s: float = option(
         20_000.0, "Bytes a second that may be sent, all included; 0 only listens.", low=0, high=1e8
     )
@@ -43,6 +41,9 @@ class V2xConfig(Config):
     ttl_ms: float = option(2000.0, "What is older is not fused.", low=100, high=10_000)
     max_sigma_m: float = option(
         2.5, "Nor what is less sure of its place than this.", low=0.1, high=100
+    )
+    min_quality: float = option(
+        0.6, "What exists with less probability is neither sent nor taken.", low=0, high=1
     )
     max_future_ms: float = option(
         50.0, "A message from further in the future is refused.", low=0, high=10_000

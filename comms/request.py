@@ -46,7 +46,11 @@ class Plan:
             raise InputError(f"Plan: give 1 to {MAX_POINTS} times and as many points (x, y)")
         if not (np.isfinite(self.points).all() and np.isfinite(self.times_s).all()):
             raise InputError("Plan: a time or point is not finite")
-        if self.times_s[0] < 0 or self.times_s[-1] > MAX_LEAD_S or (np.diff(self.times_s) < 0).any():
+        if (
+            self.times_s[0] < 0
+            or self.times_s[-1] > MAX_LEAD_S
+            or (np.diff(self.times_s) < 0).any()
+        ):
             raise InputError(f"Plan.times_s must rise, from 0 to at most {MAX_LEAD_S}")
         if not 0 <= self.width_m <= MAX_WIDTH_M:
             raise InputError(f"Plan.width_m: {self.width_m:g} is out of range 0 to {MAX_WIDTH_M}")
