@@ -25,7 +25,7 @@ _SIGMAS = 5.0
 _EVENNESS = 0.3
 """Least rise from a fifth to the next, as a share of the average one."""
 _RETURN_S = 0.05
-_REMEMBERED = 24
+_REMEMBERED = 2 * _SAMPLES
 
 
 class DriftMonitor:
