@@ -62,6 +62,7 @@ setup(
         "viz": ["rerun-sdk"],
         "train": ["torch"],
         "scale": ["ray>=2.9"],
+        "sumo": ["eclipse-sumo>=1.20", "libsumo>=1.20"],
         "mot": ["pycocotools>=2.0.7"],
         # Jazzy as PyPI wheels (x86-64), and what building leadsight_msgs against them needs.
         "ros": [
