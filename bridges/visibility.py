@@ -85,6 +85,11 @@ class _Prisms:
             self.middles[rows], self.radii[rows],
         )  # fmt: skip
 
+    def within(self, observer: Observer) -> npt.NDArray[np.int64]:
+        """Rows of those that stand within the observer's range."""
+        away = np.linalg.norm(self.middles - observer.position[:2], axis=1) - self.radii
+        return np.flatnonzero(away <= observer.range_m)
+
 
 def _prisms(outlines: FloatArray, bottoms: FloatArray, tops: FloatArray) -> _Prisms:
     """From convex counter-clockwise outlines (M, 4, 2); a triangle repeats its last corner."""
@@ -167,19 +172,14 @@ class Visibility:
             corners(s.positions, s.yaws, s.sizes), s.positions[:, 2] - half,
             s.positions[:, 2] + half,
         )  # fmt: skip
-        h = self._houses
+        near = [self._houses.within(observer), bodies.within(observer)]
+        a, b = self._houses.selected(near[0]), bodies.selected(near[1])
         both = _Prisms(
-            np.concatenate([h.normals, bodies.normals]),
-            np.concatenate([h.offsets, bodies.offsets]),
-            np.concatenate([h.bottoms, bodies.bottoms]),
-            np.concatenate([h.tops, bodies.tops]),
-            np.concatenate([h.middles, bodies.middles]),
-            np.concatenate([h.radii, bodies.radii]),
-        )
-        who = np.concatenate([np.full(len(h.tops), -1), rows])
-        away = np.linalg.norm(both.middles - observer.position[:2], axis=1) - both.radii
-        near = np.flatnonzero(away <= observer.range_m)
-        return both.selected(near), who[near]
+            np.concatenate([a.normals, b.normals]), np.concatenate([a.offsets, b.offsets]),
+            np.concatenate([a.bottoms, b.bottoms]), np.concatenate([a.tops, b.tops]),
+            np.concatenate([a.middles, b.middles]), np.concatenate([a.radii, b.radii]),
+        )  # fmt: skip
+        return both, np.concatenate([np.full(len(near[0]), -1), rows[near[1]]])
 
 
 def _hidden(

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comms.motion import horizontal, moved_covariances, densities
+from comms.motion import horizontal
 from pipeline.box import FloatArray
-from pipeline.objects import VULNERABLE, Objects
+from pipeline.objects import IS_VULNERABLE, Objects
 
 TOLERABLE_M = 0.5
 """Sigma of a departure that is still good enough."""
@@ -67,7 +67,7 @@ class Belief:
         off = objects.positions - states[:, :3] - since[:, None] * states[:, 3:6]
         departed = np.where(sent > 0, np.linalg.norm(off, axis=1), 0)
         # Half of what is new within a refresh period, and nearly all after two.
-        period = np.where(np.isin(objects.classes, VULNERABLE), 0.5, 1.0) * self._refresh_s
+        period = np.where(IS_VULNERABLE[objects.classes], 0.5, 1.0) * self._refresh_s
         old = np.exp(-0.7 * (since / period) ** 2)
         holds = np.exp(-0.5 * (departed / TOLERABLE_M) ** 2)
         missing = 1 - (1 - lacking) * old * holds

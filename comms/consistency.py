@@ -1,6 +1,6 @@
-"""How far another station may be believed: its pose's error, and whether it tells the truth.
+"""How far other stations may be believed: their poses' errors, and whether they tell the truth.
 
-Objects that both see tell by how much the station's pose is off: with origin o of the station, an
+Objects that both see tell by how much a station's pose is off: with origin o of the station, an
 object at p of theirs and p′ of ours, p′ − p = b + β·(p − o)⊥ + noise. The offset b and the turn β
 are a Kalman filter's state; what the station claims of its pose is the prior. Errors of filtered
 states last, so each pair counts for less than one measurement.
@@ -9,103 +9,133 @@ What a station tells of a place that is in our own free view, and where nothing 
 it; what we see as well counts for it.
 """
 
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from comms.association import match
+import numpy as np
+import numpy.typing as npt
+
+from comms.alignment import Align
+from comms.association import mutual
 from comms.peers import AGREED, DISAGREED, Peer
 from comms.relevance import CERTAIN_M
 from comms.request import Sight
 from pipeline.box import FloatArray
-from pipeline.objects import Objects
+from pipeline.objects import Objects, joined
 
 CORRELATED = 4.0
 """How many measurements in a row tell as much as one that is independent."""
-FLOOR_M, FLOOR_RAD = 0.15, 0.005
-"""No claim of a pose is believed to be better."""
-WANDER_M, WANDER_RAD = 0.05, 0.002
-"""By which a pose's error walks in a second."""
+WANDER: FloatArray = np.diag([0.05, 0.05, 0.002]) ** 2
+"""By which a pose's error walks in a second, m and rad."""
 EVIDENCE_S = 8.0
 """Time constant with which evidence fades."""
+GROUND_M = 5.0
+"""What is higher is not expected in the view along the ground."""
 LEAST_TRUST = 0.5
 """Below it nothing of a station is fused."""
 
 
-def bias_jacobian(positions: FloatArray, origins: FloatArray) -> FloatArray:
-    """(N, 2, 3): how places (N, 2) about origins (N, 2) move with x, y and yaw."""
-    out = np.zeros((len(positions), 2, 3))
-    out[:, 0, 0] = out[:, 1, 1] = 1
-    away = positions - origins
-    out[:, 0, 2], out[:, 1, 2] = -away[:, 1], away[:, 0]
-    return out
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """All that some peers told, at one moment and in our frame: the bias of each one's pose taken
+    out, what is left of it, and of its clock's error, counted into the covariances.
+
+    objects: N. peer: (N,) index of each one's peer. jacobian: (N, 2, 3), how its place moves with
+    its peer's x, y and yaw.
+    """
+
+    objects: Objects
+    peer: npt.NDArray[np.intp]
+    jacobian: FloatArray
 
 
-def prior(peer: Peer, now_ns: int) -> FloatArray:
-    """(3, 3) of the bias as of now, starting from what the station claims of its pose."""
-    claimed = np.zeros((3, 3))
-    if peer.pose is not None:
-        claimed = peer.pose.covariance[np.ix_([0, 1, 3], [0, 1, 3])].copy()
-    claimed[[0, 1, 2], [0, 1, 2]] += [FLOOR_M**2, FLOOR_M**2, FLOOR_RAD**2]
-    if peer.bias_covariance is None:
-        return claimed
-    dt = max(0.0, (now_ns - peer.assessed_ns) * 1e-9)
-    grown = peer.bias_covariance + np.diag([WANDER_M**2, WANDER_M**2, WANDER_RAD**2]) * dt
-    # It never gets less sure than its claim.
-    return grown if np.trace(grown) < np.trace(claimed) else claimed
+def told_by(peers: Sequence[Peer], at_ns: int, align: Align) -> Told:
+    """What peers told, brought to a moment."""
+    if not peers:
+        return Told(Objects.none(at_ns), np.zeros(0, np.intp), np.zeros((0, 2, 3)))
+    index = np.repeat(np.arange(len(peers)), [len(p.objects) for p in peers])
+    stamps = np.concatenate([p.stamps_ns for p in peers])
+    objects = align(joined([p.objects for p in peers]), stamps, at_ns)
+    away = objects.positions[:, :2] - np.concatenate([p.origins for p in peers])
+    J = np.zeros((len(objects), 2, 3))
+    J[:, 0, 0] = J[:, 1, 1] = 1
+    J[:, 0, 2], J[:, 1, 2] = -away[:, 1], away[:, 0]
+    bias = np.array([p.bias for p in peers])[index]
+    sigma_s = np.array([p.clock.sigma_s for p in peers])[index]
+    positions, covariances = objects.positions.copy(), objects.covariances.copy()
+    positions[:, :2] += (J @ bias[..., None])[..., 0]
+    covariances[:, :2, :2] += J @ priors(peers, at_ns)[index] @ J.transpose(0, 2, 1)
+    v = objects.velocities * sigma_s[:, None]
+    covariances[:, :3, :3] += v[:, :, None] * v[:, None, :]
+    return Told(objects.derived(positions=positions, covariances=covariances), index, J)
 
 
-def assess(peer: Peer, theirs: Objects, origins: FloatArray, ours: Objects, sight: Sight | None,
-           now_ns: int) -> None:  # fmt: skip
+def priors(peers: Sequence[Peer], now_ns: int) -> FloatArray:
+    """(P, 3, 3) of what is left of each pose's error: as estimated, never more than claimed."""
+    claimed = np.array([p.claimed for p in peers])
+    known = np.array([p.claimed if p.bias_covariance is None else p.bias_covariance for p in peers])
+    dt = np.array([max(0.0, (now_ns - p.assessed_ns) * 1e-9) for p in peers])
+    grown = known + WANDER * np.minimum(dt, 60.0)[:, None, None]
+    more = np.trace(grown, axis1=1, axis2=2) > np.trace(claimed, axis1=1, axis2=2)
+    grown[more] = claimed[more]
+    return grown
+
+
+def assess(
+    peers: Sequence[Peer], told: Told, ours: Objects, sight: Sight | None, now_ns: int
+) -> None:
     """Learn from one more look at the same objects.
 
-    theirs: the peer's, at the moment of ``ours`` and corrected by the bias as known so far, whose
-    covariances count it in. origins: (N, 2) of the station for each. ours: own perception, and this
-    vehicle itself among it.
+    told: at the moment of ``ours``, which is own perception with this vehicle itself among it.
     """
-    dt = (now_ns - peer.assessed_ns) * 1e-9 if peer.assessed_ns else 0.0
-    B = prior(peer, now_ns)
-    peer.assessed_ns, peer.bias_covariance = now_ns, B
-    if dt < 0:
-        return
-    fade = np.exp(-dt / EVIDENCE_S)
-    peer.agreed = AGREED + fade * (peer.agreed - AGREED)
-    peer.disagreed = DISAGREED + fade * (peer.disagreed - DISAGREED)
-    mine, other, _ = match(ours, theirs)
-    share = min(dt, 1.0)
-    peer.agreed += share * len(mine)
-    peer.disagreed += 2 * share * float(contradicted(theirs, ours, other, sight).sum())
-    if not len(mine):
-        return
-    H = bias_jacobian(theirs.positions[other, :2], origins[other])
+    theirs = told.objects
+    mine, other = mutual(ours, theirs, told.peer)
+    count = np.bincount(told.peer[other], minlength=len(peers))
+    lies = contradicted(theirs, ours, other, sight)
+    against = np.bincount(told.peer[lies], minlength=len(peers))
+    B = priors(peers, now_ns)
+    H = told.jacobian[other]
     rest = ours.positions[mine, :2] - theirs.positions[other, :2]
-    own_part = H @ B @ H.transpose(0, 2, 1)
-    R = ours.covariances[mine, :2, :2] + theirs.covariances[other, :2, :2] - own_part
-    R = CORRELATED * (R + 0.01 * np.eye(2))
-    weight = np.linalg.inv(_positive(R))
-    information = np.linalg.inv(B) + (H.transpose(0, 2, 1) @ weight @ H).sum(axis=0)
-    pull = (H.transpose(0, 2, 1) @ weight @ rest[..., None]).sum(axis=0)[:, 0]
-    peer.bias_covariance = np.linalg.inv(information)
-    peer.bias = peer.bias + peer.bias_covariance @ pull
+    known = H @ B[told.peer[other]] @ H.transpose(0, 2, 1)
+    R = ours.covariances[mine, :2, :2] + theirs.covariances[other, :2, :2] - known
+    weight = np.linalg.inv(CORRELATED * _positive(R))
+    HW = H.transpose(0, 2, 1) @ weight
+    information, pull = np.linalg.inv(B), np.zeros((len(peers), 3))
+    np.add.at(information, told.peer[other], HW @ H)
+    np.add.at(pull, told.peer[other], (HW @ rest[..., None])[..., 0])
+    after = np.linalg.inv(information)
+    change = (after @ pull[..., None])[..., 0]
+    for k, peer in enumerate(peers):
+        dt = max(0.0, (now_ns - peer.assessed_ns) * 1e-9) if peer.assessed_ns else 0.1
+        fade, share = float(np.exp(-dt / EVIDENCE_S)), min(dt, 1.0)
+        peer.agreed = AGREED + fade * (peer.agreed - AGREED) + share * float(count[k])
+        peer.disagreed = (
+            DISAGREED + fade * (peer.disagreed - DISAGREED) + 2 * share * float(against[k])
+        )
+        peer.bias, peer.bias_covariance = peer.bias + change[k], after[k]
+        peer.assessed_ns = now_ns
 
 
 def contradicted(
-    theirs: Objects, ours: Objects, matched: FloatArray, sight: Sight | None
-) -> FloatArray:
-    """(N,) bool: theirs that stand well inside our free view, where we see nothing at all."""
+    theirs: Objects, ours: Objects, matched: npt.NDArray[np.intp], sight: Sight | None
+) -> npt.NDArray[np.bool_]:
+    """(N,) theirs that stand well inside our free view, where we see nothing at all."""
     out = np.zeros(len(theirs), np.bool_)
-    if sight is None or not len(theirs):
+    if sight is None:
         return out
     spread = 2 * np.sqrt(theirs.covariances[:, 0, 0] + theirs.covariances[:, 1, 1])
-    inside = sight.margins(theirs.positions[:, :2]) > CERTAIN_M + spread
-    inside &= theirs.positions[:, 2] < 5.0
-    inside[matched] = False
-    if len(ours) and inside.any():
-        apart = ours.positions[:, None, :2] - theirs.positions[:, :2]
-        nothing = np.linalg.norm(apart, axis=2).min(axis=0) > CERTAIN_M + spread
-        inside &= nothing
-    return inside
+    out = sight.margins(theirs.positions[:, :2]) > CERTAIN_M + spread
+    out &= theirs.positions[:, 2] < GROUND_M
+    out[matched] = False
+    rows = np.flatnonzero(out)
+    if len(ours) and len(rows):
+        apart = ours.positions[:, None, :2] - theirs.positions[rows, :2]
+        out[rows] = np.linalg.norm(apart, axis=2).min(axis=0) > CERTAIN_M + spread[rows]
+    return out
 
 
 def _positive(R: FloatArray) -> FloatArray:
     """(N, 2, 2) with no deviation under 10 cm."""
     values, vectors = np.linalg.eigh(R)
-    return np.asarray(vectors * np.maximum(values, 0.01)[:, None] @ vectors.transpose(0, 2, 1))
+    scaled = vectors * np.maximum(values, 0.01)[:, None]
+    return np.asarray(scaled @ vectors.transpose(0, 2, 1))

@@ -2,26 +2,30 @@
 
 All that is seen is the age of its messages as they come: link delay plus the difference of the
 clocks. A drifting clock makes it a ramp; jitter makes it rough, and a new delay makes a step of it.
-So a straight line is fitted to each half of the last seconds: a drift shows in both with the same
-sign and above the noise, a step at most in one. Once seen, it stays until the age is back where it
-was before: a clock that has stopped drifting far off is as wrong as one that drifts.
+So the last seconds must rise or fall by more than their roughness, and from each fifth of them to
+the next, which one or two steps do not. Once seen, a drift stays until the age is back where it was
+before: a clock that has stopped drifting far off is as wrong as one that drifts.
 
 A queue that fills for seconds looks the same. What waits in it is late, too, and not to be fused.
 """
 
 from collections import deque
-from itertools import islice
+from collections.abc import Collection
+from itertools import islice, pairwise
 from statistics import median
 
 _SPACING_NS = 100_000_000
 """Of the samples; the smallest age in between counts."""
-_SAMPLES, _MIN_SAMPLES = 40, 12
+_SAMPLES, _MIN_SAMPLES = 40, 15
+_PARTS = 5
 _MIN_SPAN_S = 2.0
 _MIN_RATE = 0.03
 """s/s; quartz is a thousand times better."""
 _SIGMAS = 5.0
+_EVENNESS = 0.3
+"""Least rise from a fifth to the next, as a share of the average one."""
 _RETURN_S = 0.05
-_REMEMBERED = 24
+_REMEMBERED = 2 * _SAMPLES
 
 
 class DriftMonitor:
@@ -53,15 +57,8 @@ class DriftMonitor:
         count = len(self._samples)
         if count < _MIN_SAMPLES or self._samples[-1][0] - self._samples[0][0] < _MIN_SPAN_S:
             return
-        first, sigma_first = _slope(list(islice(self._samples, count // 2)))
-        second, sigma_second = _slope(list(islice(self._samples, count // 2, None)))
-        sign = 1 if first > 0 else -1
-        ramp = (
-            sign * first > max(_MIN_RATE, _SIGMAS * sigma_first)
-            and sign * second > max(_MIN_RATE, _SIGMAS * sigma_second)
-        )  # fmt: skip
         recent = median(age for _, age in islice(self._samples, count - 5, None))
-        if ramp:
+        if _is_ramp(self._samples):
             self.drifting = True
         elif self.drifting:
             self.drifting = abs(recent - self._usual[0]) > _RETURN_S if self._usual else True
@@ -69,7 +66,18 @@ class DriftMonitor:
             self._usual.append(recent)
 
 
-def _slope(samples: list[tuple[float, float]]) -> tuple[float, float]:
+def _is_ramp(samples: deque[tuple[float, float]]) -> bool:
+    n = len(samples)
+    slope, sigma = _slope(samples)
+    if abs(slope) < max(_MIN_RATE, _SIGMAS * sigma):
+        return False
+    ages = [age for _, age in samples]
+    parts = [min(ages[k * n // _PARTS : (k + 1) * n // _PARTS]) for k in range(_PARTS)]
+    rises = [(b - a) / (parts[-1] - parts[0] or 1) for a, b in pairwise(parts)]
+    return min(rises) > _EVENNESS / len(rises)
+
+
+def _slope(samples: Collection[tuple[float, float]]) -> tuple[float, float]:
     """Slope of the least-squares line, and its standard deviation."""
     n = len(samples)
     t0, y0 = sum(t for t, _ in samples) / n, sum(y for _, y in samples) / n

@@ -6,15 +6,15 @@ holds however correlated the errors are, or is new, and comes in with its statio
 nobody can erase an object, and none is put where our own view is free.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from comms.association import match, overlapping
-from comms.consistency import LEAST_TRUST, bias_jacobian, contradicted, prior
-from comms.motion import horizontal, moved
+from comms.consistency import LEAST_TRUST, Told, contradicted
+from comms.motion import densities, horizontal, moved_covariances
 from comms.peers import Peer
 from comms.request import Sight
 from pipeline.box import FloatArray
@@ -26,8 +26,9 @@ OWN = 0
 ECHO_M = 1.5
 """Beyond half its length, what is so near is this vehicle itself."""
 
-Align = Callable[[Objects, npt.NDArray[np.int64], int], Objects]
-"""States, the (N,) moments they speak for, the moment to bring them to."""
+SURER = 0.5
+"""Share of our variance below which another station's state is worth the mixing."""
+SOON_S = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,82 +50,51 @@ class Fused:
         return cls(own, np.zeros(n, np.uint32), np.arange(1, n + 1, dtype=np.uint32))
 
 
-def predict(objects: Objects, stamps_ns: npt.NDArray[np.int64], to_ns: int) -> Objects:
-    """Each over its own true delay."""
-    return moved(objects, (to_ns - stamps_ns) * 1e-9, to_ns)
-
-
-def predict_floored(objects: Objects, stamps_ns: npt.NDArray[np.int64], to_ns: int) -> Objects:
-    """Over whole steps of 100 ms, as Select2Drive does."""
-    return moved(objects, (to_ns - stamps_ns) // 100_000_000 * 0.1, to_ns)
-
-
-def keep_stale(objects: Objects, stamps_ns: npt.NDArray[np.int64], to_ns: int) -> Objects:
-    """As they were told."""
-    return replace(objects, stamp_ns=to_ns)
-
-
-ALIGN: dict[str, Align] = {
-    "predict": predict, "floored": predict_floored, "stale": keep_stale,
-}  # fmt: skip
-
-
-def told_by(peer: Peer, at_ns: int, align: Align) -> Objects:
-    """A peer's objects at a moment, in our frame: its pose's bias taken out, what is left of it,
-    and its clock's error, counted into the covariances."""
-    objects = align(peer.objects, peer.stamps_ns, at_ns)
-    if not len(objects):
-        return objects
-    J = bias_jacobian(objects.positions[:, :2], peer.origins)
-    positions, covariances = objects.positions.copy(), objects.covariances.copy()
-    positions[:, :2] += J @ peer.bias
-    covariances[:, :2, :2] += J @ prior(peer, at_ns) @ J.transpose(0, 2, 1)
-    v = objects.velocities
-    covariances[:, :3, :3] += v[:, :, None] * v[:, None, :] * peer.clock.sigma_s**2
-    return replace(objects, positions=positions, covariances=covariances)
-
-
 def fuse(
     own: Objects,
     peers: Sequence[Peer],
-    pose: Pose | None,
+    told: Told,
+    pose: Pose,
     sight: Sight | None,
-    align: Align = predict,
     *,
     length_m: float = 4.5,
     range_m: float = 150.0,
     max_sigma_m: float = 2.5,
+    min_quality: float = 0.6,
 ) -> Fused:
     """Everything at ``own.stamp_ns``.
 
-    own: own perception then. pose, sight: own; without a pose nothing is cut by range, and the own
-    echo is not known. max_sigma_m: what is less sure of its place than that is left out.
+    own: own perception then. told: what the peers told, of that moment. pose, sight: own.
+    max_sigma_m: what is less sure of its place than that is left out, as is what exists
+    with less than min_quality, is farther than range_m, or is this vehicle itself, length_m long.
     """
-    at_ns = own.stamp_ns
-    fused = own
-    sources: list[list[int]] = [[OWN] for _ in range(len(own))]
-    for peer in sorted(peers, key=lambda p: (-p.trust, p.station)):
-        if peer.trust < LEAST_TRUST or not len(peer.objects):
+    theirs = told.objects
+    here = pose.position + (own.stamp_ns - pose.stamp_ns) * 1e-9 * pose.velocity
+    away = np.linalg.norm(theirs.positions - here, axis=1)
+    use = (away <= range_m) & (away > length_m / 2 + ECHO_M)
+    use &= theirs.quality >= min_quality
+    use &= horizontal(theirs.covariances) <= max_sigma_m
+    use &= ~contradicted(theirs, own, np.zeros(0, np.intp), sight)
+    trust = np.array([p.trust for p in peers])
+    fused, sources = own, [[OWN] for _ in range(len(own))]
+    for k in np.argsort(-trust, kind="stable"):
+        rows = np.flatnonzero(use & (told.peer == k))
+        if trust[k] < LEAST_TRUST or not len(rows):
             continue
-        theirs = told_by(peer, at_ns, align)
-        use = horizontal(theirs.covariances) <= max_sigma_m
-        if pose is not None:
-            away = np.linalg.norm(theirs.positions - _place(pose, at_ns), axis=1)
-            use &= (away <= range_m) & (away > length_m / 2 + ECHO_M)
-        theirs = theirs.selected(use)
-        mine, other, _ = match(fused, theirs)
-        new = np.ones(len(theirs), np.bool_)
+        station = peers[k].station
+        part = theirs.selected(rows)
+        mine, other = match(fused, part)
+        new = ~overlapping(fused, part)
         new[other] = False
-        new &= ~overlapping(fused, theirs)
-        new &= ~contradicted(theirs, own, other, sight)
-        fused = _refined(fused, mine, theirs.selected(other), peer.trust)
-        for row in mine.tolist():
-            sources[row].append(peer.station)
-        added = theirs.selected(new)
-        if len(added):
-            added = replace(added, quality=added.quality * peer.trust, ready_ns=fused.ready_ns)
+        if len(mine):
+            fused = _refined(fused, mine, part.selected(other), trust[k])
+            for row in mine.tolist():
+                sources[row].append(station)
+        if new.any():
+            added = part.selected(new)
+            added = added.derived(quality=added.quality * trust[k], ready_ns=fused.ready_ns)
             fused = joined([fused, added])
-            sources += [[peer.station] for _ in range(len(added))]
+            sources += [[station] for _ in range(len(added))]
     counts = np.array([len(s) for s in sources], np.int64)
     flat = np.array([s for each in sources for s in each], np.uint32)
     return Fused(fused, flat, np.cumsum(counts).astype(np.uint32))
@@ -147,39 +117,37 @@ def intersected(
 
 
 def _refined(fused: Objects, rows: npt.NDArray[np.intp], theirs: Objects, trust: float) -> Objects:
-    """Some of the fused by what a peer tells of the same objects."""
-    if not len(rows):
-        return fused
+    """Some of the fused by what a peer tells of the same objects: their existence, and their states
+    where the peer is clearly surer of them."""
     ours = fused.selected(rows)
     state, covariance = intersected(
         np.hstack([ours.positions, ours.velocities]), ours.covariances,
         np.hstack([theirs.positions, theirs.velocities]), theirs.covariances / trust,
     )  # fmt: skip
-    better = np.trace(theirs.covariances[:, :3, :3], axis1=1, axis2=2) < np.trace(
-        ours.covariances[:, :3, :3], axis1=1, axis2=2
-    )
-    arrays = {
-        name: getattr(fused, name).copy()
-        for name in (
-            "positions", "velocities", "covariances", "quality", "measured_ns", "yaws", "sizes",
-            "stations", "ids",
-        )
-    }  # fmt: skip
-    arrays["positions"][rows], arrays["velocities"][rows] = state[:, :3], state[:, 3:]
-    arrays["covariances"][rows] = covariance
-    arrays["quality"][rows] = 1 - (1 - ours.quality) * (1 - trust * theirs.quality)
-    arrays["measured_ns"][rows] = np.maximum(ours.measured_ns, theirs.measured_ns)
+    surer = _spread(theirs) < SURER * _spread(ours)
+    take = surer & (ours.stations != OWN)
     unknown = np.isnan(ours.yaws)
-    arrays["yaws"][rows[unknown]] = theirs.yaws[unknown]
-    arrays["sizes"][rows] = np.where(ours.sizes > 0, ours.sizes, theirs.sizes)
-    take = better & (ours.stations != OWN)
-    arrays["stations"][rows[take]] = theirs.stations[take]
-    arrays["ids"][rows[take]] = theirs.ids[take]
-    return replace(fused, **arrays)
+    changes = {
+        "positions": np.where(surer[:, None], state[:, :3], ours.positions),
+        "velocities": np.where(surer[:, None], state[:, 3:], ours.velocities),
+        "covariances": np.where(surer[:, None, None], covariance, ours.covariances),
+        "quality": 1 - (1 - ours.quality) * (1 - trust * theirs.quality),
+        "measured_ns": np.maximum(ours.measured_ns, theirs.measured_ns),
+        "yaws": np.where(unknown, theirs.yaws, ours.yaws),
+        "sizes": np.where(ours.sizes > 0, ours.sizes, theirs.sizes),
+        "stations": np.where(take, theirs.stations, ours.stations),
+        "ids": np.where(take, theirs.ids, ours.ids),
+    }
+    arrays = {name: getattr(fused, name).copy() for name in changes}
+    for name, values in changes.items():
+        arrays[name][rows] = values
+    return fused.derived(**arrays)
 
 
-def _place(pose: Pose, at_ns: int) -> FloatArray:
-    return np.asarray(pose.position + (at_ns - pose.stamp_ns) * 1e-9 * pose.velocity)
+def _spread(objects: Objects) -> FloatArray:
+    """(N,) m², of the place on the ground in ``SOON_S``: it counts the velocity's, too."""
+    soon = moved_covariances(objects.covariances, np.full(len(objects), SOON_S), densities(objects))
+    return np.asarray(soon[:, 0, 0] + soon[:, 1, 1])
 
 
 def _inverse(P: FloatArray) -> FloatArray:

@@ -9,8 +9,6 @@ nearly-constant-velocity filter (Bar-Shalom, Li & Kirubarajan 2001, ch. 6.2), wr
 objects at once. filterpy's general filter gives the same numbers (tests/comms/test_motion.py).
 """
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 
@@ -65,18 +63,26 @@ def predicted(objects: Objects, to_ns: int | npt.NDArray[np.int64]) -> Objects:
 
 def moved(objects: Objects, dt: FloatArray, stamp_ns: int) -> Objects:
     """Each object on by its own dt, (N,) s."""
-    return replace(
-        objects,
+    return objects.derived(
         stamp_ns=stamp_ns,
         positions=objects.positions + dt[:, None] * objects.velocities,
         covariances=moved_covariances(objects.covariances, dt, densities(objects)),
     )
 
 
+FIRST_ODDS = 0.4
+"""That a first detection's object exists, before its own quality."""
+MISSED = 0.6
+"""On an object's odds, of a look that misses it."""
+
+
 class MetricFilter:
     """Own detections, told apart by their ids, as objects with velocities. Not thread-safe.
 
-    max_age_s: an object that was not measured for longer is forgotten.
+    The quality of a detection is the probability that it is real; that of an object gathers them:
+    its odds, few at first, are multiplied by each detection's, of which two in a row count as one,
+    and fall with each look that misses it. max_age_s: an object that was not measured for longer
+    is forgotten.
     """
 
     def __init__(self, max_age_s: float = 1.0) -> None:
@@ -99,13 +105,15 @@ class MetricFilter:
         known = predicted(self._objects, stamp_ns)
         fresh = (stamp_ns - known.measured_ns) * 1e-9 <= self._max_age_s
         known = known.selected(fresh)
+        if not len(detections) or stamp_ns > self._objects.stamp_ns:
+            known = known.derived(quality=_probability(_odds(known.quality) * MISSED))
         _, mine, theirs = np.intersect1d(
             known.ids, detections.ids, assume_unique=True, return_indices=True
         )
         new = np.setdiff1d(np.arange(len(detections)), theirs)
         updated = _updated(known, mine, detections.selected(theirs))
         begun = _begun(detections.selected(new))
-        self._objects = joined([replace(updated, stamp_ns=stamp_ns), begun])
+        self._objects = joined([updated.derived(stamp_ns=stamp_ns), begun])
         return self._objects
 
 
@@ -124,9 +132,11 @@ def _updated(known: Objects, rows: npt.NDArray[np.intp], seen: Objects) -> Objec
     arrays["positions"][rows] += change[:, :3]
     arrays["velocities"][rows] += change[:, 3:]
     arrays["covariances"][rows] = (after + after.transpose(0, 2, 1)) / 2
-    for name in ("measured_ns", "quality", "yaws", "sizes", "classes"):
+    for name in ("measured_ns", "yaws", "sizes", "classes"):
         arrays[name][rows] = getattr(seen, name)
-    return replace(known, **arrays)  # type: ignore[arg-type]
+    odds = _odds(known.quality[rows]) / MISSED * np.sqrt(_odds(seen.quality))
+    arrays["quality"][rows] = _probability(odds)
+    return known.derived(**arrays)
 
 
 def _begun(seen: Objects) -> Objects:
@@ -136,7 +146,17 @@ def _begun(seen: Objects) -> Objects:
     unknown = START_SPEED[seen.classes] ** 2
     unknown = unknown[:, None] * np.array([1.0, 1.0, 0.01])
     covariances[:, 3:, 3:] = unknown[:, :, None] * np.eye(3)
-    return replace(seen, velocities=np.zeros_like(seen.velocities), covariances=covariances)
+    quality = _probability(FIRST_ODDS * np.sqrt(_odds(seen.quality)))
+    return seen.derived(quality=quality, velocities=np.zeros_like(seen.velocities), covariances=covariances)
+
+
+def _odds(probability: FloatArray) -> FloatArray:
+    p = np.clip(probability, 0.02, 0.98)
+    return np.asarray(p / (1 - p))
+
+
+def _probability(odds: FloatArray) -> FloatArray:
+    return np.asarray(odds / (1 + odds))
 
 
 def horizontal(covariances: FloatArray) -> FloatArray:

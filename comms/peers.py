@@ -1,6 +1,6 @@
-"""What each other station told, newest state of each object, in bounded memory."""
+"""What other stations told, newest state of each object, in bounded memory."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +16,20 @@ MAX_PEERS = 256
 AGREED, DISAGREED = 2.0, 0.5
 """Evidence for and against a station before any."""
 LOSS_MEMORY = 0.05
-MAX_GAP = 1000
+MAX_GAP = 50
+"""Of a sequence; a larger one is a station that began anew, or an old message."""
+FLOOR_M, FLOOR_RAD = 0.1, 0.003
+"""No claim of a pose is believed to be better."""
 
 
 @dataclass
 class Peer:
     """One other station.
 
-    objects: all at time 0; ``stamps_ns`` (N,) says which moment each state speaks for.
-    origins: (N, 2) m, where the station said it was then. bias: (3,) x, y in m and yaw in rad, by
-    which its poses are off, as far as estimated, and its (3, 3) ``bias_covariance``; None before
-    any message. agreed, disagreed: evidence for and against it, fading.
+    objects: of time 0; ``stamps_ns`` (N,) says which moment each state speaks for. origins: (N, 2)
+    m, where the station said it was then. claimed: (3, 3), what it says of its pose's error over
+    x, y and yaw. bias: (3,), by how much its pose is off as far as known, and bias_covariance;
+    agreed, disagreed: evidence for and against it, fading, as of assessed_ns; 0: never.
     """
 
     station: int
@@ -37,6 +40,7 @@ class Peer:
     clock: ClockQuality = ClockQuality.UNKNOWN
     request: Request | None = None
     heard_ns: int = 0
+    claimed: FloatArray = field(default_factory=lambda: np.zeros((3, 3)))
     bias: FloatArray = field(default_factory=lambda: np.zeros(3))
     bias_covariance: FloatArray | None = None
     assessed_ns: int = 0
@@ -44,7 +48,7 @@ class Peer:
     disagreed: float = DISAGREED
     loss: float = 0.0
     received: int = 0
-    _sequence: int | None = None
+    _sequence: int = -1
 
     @property
     def trust(self) -> float:
@@ -55,22 +59,22 @@ class Peer:
         """Note a message of any kind: pose, clock, and what was lost before it."""
         if self.pose is None or envelope.capture_ns >= self.pose.stamp_ns:
             self.pose, self.clock = envelope.pose, envelope.clock
-        if self._sequence is not None:
+            covariance = envelope.pose.covariance[np.ix_([0, 1, 3], [0, 1, 3])]
+            self.claimed = covariance + np.diag([FLOOR_M**2, FLOOR_M**2, FLOOR_RAD**2])
+        if self._sequence >= 0:
             gap = (envelope.sequence - self._sequence) % 2**32
-            if gap > MAX_GAP:
-                gap = 0  # an old one, or a station that began anew
-            for lost in [1.0] * min(gap - 1, 50) + [0.0] * (gap > 0):
-                self.loss += LOSS_MEMORY * (lost - self.loss)
-            if not gap:
-                self.heard_ns, self.received = now_ns, self.received + 1
-                return
-        self._sequence = envelope.sequence
+            if 0 < gap <= MAX_GAP:
+                kept = (1 - LOSS_MEMORY) ** (gap - 1)
+                self.loss = (1 - LOSS_MEMORY) * (1 - kept * (1 - self.loss))
+        if self._sequence < 0 or (envelope.sequence - self._sequence) % 2**32 < 2**31:
+            self._sequence = envelope.sequence
         self.heard_ns, self.received = now_ns, self.received + 1
 
     def put(self, envelope: Envelope, objects: Objects) -> None:
         """Take in a message of objects: its states replace older ones of the same objects."""
         first = np.unique(objects.ids, return_index=True)[1]
-        objects = objects.selected(first)  # an id twice: the first one counts
+        if len(first) < len(objects):
+            objects = objects.selected(first)  # an id twice: the first one counts
         keep = np.ones(len(self.objects), np.bool_)
         take = np.ones(len(objects), np.bool_)
         _, mine, theirs = np.intersect1d(
@@ -79,7 +83,7 @@ class Peer:
         older = self.stamps_ns[mine] <= envelope.capture_ns
         keep[mine[older]] = False
         take[theirs[~older]] = False
-        new = replace(objects.selected(take), stamp_ns=0, ready_ns=0)
+        new = objects.selected(take).derived(stamp_ns=0, ready_ns=0)
         stamps = np.full(len(new), envelope.capture_ns)
         origins = np.broadcast_to(envelope.pose.position[:2], (len(new), 2))
         self.objects = joined([self.objects.selected(keep), new])

@@ -24,7 +24,7 @@ from comms.config import V2xConfig
 from comms.relevance import relevance, unseen
 from comms.request import Request
 from pipeline.box import FloatArray
-from pipeline.objects import VULNERABLE, Objects
+from pipeline.objects import IS_VULNERABLE, Objects
 from pipeline.pose import Pose
 
 FLOOR = 0.05
@@ -89,7 +89,7 @@ class Apc:
         if not scene.requests:
             wanted = np.full(len(objects), FLOOR)
         utility = wanted * gain * objects.quality
-        vulnerable = np.isin(objects.classes, VULNERABLE)
+        vulnerable = IS_VULNERABLE[objects.classes]
         surprise = (told.sent_ns > 0) & (told.departed > 1.0) & (told.missing > SURPRISE)
         return Choice(np.where(utility > LEAST, utility, 0), vulnerable | surprise)
 
@@ -124,7 +124,7 @@ class Etsi:
         faster = np.abs(_speed(objects.velocities) - _speed(told.velocities))
         turned = np.abs((objects.yaws - told.yaws + np.pi) % (2 * np.pi) - np.pi)
         turned = np.nan_to_num(np.degrees(turned))
-        vulnerable = np.isin(objects.classes, VULNERABLE)
+        vulnerable = IS_VULNERABLE[objects.classes]
         due = new | (moved > 4) | (faster > 0.5) | (turned >= 4) | (since >= 1)
         due[vulnerable] = (vulnerable & (new | (since >= 0.5))).any()
         due &= objects.quality >= MIN_QUALITY

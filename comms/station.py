@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from comms import codec, request
+from comms.alignment import ALIGN, Align, predict
 from comms.belief import Belief
 from comms.config import V2xConfig
-from comms.consistency import LEAST_TRUST, assess
+from comms.consistency import LEAST_TRUST, assess, told_by
 from comms.envelope import HEADER_BYTES, MTU, ClockQuality, Content, Envelope, Layer, pack
-from comms.fusion import ALIGN, Align, Fused, fuse, told_by
+from comms.fusion import Fused, fuse
 from comms.gate import Gate
 from comms.motion import predicted
-from comms.peers import Peers
+from comms.peers import Peer, Peers
 from comms.reasons import Reason, Rejected
 from comms.request import Plan, Sight
 from comms.selectors import Choice, Scene, make_selector
@@ -125,11 +126,11 @@ class Station:
                 f"{self.config.frame_id!r:.40}: stations that share must share a frame"
             )
         self._own, self._pose, self._plan, self._sight = own, pose, plan, sight
-        anchored = joined([own, replace(self._itself(own.stamp_ns), ready_ns=own.ready_ns)])
-        for peer in self._peers.of.values():
-            if len(peer.objects):
-                theirs = told_by(peer, own.stamp_ns, self._align)
-                assess(peer, theirs, peer.origins, anchored, sight, own.stamp_ns)
+        anchored = joined([own, self._itself(own.stamp_ns)])
+        peers = self._telling()
+        if peers:
+            told = told_by(peers, own.stamp_ns, self._align)
+            assess(peers, told, anchored, sight, own.stamp_ns)
 
     def _itself(self, at_ns: int) -> Objects:
         """This vehicle as an object."""
@@ -191,7 +192,7 @@ class Station:
         objects = joined([self._itself(at_ns), self._own])
         pose = self._pose_at(at_ns)
         near = np.linalg.norm(objects.positions - pose.position, axis=1) <= self.config.range_m
-        objects = objects.selected(near & (objects.quality > 0))
+        objects = objects.selected(near & (objects.quality >= self.config.min_quality))
         told = self._belief.of(objects, now_ns)
         scene = Scene(
             objects, told, self._heard(now_ns), pose, self._peers.requests(now_ns), now_ns,
@@ -238,8 +239,17 @@ class Station:
     ) -> bytes:
         envelope = pack(
             Envelope(
-                self.config.station, self._sequence, pose.stamp_ns, round(self.config.ttl_ms), pose,
-                self._clock, layer, self._content, piece, pieces, payload,
+                self.config.station,
+                self._sequence,
+                pose.stamp_ns,
+                round(self.config.ttl_ms),
+                pose,
+                self._clock,
+                layer,
+                self._content,
+                piece,
+                pieces,
+                payload,
             )  # fmt: skip
         )
         self._sequence = (self._sequence + 1) % 2**32
@@ -264,9 +274,11 @@ class Station:
 
     def _heard(self, at_ns: int) -> Objects:
         """What others told of late, in this station's frame."""
-        parts = [told_by(p, at_ns, ALIGN["predict"]) for p in self._peers.of.values()]
-        parts = [p for p in parts if len(p)]
-        return joined(parts) if parts else Objects.none(at_ns)
+        return told_by(self._telling(), at_ns, predict).objects
+
+    def _telling(self) -> list[Peer]:
+        """Peers of which objects are known."""
+        return [p for p in self._peers.of.values() if len(p.objects)]
 
     def _delay_s(self) -> float:
         """Measured from the capture of others' data to their arrival here: what ours will have."""
@@ -314,15 +326,17 @@ class Station:
         """Own perception and what others told, at any moment near now; own perception alone while
         nothing else is known, nothing at all before any."""
         self._peers.forget(now_ns, SILENT_NS)
-        if self._own is None:
+        if self._own is None or self._pose is None:
             return Fused.alone(Objects.none(valid_at_ns))
-        own = replace(predicted(self._own, valid_at_ns), ready_ns=now_ns)
-        peers = [p for p in self._peers.of.values() if len(p.objects)]
+        own = predicted(self._own, valid_at_ns).derived(ready_ns=now_ns)
+        peers = self._telling()
+        told = told_by(peers, valid_at_ns, self._align)
         for peer in peers:
             self._ages.extend((valid_at_ns - peer.stamps_ns).tolist())
         return fuse(
-            own, peers, self._pose, self._sight, self._align, length_m=self.config.length_m,
+            own, peers, told, self._pose, self._sight, length_m=self.config.length_m,
             range_m=self.config.range_m, max_sigma_m=self.config.max_sigma_m,
+            min_quality=self.config.min_quality,
         )  # fmt: skip
 
     @property

@@ -77,6 +77,7 @@ LIST_OPTIONS: dict[str, Callable[[str], bool]] = {
     "--published": lambda text: text.endswith(".onnx"),
     "--level": LEVELS.__contains__,
     "--raw": lambda text: not text.startswith("-"),
+    "--revoke": str.isdigit,
 }
 """Options that take several values at once, and which words belong to them."""
 
@@ -476,6 +477,33 @@ def raw_doctor(
     from leadsight.raw_doctor import run_raw_doctor
 
     raise typer.Exit(run_raw_doctor(source, out, size, step, bits, topic, console))
+
+
+@app.command("v2x-pki")
+def v2x_pki(
+    out: Annotated[Path, typer.Argument(callback=_folder, help="New folder for keys.")],
+    stations: Annotated[int, typer.Option(min=1, max=10_000, help="How many, from number 1.")] = 2,
+    valid_hours: Annotated[
+        float, typer.Option(callback=_finite, min=0.001, max=1e6, help="From now, or --from-s.")
+    ] = 24 * 7,
+    from_s: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=2**32 - 1, help="Seconds of the stations' clock; 0 in simulated time."
+        ),
+    ] = None,
+    revoke: Annotated[
+        list[int] | None, typer.Option(help="Stations whose certificates are called back.")
+    ] = None,
+) -> None:
+    """Make keys and certificates for V2X stations to try signing with.
+
+    A root, one certificate a station, and the signed list of those revoked; ECDSA P-256. The keys
+    lie unencrypted in files that only you can read: for tests and demonstrations.
+    """
+    from leadsight.v2x_pki import run_v2x_pki
+
+    run_v2x_pki(out, stations, valid_hours, from_s, revoke or (), console)
 
 
 @app.command("v2x-relay")
