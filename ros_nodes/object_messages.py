@@ -17,7 +17,7 @@ from ros_nodes.messages import header, packed, read_array, stamp_of
 MAX_PLAN_POSES = 10_000
 LEAST_PLAN_SPEED = 1.0
 """m/s along a path without times, where the vehicle stands still."""
-UNKNOWN_POSE_SIGMAS = (0.5, 0.5, 0.5, np.radians(2))
+UNKNOWN_POSE_SIGMAS = (0.5, 0.5, 0.5, np.radians(1))
 """m, m, m, rad: of an odometry whose covariance is all zeros, which says that nobody filled it."""
 
 
@@ -160,9 +160,11 @@ def plan_of(message: Path, frame_id: str, speed: float, now_ns: int) -> Plan | N
     else:
         steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
         times = np.append(0.0, np.cumsum(steps)) / max(speed, LEAST_PLAN_SPEED)
-    count = max(1, int(np.searchsorted(times, MAX_LEAD_S, "right")))
-    rows = np.unique(np.linspace(0, count - 1, min(count, MAX_POINTS)).round().astype(int))
-    return Plan(begin_ns, times[rows], points[rows])
+    if len(times) > MAX_POINTS or times[-1] > MAX_LEAD_S:
+        spaced = np.linspace(min(times[0], MAX_LEAD_S), min(times[-1], MAX_LEAD_S), MAX_POINTS)
+        points = np.stack([np.interp(spaced, times, axis) for axis in points.T], axis=1)
+        times = spaced
+    return Plan(begin_ns, times, points)
 
 
 def _check_frame(what: str, given: str, wanted: str) -> None:

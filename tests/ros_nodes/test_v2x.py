@@ -48,7 +48,7 @@ def odometry(stamp_ns, x=0.0, y=0.0, yaw=0.0, speed=0.0, frame="map"):
     message.pose.pose.orientation.w = float(np.cos(yaw / 2))
     message.pose.pose.orientation.z = float(np.sin(yaw / 2))
     message.twist.twist.linear.x = speed
-    message.pose.covariance[[0, 7, 14, 35]] = 0.01
+    message.pose.covariance[[0, 7, 14, 35]] = 0.01, 0.02, 0.03, 1e-5
     return message
 
 
@@ -128,7 +128,7 @@ def test_odometry_gives_yaw_and_velocity_in_the_fixed_frame():
     pose = object_messages.pose_of(odometry(STAMP, 3.0, 4.0, np.radians(120), 10.0), "map")
     assert abs(pose.yaw - np.radians(120)) < 1e-9
     np.testing.assert_allclose(pose.velocity, [-5, 10 * np.sin(np.radians(120)), 0], atol=1e-9)
-    np.testing.assert_allclose(np.diag(pose.covariance), 0.01)
+    np.testing.assert_allclose(np.diag(pose.covariance), [0.01, 0.02, 0.03, 1e-5])
     assert (pose.stamp_ns, pose.frame_id) == (STAMP, "map")
 
 
