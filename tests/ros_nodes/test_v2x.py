@@ -14,10 +14,12 @@ pytest.importorskip("nav_msgs", reason="nav_msgs is not installed (the ros extra
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from nav_msgs.msg import Odometry, Path  # noqa: E402
+from rich.console import Console  # noqa: E402
 
 from comms.envelope import MTU  # noqa: E402
 from comms.fusion import Fused  # noqa: E402
 from comms.station import SELF_ID  # noqa: E402
+from leadsight.v2x_pki import run_v2x_pki  # noqa: E402
 from pipeline.errors import InputError  # noqa: E402
 from pipeline.objects import MAX_OBJECTS, ObjectClass, Objects  # noqa: E402
 from ros_nodes import messages, object_messages, qos  # noqa: E402
@@ -328,6 +330,37 @@ def test_a_vehicle_that_perceives_nothing_hears_the_others_and_tells_of_itself(r
         return knows(blind, hidden, 1) and knows(seeing, (20.0, 0.0, 0.0), 2)
 
     assert ros.spin(step), blind.process.text()
+
+
+def test_signed_vehicles_fuse_each_other_and_nothing_unsigned_or_of_another_root(ros, tmp_path):
+    for name in ("ours", "theirs"):
+        run_v2x_pki(tmp_path / name, 3, 1.0, None, (), Console(quiet=True))
+    trust = f"v2x.trust:={tmp_path / 'ours/trust'}"
+
+    def keys(root, k):
+        return f"v2x.credentials:={tmp_path / root / f'station-{k}'}"
+
+    first, second = (Agent(ros, f"s{k}", k, trust, keys("ours", k)) for k in (1, 2))
+    crook = Agent(ros, "s3", 3, keys("theirs", 3))
+    bare = Agent(ros, "s4", 4)
+    status = diagnostics(ros)
+    hidden, false = (60.0, 8.0, 0.0), (45.0, -9.0, 0.0)
+
+    def step():
+        first.perceive([hidden], 0.0)
+        second.perceive([], 20.0)
+        crook.perceive([false], 10.0)
+        bare.perceive([(20.0, 20.0, 0.0)], -30.0)
+        ros.spin(lambda: False, 0.05)
+        counts = "/s2/v2x/exchange" in status and [
+            value(status, "/s2/v2x/exchange", f"rejected: {reason}")
+            for reason in ("unsigned", "certificate")
+        ]
+        return knows(second, hidden, 1) and counts and all(counts)
+
+    assert ros.spin(step), second.process.text()
+    assert not {3, 4} & set(second.newest().sources.tolist())
+    assert value(status, "/s2/v2x/exchange", "signatures") == "required"
 
 
 def test_bad_input_of_any_kind_is_counted_and_own_perception_goes_on(ros):
