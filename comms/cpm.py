@@ -57,6 +57,7 @@ _MAX_SPEED = 163.8
 _PAIRS = ((0, 1), (0, 3), (0, 4), (1, 3), (1, 4), (3, 4))
 """x, y and their velocities: the lower triangle, column by column."""
 _MIN_EIGENVALUE = 0.02
+_NO_Z = 131_072 << 12 | 4096 - 1
 
 _VEHICLES = {
     0: ObjectClass.UNKNOWN, 1: ObjectClass.PERSON, 2: ObjectClass.CYCLIST,
@@ -337,28 +338,28 @@ def _read_perceived(reader: Reader) -> list[_Read]:
 
 
 def _read_object(reader: Reader) -> _Read:
-    _plain(reader.take(1))
-    flags = reader.take(14)
+    flags = reader.take(1 + 14)
+    _plain(flags >> 14)
 
     def has(field: int) -> int:
         return flags >> 13 - field & 1
 
     if not has(0) or has(13):
         raise Rejected(Reason.MALFORMED, "an object without an id, or on a map")
-    found = _Read(identity=reader.take(16), late_ms=reader.take(12) - 2048)
-    has_z = reader.take(1)
-    axes = [(reader.take(18) - 131_072, 1 + reader.take(12)) for _ in range(2 + has_z)]
-    axes += [(0, 4096)] * (1 - has_z)
-    found.position = (axes[0][0], axes[1][0], axes[2][0])
-    found.accuracy = tuple(code for _, code in axes)
+    head = reader.take(16 + 12 + 1)
+    found = _Read(identity=head >> 13, late_ms=(head >> 1 & 0xFFF) - 2048)
+    x, y = reader.take(18 + 12), reader.take(18 + 12)
+    z = reader.take(18 + 12) if head & 1 else _NO_Z
+    found.position = ((x >> 12) - 131_072, (y >> 12) - 131_072, (z >> 12) - 131_072)
+    found.accuracy = (1 + (x & 0xFFF), 1 + (y & 0xFFF), 1 + (z & 0xFFF))
     polar = bool(has(1)) and _read_velocity(reader, found)
     if has(2):  # acceleration
         first = 8 + 7 + 12 + 7 if reader.take(1) == 0 else 2 * (9 + 7)
         reader.take(first + (9 + 7) * reader.take(1))
     if has(3):
-        others = reader.take(2)
-        found.yaw = _angle(reader.take(12))
-        reader.take(7 + 19 * (others >> 1) + 19 * (others & 1))
+        angle = reader.take(2 + 12 + 7)
+        found.yaw = _angle(angle >> 7 & 0xFFF)
+        reader.take(19 * (angle >> 20) + 19 * (angle >> 19 & 1))
     reader.take(12 * has(4))  # turning
     if has(5):
         found.correlations = _read_correlations(reader, polar)
@@ -377,7 +378,8 @@ def _read_object(reader: Reader) -> _Read:
 
 def _read_velocity(reader: Reader, found: _Read) -> bool:
     """Whether it is polar."""
-    polar, has_z = reader.take(1) == 0, reader.take(1)
+    head = reader.take(1 + 1)
+    polar, has_z = head < 2, head & 1
     if polar:
         speed, accuracy = reader.take(14), 1 + reader.take(7)
         direction, spread = _angle(reader.take(12)), 1 + reader.take(7)
@@ -396,7 +398,8 @@ def _read_velocity(reader: Reader, found: _Read) -> bool:
 
 def _velocity_component(reader: Reader) -> tuple[float, float]:
     """m/s, and its deviation."""
-    value, accuracy = reader.take(15) - 16_383, 1 + reader.take(7)
+    both = reader.take(15 + 7)
+    value, accuracy = (both >> 7) - 16_383, 1 + (both & 0x7F)
     if not -16_383 < value < 16_382:
         return 0.0, MISSING_SIGMA
     return 0.01 * (value - 0.5), _speed_sigma(accuracy)
@@ -415,8 +418,7 @@ def _angle(code: int) -> float:
 
 def _dimension(reader: Reader) -> float:
     """m; 0 where it is unavailable."""
-    value = 1 + reader.take(8)
-    reader.take(5)
+    value = 1 + (reader.take(8 + 5) >> 5)
     return 0.0 if value == 256 else 0.1 * (value - 0.5)
 
 
@@ -424,22 +426,21 @@ def _read_correlations(reader: Reader, polar: bool) -> tuple[tuple[int, int, int
     """(row, column, 1/100) among x, y, z and their velocities."""
     found = []
     for _ in range(1 + reader.take(2)):
-        _plain(reader.take(1))
-        mask = reader.take(13)
+        mask = reader.take(1 + 13)
+        _plain(mask >> 13)
         parts = [k for k in range(13) if mask >> 12 - k & 1]
-        _plain(reader.take(1))
-        if 1 + reader.take(4) != len(parts) - 1:
+        if 1 + reader.take(1 + 4) != len(parts) - 1:
             raise Rejected(Reason.MALFORMED, "a matrix of another size than its components")
         for i, column in enumerate(parts[:-1]):
-            _plain(reader.take(1))
-            if 1 + reader.take(4) != len(parts) - 1 - i:
+            rows = parts[i + 1 :]
+            if 1 + reader.take(1 + 4) != len(rows):
                 raise Rejected(Reason.MALFORMED, "a column of another length than its matrix's")
-            for row in parts[i + 1 :]:
-                value = reader.take(8) - 100
-                if value > 101:
-                    raise Rejected(Reason.MALFORMED, f"a correlation of {value} %")
-                if row < (3 if polar else 6) and value != 101:
-                    found.append((row, column, value))
+            cells = reader.take(8 * len(rows)).to_bytes(len(rows), "big")
+            for row, cell in zip(rows, cells, strict=True):
+                if cell > 201:
+                    raise Rejected(Reason.MALFORMED, f"a correlation of {cell - 100} %")
+                if row < (3 if polar else 6) and cell != 201:
+                    found.append((row, column, cell - 100))
     return tuple(found)
 
 
@@ -447,13 +448,13 @@ def _read_class(reader: Reader) -> ObjectClass:
     """The likeliest one."""
     best, kind = -1, ObjectClass.UNKNOWN
     for _ in range(1 + reader.take(3)):
-        _plain(reader.take(1))
-        choice = reader.take(2)
+        choice = reader.take(1 + 2)
+        _plain(choice >> 2)
         if choice == 0:
             candidate = _VEHICLES.get(reader.take(4), ObjectClass.UNKNOWN)
         elif choice == 1:
-            _plain(reader.take(1))
-            profile, sub = reader.take(2), reader.take(4)
+            profile, sub = divmod(reader.take(1 + 2 + 4), 16)
+            _plain(profile >> 2)
             on_foot = profile == 1 and sub in _ON_FOOT
             candidate = ObjectClass.PERSON if on_foot else _ROAD_USERS[profile]
         elif choice == 3:

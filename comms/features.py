@@ -136,17 +136,11 @@ def _payload(features: Features, part: slice, bits: int) -> bytes:
         packed = (nibbles[::2] << 4 | nibbles[1::2]).tobytes()
     else:
         packed = quantized.tobytes()
-    head = _HEAD.pack(
-        bits,
-        values.shape[1],
-        round(100 * features.cell_m),
-        len(cells),
-        width,
-        height,
-        *low.tolist(),
-    )
+    sides = (width, height, *low.tolist())
+    centimeters = round(100 * features.cell_m)
+    head = _HEAD.pack(bits, values.shape[1], centimeters, len(cells), *sides)
     raw = np.packbits(bitmap).tobytes() + packed
-    return head + scale.tobytes() + zstandard.ZstdCompressor(_LEVEL).compress(raw)
+    return b"".join([head, scale.tobytes(), zstandard.ZstdCompressor(_LEVEL).compress(raw)])
 
 
 def decode(payload: bytes, envelope: Envelope) -> Features:
