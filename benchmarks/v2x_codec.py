@@ -3,9 +3,9 @@
     python -m benchmarks.v2x_codec [--stream 100000] [--repeats 300]
 
 Twenty made objects with the covariances of a Kalman filter (seeded), in both encodings: bytes of
-payload, header and signature apart; median CPU time of one thread to encode, sign, admit (all checks
-and the signature) and decode. Then streams of forged, replayed and mutated messages against a gate
-that knows both stations. Then messages of 100 stations at 10 Hz, as many as one core takes in.
+payload, header and signature apart; median CPU time of one thread to encode, sign, admit (all
+checks and the signature) and decode. Then streams of forged, replayed and mutated messages against
+a gate that knows the station. Then messages of 100 stations at 10 Hz, as many as one core takes in.
 """
 
 import argparse

@@ -187,6 +187,8 @@ def _covered(objects: Objects) -> _Uncertainty:
     """Codes whose covariance bounds the true one."""
     sigma, normal = normalized(objects.covariances)
     wide = sigma.copy()
+    # The height's correlation with its velocity does not travel; that is made good there alone.
+    wide[:, [2, 5]] *= np.sqrt(1 + np.abs(normal[:, 2, 5]).clip(max=1))[:, None]
     rho = rounded_correlations(normal, _PAIRS, 100)
     moving: npt.NDArray[np.bool_] = np.all(np.abs(objects.velocities) <= _MAX_SPEED, axis=1)
     codes = np.zeros((len(objects), 6), np.int64)

@@ -14,7 +14,7 @@ from comms.reasons import Reason, Rejected
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass, Objects
 from pipeline.pose import Pose
-from tests.comms.made import MS, NOW, S, envelope, objects, pose
+from tests.comms.made import MS, NOW, S, envelope, filtered_covariances, objects, pose
 
 GOLDEN = Path(__file__).parent / "golden"
 ORIGIN = Origin(44.494, 11.343, 54.0)
@@ -133,6 +133,15 @@ def test_round_trip_is_within_quantization_and_never_more_certain(seed):
     assert within.sum() >= 35
     lowest = np.linalg.eigvalsh(got.covariances - sent.covariances)[:, 0]
     assert lowest[within].min() >= -1e-6
+
+
+def test_a_filters_covariance_grows_little_in_the_plane():
+    at, sent = made(60)
+    sent = replace(sent, covariances=filtered_covariances(np.random.default_rng(6), 60))
+    got = trip(at, sent)
+    grown = np.sqrt(np.diagonal(got.covariances, axis1=1, axis2=2))
+    grown /= np.sqrt(np.diagonal(sent.covariances, axis1=1, axis2=2))
+    assert np.median(grown[:, [0, 1, 3, 4]]) < 1.05 and (grown[:, [2, 5]] < 1.5).all()
 
 
 def test_correlations_travel():
