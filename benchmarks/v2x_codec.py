@@ -206,11 +206,11 @@ def streams(count: int) -> None:
 
 def sustained(seconds: float) -> None:
     pki = Pki.make()
-    stations = [(s, pki.signer(s), *scene(OBJECTS, s)) for s in range(1, 101)]
     print("\n| 100 stations | messages | messages/s of one core | of what 10 Hz brings |")
     print("| --- | ---: | ---: | ---: |")
     for content in Content:
         gate = pki.gate()
+        stations = [(s, pki.signer(s), *scene(OBJECTS, s)) for s in range(1, 101)]
         stream = []
         for tick in range(max(1, round(10 * seconds))):
             at_ns = NOW + tick * S // 10
