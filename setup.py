@@ -63,6 +63,8 @@ setup(
         "viz": ["rerun-sdk"],
         "train": ["torch"],
         "scale": ["ray>=2.9"],
+        "sumo": ["eclipse-sumo>=1.20", "libsumo>=1.20"],
+        "zenoh": ["eclipse-zenoh>=1.2"],
         "mot": ["pycocotools>=2.0.7"],
         # Jazzy as PyPI wheels (x86-64), and what building leadsight_msgs against them needs.
         "ros": [
@@ -95,6 +97,7 @@ setup(
             "filterpy",
             "ray>=2.9",
             "pycocotools>=2.0.7",
+            "eclipse-zenoh>=1.2",
         ],
     },
     zip_safe=True,

@@ -49,3 +49,8 @@ def capacity(content: Content, room_bytes: int) -> int:
     if content is Content.CPM:
         return min(cpm.MAX_OBJECTS, max(0, 8 * (room_bytes - cpm.HEAD_BYTES) // cpm.OBJECT_BITS))
     return max(0, (room_bytes - compact.HEAD_BYTES) // compact.OBJECT_BYTES)
+
+
+def object_bytes(content: Content) -> int:
+    """What one more object takes."""
+    return compact.OBJECT_BYTES

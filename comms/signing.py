@@ -137,6 +137,10 @@ class Signer:
         self._certificate = credentials.certificate.pack()
         self._attached_ns: int | None = None
 
+    def attach_next(self) -> None:
+        """Let the next message carry the certificate: somebody may not know it yet."""
+        self._attached_ns = None
+
     def sign(self, envelope: bytes, now_ns: int) -> bytes:
         """The framed message, with the certificate once a second and its digest in between."""
         since = None if self._attached_ns is None else now_ns - self._attached_ns

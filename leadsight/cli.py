@@ -50,6 +50,15 @@ def _folder(path: Path) -> Path:
     return path
 
 
+def _channel_options(asked: bool) -> None:
+    """Print what ``v2x-relay --set`` takes, and end."""
+    if asked:
+        from leadsight.v2x_relay import CONFIGS
+
+        typer.echo(config.to_yaml(CONFIGS), nl=False)
+        raise typer.Exit
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)
@@ -495,6 +504,42 @@ def v2x_pki(
     from leadsight.v2x_pki import run_v2x_pki
 
     run_v2x_pki(out, stations, valid_hours, from_s, revoke or (), console)
+
+
+@app.command("v2x-relay")
+def v2x_relay(
+    peers: Annotated[
+        list[str], typer.Argument(help="HOST:PORT of each station's link, two or more.")
+    ],
+    listen: Annotated[str, typer.Option(help="HOST:PORT to which the stations send.")] = (
+        "127.0.0.1:47000"
+    ),
+    seconds: Annotated[
+        float | None, typer.Option(callback=_finite, min=0.1, help="End after this; else Ctrl-C.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of losses and delays.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="channel.option=value, as often as wanted (`leadsight v2x-relay --list`)."
+        ),
+    ] = None,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--list", is_eager=True, callback=_channel_options, help="Print these options."
+        ),
+    ] = False,
+) -> None:
+    """Stand between stations that talk by UDP, as a radio link would: slow, late and lossy.
+
+    Example: `leadsight v2x-relay 127.0.0.1:47001 127.0.0.1:47002 --set channel.rate_kbit_s=6000
+    --set channel.delay_ms=20 --set channel.loss=0.1`, with the stations' links
+    udp://127.0.0.1:47000?listen=47001 and udp://127.0.0.1:47000?listen=47002.
+    """
+    from leadsight.v2x_relay import run_relay
+
+    run_relay(listen, peers, settings or [], seconds, seed, console)
 
 
 @app.command()

@@ -37,6 +37,7 @@ OPTIONAL = {
     "launch_ros": ("ROS 2 launch files", "comes with a ROS 2 installation only"),
     "rawpy": ("DNG and camera RAW files", "`pip install '.[raw]'`"),
     "pycocotools": ("streaming AP of many targets", "`pip install '.[mot]'`"),
+    "zenoh": ("V2X over zenoh", "`pip install '.[zenoh]'`"),
     "ray": ("evaluation on a cluster", "`pip install '.[scale]'`"),
     "rerun": ("viewer for .mcap files", "`pip install '.[viz]'`"),
     "torch": ("training", "`pip install '.[train]'`"),

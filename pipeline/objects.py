@@ -1,6 +1,7 @@
 """Objects in the world, own and heard of from others: parallel arrays, validated once."""
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
 
-MAX_OBJECTS = 4096
+MAX_OBJECTS = 1 << 16
 MAX_METERS = 1e7
 MAX_SPEED = 400.0
 """m/s, of anything that is reported."""
@@ -33,6 +34,8 @@ class ObjectClass(IntEnum):
 
 VULNERABLE = (ObjectClass.PERSON, ObjectClass.CYCLIST, ObjectClass.MOTORCYCLE, ObjectClass.ANIMAL)
 """Road users without a body of steel around them."""
+IS_VULNERABLE: npt.NDArray[np.bool_] = np.isin(list(ObjectClass), VULNERABLE)
+"""By class."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,8 +103,16 @@ class Objects:
 
     def selected(self, rows: npt.NDArray[np.generic]) -> "Objects":
         """Some of them; rows: (N,) bool, or indices in any order."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v[rows] for k, v in parts.items() if isinstance(v, np.ndarray)})
+        return self.derived(**{name: getattr(self, name)[rows] for name in ARRAYS})
+
+    def derived(self, **changed: Any) -> "Objects":
+        """These objects with some fields changed, by values that follow from checked ones and are
+        not checked again; ``dataclasses.replace`` checks."""
+        made = object.__new__(Objects)
+        for name in NAMES:
+            value = changed[name] if name in changed else getattr(self, name)
+            object.__setattr__(made, name, value)
+        return made
 
     @classmethod
     def none(cls, stamp_ns: int, ready_ns: int = 0) -> "Objects":
@@ -113,17 +124,19 @@ class Objects:
         )  # fmt: skip
 
 
-def joined(parts: list[Objects]) -> Objects:
+NAMES = tuple(f.name for f in fields(Objects))
+ARRAYS = NAMES[2:]
+
+
+def joined(parts: Sequence[Objects]) -> Objects:
     """Several lists as one, which speaks for the first one's moment.
 
     Raises:
-        InputError: they speak for different moments, or none is given.
+        InputError: they speak for different moments, are too many, or none is given.
     """
     if not parts or any(p.stamp_ns != parts[0].stamp_ns for p in parts):
         raise InputError("Objects of different moments cannot be joined: predict them to one")
-    arrays: dict[str, Any] = {
-        f.name: np.concatenate([getattr(p, f.name) for p in parts])
-        for f in fields(Objects)
-        if f.name not in ("stamp_ns", "ready_ns")
-    }
-    return replace(parts[0], ready_ns=max(p.ready_ns for p in parts), **arrays)
+    if sum(map(len, parts)) > MAX_OBJECTS:
+        raise InputError(f"Objects: {sum(map(len, parts))} of them; give at most {MAX_OBJECTS}")
+    arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS}
+    return parts[0].derived(ready_ns=max(p.ready_ns for p in parts), **arrays)

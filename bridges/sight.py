@@ -1,0 +1,177 @@
+"""What an agent's own perception gives of a scene: noisy, incomplete, in the frame it believes in.
+
+An agent measures others relative to where it truly stands and reports them relative to where it
+believes to stand, so an error of its pose moves all that it says, and one of its yaw moves what is
+far most. Everything random follows from the seed, the agent and the moment alone, whatever else is
+asked of the scene: two methods compared on one seed get the same detections.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bridges.actors import Snapshot
+from pipeline.box import FloatArray
+from pipeline.config import Config, option
+from pipeline.objects import ObjectClass
+from pipeline.pose import MAP, Pose
+
+_GHOST_ID = 1 << 30
+"""Ids of false positives begin here."""
+
+
+@dataclass(frozen=True)
+class SightConfig(Config):
+    """How good an agent's own perception and pose are."""
+
+    range_m: float = option(80.0, "How far it detects.", low=1, high=1000)
+    min_share: float = option(0.15, "Share of a body that must be seen.", low=0, high=1)
+    noise_m: float = option(0.12, "Sigma of a position on each axis, near.", low=0, high=10)
+    noise_per_m: float = option(0.003, "The same, more per meter of distance.", low=0, high=1)
+    yaw_noise_deg: float = option(3.0, "Sigma of a heading.", low=0, high=90)
+    size_noise: float = option(0.05, "Sigma of a size, as a share of it.", low=0, high=0.5)
+    miss: float = option(0.03, "Chance to miss what is near and in full view.", low=0, high=1)
+    miss_far: float = option(0.25, "Chance to miss it at the end of the range.", low=0, high=1)
+    ghosts_hz: float = option(0.1, "False positives that begin a second.", low=0, high=100)
+    ghost_s: float = option(0.4, "How long one stays, at most.", low=0, high=10)
+    pose_bias_m: float = option(0.2, "Sigma of the constant pose error per axis.", low=0, high=10)
+    pose_bias_deg: float = option(0.2, "Sigma of the constant yaw error.", low=0, high=45)
+    pose_jitter_m: float = option(0.03, "Sigma of each pose's own error per axis.", low=0, high=10)
+    pose_jitter_deg: float = option(0.05, "Sigma of each yaw's own error.", low=0, high=45)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """M detections at ``pose.stamp_ns`` in the frame that the agent believes in.
+
+    pose: where it believes to be, with the covariance that it knows of. ids: (M,) int32, of the
+    agent's own, the same for an actor throughout. truth_ids: (M,) int32, whom it is of, 0: nobody;
+    for scoring only. positions: (M, 3) m. sigmas: (M,) m, of each horizontal axis relative to the
+    agent. yaws: (M,) rad. sizes: (M, 3) m. classes: (M,) uint8. quality: (M,), 0 to 1.
+    """
+
+    pose: Pose
+    ids: npt.NDArray[np.int32]
+    truth_ids: npt.NDArray[np.int32]
+    positions: FloatArray
+    sigmas: FloatArray
+    yaws: FloatArray
+    sizes: FloatArray
+    classes: npt.NDArray[np.uint8]
+    quality: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class OwnSight:
+    """The perception of one agent."""
+
+    def __init__(self, config: SightConfig, seed: int, actor_id: int) -> None:
+        self._config = c = config
+        self._key = (seed, actor_id)
+        rng = np.random.default_rng([0x5161, *self._key])
+        scale = np.array([c.pose_bias_m, c.pose_bias_m, np.radians(c.pose_bias_deg)])
+        self._bias: FloatArray = rng.normal(size=3) * scale
+        self._ids: dict[int, int] = {}
+        self._next_id = int(rng.integers(1, 30_000))
+
+    def detect(self, snapshot: Snapshot, shares: FloatArray) -> Detections:
+        """What it detects of ``snapshot``; shares: (N,) how much of each actor it sees.
+
+        Raises:
+            InputError: the agent is not in the scene now.
+        """
+        c = self._config
+        me = snapshot.row(self._key[1])
+        rng = np.random.default_rng([0xDE7EC7, *self._key, snapshot.stamp_ns // 1000])
+        jitter = np.array([c.pose_jitter_m, c.pose_jitter_m, np.radians(c.pose_jitter_deg)])
+        error = self._bias + rng.normal(size=3) * jitter
+        pose = self._pose(snapshot, me, error)
+
+        chance, keyed = _by_id(rng, snapshot.ids)
+        rel = snapshot.positions - snapshot.positions[me]
+        away = np.linalg.norm(rel, axis=1)
+        far = np.minimum(away / c.range_m, 1.0)
+        missed = c.miss + (c.miss_far - c.miss) * far
+        seen = (shares >= max(c.min_share, 1e-9)) & (away <= c.range_m) & (chance >= missed)
+        seen[me] = False
+        sigmas = c.noise_m + c.noise_per_m * away
+        rel[:, :2] += keyed[:, :2] * sigmas[:, None]
+        yaws = snapshot.yaws + keyed[:, 2] * np.radians(c.yaw_noise_deg)
+        sizes = snapshot.sizes * np.maximum(1 + keyed[:, 3:6] * c.size_noise, 0.3)
+        quality = np.clip(0.5 + 0.4 * shares - 0.15 * far + 0.08 * keyed[:, 6], 0.05, 0.99)
+
+        rows = np.flatnonzero(seen)
+        found = [
+            np.array([self._id(int(i)) for i in snapshot.ids[rows]], np.int32),
+            snapshot.ids[rows],
+            _turned(rel[rows], error[2]) + pose.position,
+            sigmas[rows],
+            yaws[rows] + error[2],
+            sizes[rows],
+            snapshot.classes[rows],
+            quality[rows],
+        ]
+        ghosts = self._ghosts(snapshot.stamp_ns, pose)
+        both = [np.concatenate([a, b]) for a, b in zip(found, ghosts, strict=True)]
+        return Detections(pose, *both)
+
+    def _pose(self, snapshot: Snapshot, me: int, error: FloatArray) -> Pose:
+        c = self._config
+        flat = c.pose_bias_m**2 + c.pose_jitter_m**2
+        turn = np.radians(c.pose_bias_deg) ** 2 + np.radians(c.pose_jitter_deg) ** 2
+        position = snapshot.positions[me] + np.array([error[0], error[1], 0.0])
+        velocity = _turned(snapshot.velocities[me], error[2])
+        yaw = float(snapshot.yaws[me] + error[2])
+        covariance = np.diag([flat, flat, 0.01, turn])
+        return Pose(snapshot.stamp_ns, position, yaw, velocity, covariance, MAP)
+
+    def _id(self, actor_id: int) -> int:
+        if actor_id not in self._ids:
+            self._ids[actor_id] = self._next_id
+            self._next_id += 1
+        return self._ids[actor_id]
+
+    def _ghosts(self, stamp_ns: int, pose: Pose) -> list[npt.NDArray[np.generic]]:
+        """False positives now. Each begins in a slot of 0.1 s, drawn from the slot's own seed."""
+        c, slot = self._config, stamp_ns // 100_000_000
+        ids: list[int] = []
+        places: list[FloatArray] = []
+        for begun in range(max(slot - int(c.ghost_s * 10), 0), slot + 1):
+            rng = np.random.default_rng([0x6057, *self._key, begun])
+            lasts = rng.uniform(0, c.ghost_s) * 10
+            count = min(int(rng.poisson(c.ghosts_hz * 0.1)), 16)
+            spots = rng.uniform((0.1, 0), (1.0, 2 * np.pi), (16, 2))[:count]
+            if slot - begun > lasts:
+                continue
+            radius, angle = np.sqrt(spots[:, 0]) * c.range_m, spots[:, 1]
+            since = max(stamp_ns * 1e-9 - begun * 0.1, 0.0)  # it stands while the agent moves on
+            spot = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+            places.append(spot - pose.velocity[:2] * since)
+            ids.extend(_GHOST_ID + begun % (1 << 25) * 16 + k for k in range(count))
+        n, rel = len(ids), np.concatenate([np.zeros((0, 2)), *places])
+        ground = np.zeros((n, 1)) + 0.85
+        return [
+            np.array(ids, np.int32), np.zeros(n, np.int32),
+            np.hstack([rel + pose.position[:2], ground]),
+            c.noise_m + c.noise_per_m * np.linalg.norm(rel, axis=1), np.zeros(n),
+            np.tile([0.6, 0.6, 1.7], (n, 1)), np.full(n, ObjectClass.PERSON, np.uint8),
+            np.full(n, 0.4),
+        ]  # fmt: skip
+
+
+def _by_id(rng: np.random.Generator, ids: npt.NDArray[np.int32]) -> tuple[FloatArray, FloatArray]:
+    """A chance (N,) and normal numbers (N, 7) that depend on an actor's id, not on who else is."""
+    slot = ids % 4096
+    width = int(slot.max(initial=0)) + 1
+    chance = rng.random(4096)
+    return chance[slot], rng.normal(size=(width, 7))[slot]
+
+
+def _turned(vectors: FloatArray, angle: float) -> FloatArray:
+    """(..., 3) vectors turned about z."""
+    c, s = np.cos(angle), np.sin(angle)
+    turned: FloatArray = vectors @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+    return turned

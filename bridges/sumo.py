@@ -1,0 +1,475 @@
+"""Traffic of SUMO (Lopez et al. 2018, ITSC), in this process through ``libsumo``.
+
+Either a scenario that somebody made (a ``.sumocfg``: its network, demand and additional files), or
+a grid of streets with vehicles, cyclists and people on foot who never leave it. Houses fill the
+room between roads (bridges/blocks.py). UAVs are no part of SUMO: each circles over an equipped
+vehicle and follows it.
+
+libsumo holds one simulation a process: close one world before another is made. SUMO gives a
+vehicle's front bumper and degrees clockwise from north; a snapshot has the body's middle and
+radians counter-clockwise from east.
+"""
+
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from bridges.actors import Building, Snapshot, checked_horizon
+from bridges.blocks import fill_blocks
+from pipeline.box import FloatArray
+from pipeline.config import Config, option
+from pipeline.errors import InputError, first_line
+from pipeline.objects import ObjectClass
+
+_MAX_CONFIG_BYTES = 1 << 20
+_SLOWEST_PLAN = 2.0
+"""m/s: a plan goes on as fast at least, also of who waits at a light."""
+_CLASSES = {
+    "bus": ObjectClass.BUS,
+    "coach": ObjectClass.BUS,
+    "truck": ObjectClass.TRUCK,
+    "trailer": ObjectClass.TRUCK,
+    "bicycle": ObjectClass.CYCLIST,
+    "motorcycle": ObjectClass.MOTORCYCLE,
+    "moped": ObjectClass.MOTORCYCLE,
+    "pedestrian": ObjectClass.PERSON,
+}
+_TYPES = """<additional>
+<vType id="car" vClass="passenger" length="4.6" width="1.8" height="1.5" sigma="0.4"/>
+<vType id="truck" vClass="truck" length="8.5" width="2.45" height="3.5" maxSpeed="11"/>
+<vType id="bus" vClass="bus" length="12" width="2.55" height="3.2" maxSpeed="11"/>
+<vType id="bicycle" vClass="bicycle" length="1.8" width="0.65" height="1.75" maxSpeed="5.5"/>
+<vType id="person" vClass="pedestrian" length="0.5" width="0.6" height="1.72"/>
+</additional>
+"""
+_QUIET = ("--no-step-log", "--no-warnings", "--duration-log.disable")
+_UAV_SIZE = (0.9, 0.9, 0.3)
+_JUMP = 4.0
+"""m/s: a middle that differs more from what SUMO says has changed lanes or was put elsewhere."""
+_INVALID = -1e6
+"""SUMO puts what is nowhere farther out than that."""
+
+
+@dataclass(frozen=True)
+class SumoConfig(Config):
+    """SUMO's options; those from ``grid`` to ``lights`` are for generated grids only."""
+
+    step_s: float = option(0.1, "Seconds a step.", low=0.01, high=0.1)
+    warm_up_s: float = option(30.0, "Simulated before time 0.", low=0, high=36_000)
+    equipped: float = option(0.3, "Share of vehicles with V2X.", low=0, high=1)
+    uavs: int = option(1, "UAVs, equipped.", low=0, high=8)
+    altitude_m: float = option(50.0, "Height of UAVs.", low=10, high=150)
+    grid: int = option(5, "Crossings along each side.", low=2, high=20)
+    spacing_m: float = option(100.0, "Meters from crossing to crossing.", low=60, high=500)
+    lanes: int = option(1, "Lanes in each direction.", low=1, high=3)
+    vehicles: int = option(50, "Vehicles, always as many.", low=1, high=1000)
+    people: int = option(20, "People on foot, always as many.", low=0, high=500)
+    trucks: float = option(0.1, "Share of trucks.", low=0, high=0.3)
+    buses: float = option(0.05, "Share of buses.", low=0, high=0.3)
+    bicycles: float = option(0.05, "Share of bicycles.", low=0, high=0.3)
+    lights: bool = option(False, "Traffic lights at crossings.")
+
+
+def load_sumo() -> tuple[ModuleType, Path]:
+    """The module libsumo and the folder of SUMO's programs.
+
+    Raises:
+        InputError: they are not installed.
+    """
+    try:
+        import libsumo
+        import sumo
+    except ImportError as error:
+        raise InputError(
+            f"SUMO is not installed ({first_line(error)}): pip install 'leadsight[sumo]'"
+        ) from None
+    os.environ.setdefault("SUMO_HOME", str(sumo.SUMO_HOME))
+    return libsumo, Path(sumo.SUMO_HOME) / "bin"
+
+
+class SumoSession:
+    """The one simulation of this process, and its folder for whatever SUMO writes."""
+
+    _open = False
+
+    def __init__(self) -> None:
+        """
+        Raises:
+            InputError: SUMO is not installed, or another world is still open.
+        """
+        self.api, self.programs = load_sumo()
+        if SumoSession._open:
+            raise InputError("SUMO runs one simulation a process: close the other world first")
+        SumoSession._open = True
+        self._folder = tempfile.TemporaryDirectory(prefix="leadsight-sumo-")
+        self.folder = Path(self._folder.name)
+
+    def run(self, program: str, *arguments: str) -> None:
+        """One of SUMO's programs, to its end.
+
+        Raises:
+            InputError: it fails.
+        """
+        done = subprocess.run(
+            [str(self.programs / program), *arguments],
+            cwd=self.folder, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        if done.returncode:
+            said = done.stderr.strip() or "it stops without a word: is the network whole?"
+            raise InputError(f"{program} refuses this: {said.splitlines()[0]:.200}")
+
+    def start(self, step_s: float, seed: int, *arguments: str) -> None:
+        """Begin the simulation.
+
+        Raises:
+            InputError: SUMO refuses its input; it says why on its standard error.
+        """
+        try:
+            self.api.start(
+                ["sumo", *arguments, "--step-length", str(step_s), "--seed", str(seed), *_QUIET]
+            )
+        except self.api.TraCIException as error:
+            raise InputError(f"SUMO cannot run this ({first_line(error)})") from None
+
+    def close(self) -> None:
+        if SumoSession._open:
+            SumoSession._open = False
+            self.api.close()
+            self._folder.cleanup()
+
+
+class SumoTraffic:
+    """A world of SUMO; ``TrafficWorld``. Same configuration, scenario and seed, same history."""
+
+    def __init__(
+        self, config: SumoConfig | None = None, seed: int = 0, scenario: Path | None = None
+    ) -> None:
+        """scenario: a .sumocfg; None: a generated grid.
+
+        Raises:
+            InputError: SUMO is missing, busy, or refuses the scenario.
+        """
+        self._config = config = config or SumoConfig()
+        self.step_s = config.step_s
+        self._seed = seed
+        self._rng = np.random.default_rng([seed, 0x50])
+        self._session = SumoSession()
+        self._api: Any = self._session.api
+        try:
+            if scenario is None:
+                self._edges = self._start_grid()
+            else:
+                self._edges = []
+                files = scenario_files(scenario, self._session.folder)
+                # libsumo may bring the process down on what the program refuses in words.
+                self._session.run("sumo", *files, "--end", "0", "--route-steps", "0", *_QUIET)
+                self._session.start(self.step_s, seed, *files)
+            self.buildings: tuple[Building, ...] = fill_blocks(self._roads(), self._rng)
+            self._begin(config)
+        except BaseException:
+            self._session.close()
+            raise
+
+    def _begin(self, config: SumoConfig) -> None:
+        self._ids: dict[str, int] = {}
+        self._bodies: dict[str, tuple[int, tuple[float, float, float]]] = {}
+        self._links: dict[str, Any] = {}
+        low, high = self._api.simulation.getNetBoundary()
+        middle = (np.array(low) + np.array(high)) / 2
+        self._centers = np.tile(middle, (config.uavs, 1))
+        self._phases = self._rng.uniform(0, 2 * np.pi, config.uavs)
+        self._radii = self._rng.uniform(15, 40, config.uavs)
+        steps = round(config.warm_up_s / self.step_s)
+        self._stamp_ns = -steps * round(self.step_s * 1e9)
+        self._before = np.zeros(0, np.int32), np.zeros((0, 2))
+        self._now = self._read()
+        while self._stamp_ns < 0:
+            self.step()
+
+    def snapshot(self) -> Snapshot:
+        return self._now
+
+    def step(self) -> Snapshot:
+        if self._edges:
+            self._keep_going()
+        self._api.simulationStep()
+        self._stamp_ns += round(self.step_s * 1e9)
+        self._follow()
+        self._now = self._read()
+        return self._now
+
+    def close(self) -> None:
+        self._session.close()
+
+    # The grid.
+
+    def _start_grid(self) -> list[str]:
+        c, s = self._config, self._session
+        kind = "traffic_light" if c.lights else "priority"
+        s.run(
+            "netgenerate", "--grid", "--grid.number", str(c.grid), "--grid.length",
+            str(c.spacing_m), "--default.lanenumber", str(c.lanes), "--default.speed", "13.8",
+            "--default-junction-type", kind, "--sidewalks.guess", "--crossings.guess",
+            "--no-turnarounds", "--seed", str(self._seed), "-o", "grid.net.xml",
+        )  # fmt: skip
+        (s.folder / "types.add.xml").write_text(_TYPES)
+        s.start(
+            self.step_s, self._seed, "-n", str(s.folder / "grid.net.xml"),
+            "-a", str(s.folder / "types.add.xml"),
+        )  # fmt: skip
+        edges = [e for e in self._api.edge.getIDList() if not e.startswith(":")]
+        chances = [c.trucks, c.buses, c.bicycles, 1 - c.trucks - c.buses - c.bicycles]
+        kinds = self._rng.choice(["truck", "bus", "bicycle", "car"], c.vehicles, p=chances)
+        for k, kind in enumerate(kinds.tolist()):
+            self._api.route.add(f"r{k}", self._rng.choice(edges, 2, replace=False).tolist())
+            self._api.vehicle.add(f"v{k}", f"r{k}", typeID=kind, departPos="random_free")
+        for k in range(c.people):
+            first, last = self._rng.choice(edges, 2, replace=False).tolist()
+            at = float(self._rng.uniform(10, c.spacing_m - 20))
+            self._api.person.add(f"p{k}", first, at, typeID="person")
+            self._walk(f"p{k}", first, last)
+        return edges
+
+    def _walk(self, person: str, first: str, last: str) -> None:
+        stages = self._api.simulation.findIntermodalRoute(first, last, pType="person")
+        edges = stages[0].edges if stages else (first,)
+        self._api.person.appendWalkingStage(person, edges, self._config.spacing_m / 2)
+
+    def _keep_going(self) -> None:
+        """Give everybody who is about to arrive another place to go."""
+        vehicle, person = self._api.vehicle, self._api.person
+        for name in vehicle.getIDList():
+            if vehicle.getRouteIndex(name) >= len(vehicle.getRoute(name)) - 1:
+                here = vehicle.getRoute(name)[-1]
+                vehicle.changeTarget(name, self._other(here))
+        for name in person.getIDList():
+            if person.getRemainingStages(name) <= 1:
+                last = person.getStage(name).edges[-1]
+                self._walk(name, last, self._other(last))
+
+    def _other(self, edge: str) -> str:
+        """Any edge but this one and its opposite."""
+        while True:
+            found = self._edges[int(self._rng.integers(len(self._edges)))]
+            if found not in (edge, edge[len(edge) // 2 :] + edge[: len(edge) // 2]):
+                return found
+
+    def _roads(self) -> list[tuple[FloatArray, float]]:
+        """Middle line and half width of every lane, and the outline of every junction."""
+        lane, junction, roads = self._api.lane, self._api.junction, []
+        for name in lane.getIDList():
+            roads.append((np.array(lane.getShape(name)), lane.getWidth(name) / 2))
+        for name in junction.getIDList():
+            outline = np.array(junction.getShape(name)).reshape(-1, 2)
+            if len(outline) > 2:
+                spokes = np.stack([outline, np.tile(outline.mean(0), (len(outline), 1))], 1)
+                roads.append((spokes.reshape(-1, 2), 2.0))
+        return roads
+
+    # The snapshot.
+
+    def _read(self) -> Snapshot:
+        rows = []
+        for domain in (self._api.vehicle, self._api.person):
+            for name in domain.getIDList():
+                x, y = domain.getPosition(name)
+                if x > _INVALID:
+                    actor, (kind, size) = self._known(name, domain)
+                    yaw = np.radians(90.0 - domain.getAngle(name))
+                    rows.append((actor, kind, x, y, yaw, domain.getSpeed(name), *size))
+        rows.sort()
+        table = np.array(rows, float).reshape(-1, 9)
+        ids, yaws, sizes = table[:, 0].astype(np.int32), table[:, 4], table[:, 6:]
+        heading = np.stack([np.cos(yaws), np.sin(yaws)], axis=1)
+        vehicle = table[:, 1] != ObjectClass.PERSON
+        back = np.where(vehicle, sizes[:, 0] / 2, 0.0)[:, None] * heading
+        middles = table[:, 2:4] - back
+        velocity = self._velocities(ids, middles, heading * table[:, 5:6])
+        ground = Snapshot(
+            self._stamp_ns, ids, table[:, 1].astype(np.uint8),
+            np.column_stack([middles, sizes[:, 2] / 2]),
+            np.column_stack([velocity, np.zeros(len(ids))]),
+            (yaws + np.pi) % (2 * np.pi) - np.pi, sizes, self._takes_part(ids) & vehicle,
+        )  # fmt: skip
+        return self._with_uavs(ground)
+
+    def _velocities(
+        self, ids: npt.NDArray[np.int32], middles: FloatArray, said: FloatArray
+    ) -> FloatArray:
+        """(N, 2) of the middles over the last step; what SUMO says of the front of who jumped."""
+        old = self._before
+        row = np.minimum(np.searchsorted(old[0], ids), max(len(old[0]) - 1, 0))
+        if len(old[0]):
+            moved = (middles - old[1][row]) / self.step_s
+            steady = (old[0][row] == ids) & (np.abs(moved - said).max(axis=1) < _JUMP)
+            said = np.where(steady[:, None], moved, said)
+        self._before = ids, middles
+        return said
+
+    def _known(self, name: str, domain: Any) -> tuple[int, tuple[int, tuple[float, float, float]]]:
+        """An actor's number, class and size; numbers are given in order of appearance."""
+        if name not in self._ids:
+            self._ids[name] = 1 + self._config.uavs + len(self._ids)
+            person = domain is self._api.person
+            kind = ObjectClass.PERSON if person else _CLASSES.get(
+                domain.getVehicleClass(name), ObjectClass.CAR
+            )  # fmt: skip
+            size = (domain.getLength(name), domain.getWidth(name), domain.getHeight(name))
+            self._bodies[name] = int(kind), size
+        return self._ids[name], self._bodies[name]
+
+    def _takes_part(self, ids: Any) -> Any:
+        """(N,) bool: a share of all numbers, the same ones at every moment."""
+        return np.array(
+            [crc32(b"%d %d" % (self._seed, i)) < self._config.equipped * 2**32 for i in ids], bool
+        )
+
+    # UAVs.
+
+    def _follow(self) -> None:
+        """Each center of a circle moves after its vehicle, at most at 13 m/s."""
+        before = self._now
+        followed = np.flatnonzero(before.equipped & (before.classes != ObjectClass.UAV))
+        for k in range(min(len(self._centers), len(followed))):
+            way = before.positions[followed[k], :2] - self._centers[k]
+            far = float(np.linalg.norm(way))
+            self._centers[k] += way * min(1.0, 13.0 * self.step_s / max(far, 1e-9))
+
+    def _flight(self, seconds: FloatArray) -> FloatArray:
+        """(..., U, 2) where the UAVs are on their circles, the centers as they are now."""
+        angle = self._phases + 8.0 / self._radii * seconds[..., None]
+        around = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        points: FloatArray = self._centers + self._radii[:, None] * around
+        return points
+
+    def _with_uavs(self, s: Snapshot) -> Snapshot:
+        n, c = self._config.uavs, self._config
+        seconds = self._stamp_ns * 1e-9
+        now, soon = self._flight(np.array([seconds, seconds + self.step_s]))
+        velocity = (soon - now) / self.step_s
+        return Snapshot(
+            s.stamp_ns,
+            np.concatenate([np.arange(1, n + 1, dtype=np.int32), s.ids]),
+            np.concatenate([np.full(n, ObjectClass.UAV, np.uint8), s.classes]),
+            np.concatenate([np.column_stack([now, np.full(n, c.altitude_m)]), s.positions]),
+            np.concatenate([np.column_stack([velocity, np.zeros(n)]), s.velocities]),
+            np.concatenate([np.arctan2(velocity[:, 1], velocity[:, 0]), s.yaws]),
+            np.concatenate([np.tile(_UAV_SIZE, (n, 1)), s.sizes]),
+            np.concatenate([np.ones(n, bool), s.equipped]),
+        )
+
+    # Plans.
+
+    def plan(self, actor_id: int, horizon_s: float) -> tuple[FloatArray, FloatArray]:
+        """The route ahead at the speed of now, at least 2 m/s; people walk straight on."""
+        s = self._now
+        row = s.row(actor_id)
+        steps = round(checked_horizon(horizon_s) / self.step_s)
+        times = np.arange(steps + 1, dtype=np.float64) * self.step_s
+        here, velocity = s.positions[row, :2], s.velocities[row, :2]
+        if s.classes[row] == ObjectClass.UAV:
+            return times, self._flight(times + self._stamp_ns * 1e-9)[:, actor_id - 1]
+        if s.classes[row] == ObjectClass.PERSON:
+            return times, here + times[:, None] * velocity
+        speed = max(float(np.linalg.norm(velocity)), _SLOWEST_PLAN)
+        name = next(n for n, i in self._ids.items() if i == actor_id)
+        front = here + 0.5 * s.sizes[row, 0] * np.array([np.cos(s.yaws[row]), np.sin(s.yaws[row])])
+        route = self._route_ahead(name, speed * horizon_s + s.sizes[row, 0])
+        line = np.concatenate([here[None], front[None], route])
+        return times, _along(line, speed * times)
+
+    def _route_ahead(self, name: str, meters: float) -> FloatArray:
+        """(K, 2) the middles of the lanes ahead of a vehicle's front."""
+        vehicle, lane_api = self._api.vehicle, self._api.lane
+        lane, at = vehicle.getLaneID(name), vehicle.getLanePosition(name)
+        route, index = vehicle.getRoute(name), vehicle.getRouteIndex(name)
+        shapes, left = [_rest(np.array(lane_api.getShape(lane)), at)], meters + at
+        while left > 0:
+            left -= lane_api.getLength(lane)
+            if lane.startswith(":"):
+                link = self._link(lane, None)
+            elif index + 1 < len(route):
+                link = self._link(lane, route[index + 1])
+                index += link is not None
+            else:
+                break
+            if link is None:
+                break
+            lane = link[4] or link[0]
+            shapes.append(np.array(lane_api.getShape(lane)))
+        return np.concatenate(shapes)
+
+    def _link(self, lane: str, edge: str | None) -> Any:
+        """The connection from a lane to an edge; from a lane beside it where it has none."""
+        if lane not in self._links:
+            self._links[lane] = self._api.lane.getLinks(lane)
+        links = self._links[lane]
+        if edge is None:
+            return links[0] if links else None
+        found = [k for k in links if k[0].rpartition("_")[0] == edge]
+        if not found:
+            here = lane.rpartition("_")[0]
+            for k in range(self._api.edge.getLaneNumber(here)):
+                found += [
+                    link
+                    for link in self._api.lane.getLinks(f"{here}_{k}")
+                    if link[0].rpartition("_")[0] == edge
+                ]
+        return found[0] if found else None
+
+
+def scenario_files(config: Path, folder: Path) -> tuple[str, ...]:
+    """SUMO's arguments for what a .sumocfg reads, linked into ``folder``.
+
+    So whatever its additional files make SUMO write lands in ``folder``, not beside the scenario.
+
+    Raises:
+        InputError: no such file, no .sumocfg, or a file that it names is missing.
+    """
+    try:
+        if config.stat().st_size > _MAX_CONFIG_BYTES:
+            raise InputError(f"{config}: over {_MAX_CONFIG_BYTES} bytes is no .sumocfg")
+        root = ElementTree.fromstring(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{config}: cannot be read ({error.strerror}); give a .sumocfg") from None
+    except (ElementTree.ParseError, UnicodeDecodeError) as error:
+        raise InputError(f"{config}: is no .sumocfg ({first_line(error)})") from None
+    arguments: list[str] = []
+    for tag, flag in (("net-file", "-n"), ("additional-files", "-a"), ("route-files", "-r")):
+        names = [n for e in root.iter(tag) for n in e.get("value", "").split(",") if n.strip()]
+        linked: list[str] = []
+        for name in names:
+            source = (config.parent / name.strip()).resolve()
+            if not source.is_file():
+                raise InputError(f"{config}: names {name.strip():.80}, which is not there")
+            target = folder / f"{len(arguments)}-{len(linked)}-{source.name}"
+            target.symlink_to(source)
+            linked.append(str(target))
+        if linked:
+            arguments += [flag, ",".join(linked)]
+    if "-n" not in arguments:
+        raise InputError(f"{config}: names no net-file; give a .sumocfg that does")
+    return tuple(arguments)
+
+
+def _rest(line: FloatArray, at: float) -> FloatArray:
+    """What of a polyline lies behind ``at`` m of it."""
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    return np.concatenate([_along(line, np.array([at])), line[length > at]])
+
+
+def _along(line: FloatArray, distances: FloatArray) -> FloatArray:
+    """(K, 2) the points at distances along a polyline, its last point beyond its end."""
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    x, y = (np.interp(distances, length, line[:, k]) for k in (0, 1))
+    points: FloatArray = np.stack([x, y], axis=1)
+    return points

@@ -1,0 +1,154 @@
+"""Own perception and what others told, as one list of objects at one moment.
+
+Own objects always stay. What another station tells either is one of those in the list already, and
+refines it by covariance intersection (Julier & Uhlmann 1997; Niehsen 2002 for the weight), which
+holds however correlated the errors are, or is new, and comes in with its station's trust. So
+nobody can erase an object, and none is put where our own view is free.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from comms.association import match, overlapping
+from comms.consistency import LEAST_TRUST, Told, contradicted
+from comms.motion import densities, horizontal, moved_covariances
+from comms.peers import Peer
+from comms.request import Sight
+from pipeline.box import FloatArray
+from pipeline.objects import Objects, joined
+from pipeline.pose import Pose
+
+OWN = 0
+"""This station, among sources."""
+ECHO_M = 1.5
+"""Beyond half its length, what is so near is this vehicle itself."""
+
+SURER = 0.5
+"""Share of our variance below which another station's state is worth the mixing."""
+SOON_S = 0.3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fused:
+    """What is known at ``objects.stamp_ns``.
+
+    objects: N; ``stations`` says who measured it best, 0 for this one. sources: stations of all
+    that contributed; those of object n stand at ``sources[ends[n - 1]:ends[n]]``.
+    """
+
+    objects: Objects
+    sources: npt.NDArray[np.uint32]
+    ends: npt.NDArray[np.uint32]
+
+    @classmethod
+    def alone(cls, own: Objects) -> "Fused":
+        """Nothing but own perception."""
+        n = len(own)
+        return cls(own, np.zeros(n, np.uint32), np.arange(1, n + 1, dtype=np.uint32))
+
+
+def fuse(
+    own: Objects,
+    peers: Sequence[Peer],
+    told: Told,
+    pose: Pose,
+    sight: Sight | None,
+    *,
+    length_m: float = 4.5,
+    range_m: float = 150.0,
+    max_sigma_m: float = 2.5,
+    min_quality: float = 0.6,
+) -> Fused:
+    """Everything at ``own.stamp_ns``.
+
+    own: own perception then. told: what the peers told, of that moment. pose, sight: own.
+    max_sigma_m: what is less sure of its place than that is left out, as is what exists
+    with less than min_quality, is farther than range_m, or is this vehicle itself, length_m long.
+    """
+    theirs = told.objects
+    here = pose.position + (own.stamp_ns - pose.stamp_ns) * 1e-9 * pose.velocity
+    away = np.linalg.norm(theirs.positions - here, axis=1)
+    use = (away <= range_m) & (away > length_m / 2 + ECHO_M)
+    use &= theirs.quality >= min_quality
+    use &= horizontal(theirs.covariances) <= max_sigma_m
+    use &= ~contradicted(theirs, own, np.zeros(0, np.intp), sight)
+    trust = np.array([p.trust for p in peers])
+    fused, sources = own, [[OWN] for _ in range(len(own))]
+    for k in np.argsort(-trust, kind="stable"):
+        rows = np.flatnonzero(use & (told.peer == k))
+        if trust[k] < LEAST_TRUST or not len(rows):
+            continue
+        station = peers[k].station
+        part = theirs.selected(rows)
+        mine, other = match(fused, part)
+        new = ~overlapping(fused, part)
+        new[other] = False
+        if len(mine):
+            fused = _refined(fused, mine, part.selected(other), trust[k])
+            for row in mine.tolist():
+                sources[row].append(station)
+        if new.any():
+            added = part.selected(new)
+            added = added.derived(quality=added.quality * trust[k], ready_ns=fused.ready_ns)
+            fused = joined([fused, added])
+            sources += [[station] for _ in range(len(added))]
+    counts = np.array([len(s) for s in sources], np.int64)
+    flat = np.array([s for each in sources for s in each], np.uint32)
+    return Fused(fused, flat, np.cumsum(counts).astype(np.uint32))
+
+
+def intersected(
+    first: FloatArray, P: FloatArray, second: FloatArray, Q: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Covariance intersection of M pairs: states (M, d) and covariances (M, d, d).
+
+    The weight is the one of the traces of the place: ω = tr Q / (tr P + tr Q).
+    """
+    p = np.trace(P[:, :3, :3], axis1=1, axis2=2)
+    q = np.trace(Q[:, :3, :3], axis1=1, axis2=2)
+    omega = (q / np.maximum(p + q, 1e-12))[:, None, None]
+    one, two = omega * _inverse(P), (1 - omega) * _inverse(Q)
+    covariance = _inverse(one + two)
+    state = covariance @ (one @ first[..., None] + two @ second[..., None])
+    return state[..., 0], covariance
+
+
+def _refined(fused: Objects, rows: npt.NDArray[np.intp], theirs: Objects, trust: float) -> Objects:
+    """Some of the fused by what a peer tells of the same objects: their existence, and their states
+    where the peer is clearly surer of them."""
+    ours = fused.selected(rows)
+    state, covariance = intersected(
+        np.hstack([ours.positions, ours.velocities]), ours.covariances,
+        np.hstack([theirs.positions, theirs.velocities]), theirs.covariances / trust,
+    )  # fmt: skip
+    surer = _spread(theirs) < SURER * _spread(ours)
+    take = surer & (ours.stations != OWN)
+    unknown = np.isnan(ours.yaws)
+    changes = {
+        "positions": np.where(surer[:, None], state[:, :3], ours.positions),
+        "velocities": np.where(surer[:, None], state[:, 3:], ours.velocities),
+        "covariances": np.where(surer[:, None, None], covariance, ours.covariances),
+        "quality": 1 - (1 - ours.quality) * (1 - trust * theirs.quality),
+        "measured_ns": np.maximum(ours.measured_ns, theirs.measured_ns),
+        "yaws": np.where(unknown, theirs.yaws, ours.yaws),
+        "sizes": np.where(ours.sizes > 0, ours.sizes, theirs.sizes),
+        "stations": np.where(take, theirs.stations, ours.stations),
+        "ids": np.where(take, theirs.ids, ours.ids),
+    }
+    arrays = {name: getattr(fused, name).copy() for name in changes}
+    for name, values in changes.items():
+        arrays[name][rows] = values
+    return fused.derived(**arrays)
+
+
+def _spread(objects: Objects) -> FloatArray:
+    """(N,) m², of the place on the ground in ``SOON_S``: it counts the velocity's, too."""
+    soon = moved_covariances(objects.covariances, np.full(len(objects), SOON_S), densities(objects))
+    return np.asarray(soon[:, 0, 0] + soon[:, 1, 1])
+
+
+def _inverse(P: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.inv(P + 1e-9 * np.eye(P.shape[-1])))

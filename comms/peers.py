@@ -1,0 +1,127 @@
+"""What other stations told, newest state of each object, in bounded memory."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from comms.envelope import ClockQuality, Envelope
+from comms.request import Request
+from pipeline.box import FloatArray
+from pipeline.objects import Objects, joined
+from pipeline.pose import Pose
+
+MAX_OBJECTS_EACH = 256
+MAX_PEERS = 256
+AGREED, DISAGREED = 2.0, 0.5
+"""Evidence for and against a station before any."""
+LOSS_MEMORY = 0.05
+MAX_GAP = 50
+"""Of a sequence; a larger one is a station that began anew, or an old message."""
+FLOOR_M, FLOOR_RAD = 0.1, 0.003
+"""No claim of a pose is believed to be better."""
+
+
+@dataclass
+class Peer:
+    """One other station.
+
+    objects: of time 0; ``stamps_ns`` (N,) says which moment each state speaks for. origins: (N, 2)
+    m, where the station said it was then. claimed: (3, 3), what it says of its pose's error over
+    x, y and yaw. bias: (3,), by how much its pose is off as far as known, and bias_covariance;
+    agreed, disagreed: evidence for and against it, fading, as of assessed_ns; 0: never.
+    """
+
+    station: int
+    objects: Objects = field(default_factory=lambda: Objects.none(0))
+    stamps_ns: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    origins: FloatArray = field(default_factory=lambda: np.zeros((0, 2)))
+    pose: Pose | None = None
+    clock: ClockQuality = ClockQuality.UNKNOWN
+    request: Request | None = None
+    heard_ns: int = 0
+    claimed: FloatArray = field(default_factory=lambda: np.zeros((3, 3)))
+    bias: FloatArray = field(default_factory=lambda: np.zeros(3))
+    bias_covariance: FloatArray | None = None
+    assessed_ns: int = 0
+    agreed: float = AGREED
+    disagreed: float = DISAGREED
+    loss: float = 0.0
+    received: int = 0
+    _sequence: int = -1
+
+    @property
+    def trust(self) -> float:
+        """In 0 to 1."""
+        return self.agreed / (self.agreed + self.disagreed)
+
+    def hear(self, envelope: Envelope, now_ns: int) -> None:
+        """Note a message of any kind: pose, clock, and what was lost before it."""
+        if self.pose is None or envelope.capture_ns >= self.pose.stamp_ns:
+            self.pose, self.clock = envelope.pose, envelope.clock
+            covariance = envelope.pose.covariance[np.ix_([0, 1, 3], [0, 1, 3])]
+            self.claimed = covariance + np.diag([FLOOR_M**2, FLOOR_M**2, FLOOR_RAD**2])
+        if self._sequence >= 0:
+            gap = (envelope.sequence - self._sequence) % 2**32
+            if 0 < gap <= MAX_GAP:
+                kept = (1 - LOSS_MEMORY) ** (gap - 1)
+                self.loss = (1 - LOSS_MEMORY) * (1 - kept * (1 - self.loss))
+        if self._sequence < 0 or (envelope.sequence - self._sequence) % 2**32 < 2**31:
+            self._sequence = envelope.sequence
+        self.heard_ns, self.received = now_ns, self.received + 1
+
+    def put(self, envelope: Envelope, objects: Objects) -> None:
+        """Take in a message of objects: its states replace older ones of the same objects."""
+        first = np.unique(objects.ids, return_index=True)[1]
+        if len(first) < len(objects):
+            objects = objects.selected(first)  # an id twice: the first one counts
+        keep = np.ones(len(self.objects), np.bool_)
+        take = np.ones(len(objects), np.bool_)
+        _, mine, theirs = np.intersect1d(
+            self.objects.ids, objects.ids, assume_unique=True, return_indices=True
+        )
+        older = self.stamps_ns[mine] <= envelope.capture_ns
+        keep[mine[older]] = False
+        take[theirs[~older]] = False
+        new = objects.selected(take).derived(stamp_ns=0, ready_ns=0)
+        stamps = np.full(len(new), envelope.capture_ns)
+        origins = np.broadcast_to(envelope.pose.position[:2], (len(new), 2))
+        self.objects = joined([self.objects.selected(keep), new])
+        self.stamps_ns = np.concatenate([self.stamps_ns[keep], stamps])
+        self.origins = np.concatenate([self.origins[keep], origins])
+        if len(self.objects) > MAX_OBJECTS_EACH:
+            self.keep(np.sort(np.argsort(self.stamps_ns, kind="stable")[-MAX_OBJECTS_EACH:]))
+
+    def keep(self, rows: npt.NDArray[np.generic]) -> None:
+        """Only these; (N,) bool or indices."""
+        self.objects = self.objects.selected(rows)
+        self.stamps_ns, self.origins = self.stamps_ns[rows], self.origins[rows]
+
+
+class Peers:
+    """All other stations that were heard of lately. Not thread-safe."""
+
+    def __init__(self, ttl_ns: int) -> None:
+        self._ttl_ns = ttl_ns
+        self.of: dict[int, Peer] = {}
+
+    def get(self, station: int) -> Peer | None:
+        """The station's record, a new one if there is room for it; None else."""
+        peer = self.of.get(station)
+        if peer is None and len(self.of) < MAX_PEERS:
+            peer = self.of[station] = Peer(station)
+        return peer
+
+    def forget(self, now_ns: int, silent_ns: int) -> None:
+        """Drop states past their time, and stations that fell silent."""
+        for station in [s for s, p in self.of.items() if now_ns - p.heard_ns > silent_ns]:
+            del self.of[station]
+        for peer in self.of.values():
+            fresh = now_ns - peer.stamps_ns <= self._ttl_ns
+            if not fresh.all():
+                peer.keep(fresh)
+
+    def requests(self, now_ns: int) -> list[Request]:
+        """Those that are not over."""
+        found = [p.request for p in self.of.values() if p.request is not None]
+        return [r for r in found if now_ns - r.plan.stamp_ns <= self._ttl_ns]

@@ -1,0 +1,356 @@
+"""One V2X station: own perception in, messages out; messages in, fused objects out.
+
+Knows no clock and no socket: times and datagrams are handed in. Nothing that comes in raises.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from comms import codec, request
+from comms.alignment import ALIGN, Align, predict
+from comms.belief import Belief
+from comms.config import V2xConfig
+from comms.consistency import LEAST_TRUST, assess, told_by
+from comms.envelope import HEADER_BYTES, MTU, ClockQuality, Content, Envelope, Layer, pack
+from comms.fusion import Fused, fuse
+from comms.gate import Gate
+from comms.motion import predicted
+from comms.peers import Peer, Peers
+from comms.reasons import Reason, Rejected
+from comms.request import Plan, Sight
+from comms.selectors import Choice, Scene, make_selector
+from comms.signing import OVERHEAD_BYTES, WITH_CERTIFICATE, Signer, frame_unsigned
+from pipeline.errors import InputError
+from pipeline.objects import ObjectClass, Objects, joined
+from pipeline.pose import Pose
+
+SELF_ID = 65535
+"""Of this vehicle, among the objects that it tells of; own perception uses other ids."""
+BURST_S = 1.0
+"""Budget that may be saved up."""
+FEW = 4
+"""Objects for which a message is worth its header, while the budget is short."""
+REQUEST_SHARE = 0.25
+"""Of the budget, at most, for requests."""
+SILENT_NS = 5_000_000_000
+AGES = 512
+LEAST_DELAY_S = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A station's counters.
+
+    sent_bytes: by kind: payload, header, signature, request (whole). sent, received: messages.
+    peers: heard lately. loss: of the messages of all peers. age_ns: quantiles 50, 95 and 99 % of
+    the age of what was fused. rejected: by reason. distrusted: peers that are not fused.
+    """
+
+    sent_bytes: dict[str, int]
+    sent: int
+    received: int
+    peers: int
+    loss: float
+    age_ns: tuple[int, int, int]
+    rejected: dict[str, int]
+    distrusted: int
+
+
+class Station:
+    """Not thread-safe.
+
+    config: what to share. gate: checks what comes in. signer: None sends unsigned. align: how late
+    data come to the moment of fusion; ``config.alignment`` where not given. clock: quality of this
+    station's clock.
+    """
+
+    def __init__(
+        self,
+        config: V2xConfig,
+        gate: Gate,
+        signer: Signer | None = None,
+        align: Align | None = None,
+        clock: ClockQuality = ClockQuality.NTP,
+    ) -> None:
+        if signer is not None and signer.station != config.station:
+            raise InputError(
+                f"v2x.station is {config.station}, the certificate is of station {signer.station}; "
+                "set v2x.station, or give that station's credentials"
+            )
+        self.config = config
+        self._gate, self._signer, self._clock = gate, signer, clock
+        self._align = align or ALIGN[config.alignment]
+        self._selector = make_selector(config)
+        self._content = Content[config.content.upper()]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all but the counters: the clock jumped, or a new run begins."""
+        self._peers = Peers(round(self.config.ttl_ms * 1e6))
+        self._belief = Belief(self.config.refresh_s)
+        self._own: Objects | None = None
+        self._pose: Pose | None = None
+        self._plan: Plan | None = None
+        self._sight: Sight | None = None
+        self._tokens, self._filled_ns = 0.0, None
+        self._sent_ns = self._requested_ns = -(10**18)
+        if not hasattr(self, "_sequence"):
+            self._sequence = 0
+            self._sent = Counter[str]()
+            self._messages = self._received = 0
+            self._rejected = Counter[str]()
+        self._ages: deque[int] = deque(maxlen=AGES)
+        self._delays: deque[int] = deque(maxlen=AGES)
+
+    # own perception
+
+    def see(
+        self,
+        own: Objects,
+        pose: Pose,
+        plan: Plan | None = None,
+        sight: Sight | None = None,
+    ) -> None:
+        """The newest of this vehicle: what it perceives, where it is, where it means to go and how
+        far its view is free, as of ``own.stamp_ns``.
+
+        Raises:
+            InputError: a pose in another frame than ``config.frame_id``.
+        """
+        if pose.frame_id != self.config.frame_id:
+            raise InputError(
+                f"pose in frame {pose.frame_id!r:.40}, v2x.frame_id is "
+                f"{self.config.frame_id!r:.40}: stations that share must share a frame"
+            )
+        self._own, self._pose, self._plan, self._sight = own, pose, plan, sight
+        anchored = joined([own, self._itself(own.stamp_ns)])
+        peers = self._telling()
+        if peers:
+            told = told_by(peers, own.stamp_ns, self._align)
+            assess(peers, told, anchored, sight, own.stamp_ns)
+
+    def _itself(self, at_ns: int) -> Objects:
+        """This vehicle as an object."""
+        assert self._pose is not None
+        pose, config = self._pose, self.config
+        covariance = np.zeros((1, 6, 6))
+        covariance[0, :3, :3] = pose.covariance[:3, :3] + 1e-4 * np.eye(3)
+        covariance[0, 3:, 3:] = 0.1 * np.eye(3)
+        itself = Objects(
+            pose.stamp_ns, pose.stamp_ns, np.array([SELF_ID], np.int32), np.zeros(1, np.uint32),
+            pose.position[None], pose.velocity[None], np.array([pose.yaw]),
+            np.array([[config.length_m, config.width_m, config.height_m]]), covariance,
+            np.array([ObjectClass[config.vehicle_class.upper()]], np.uint8), np.ones(1),
+            np.array([pose.stamp_ns]),
+        )  # fmt: skip
+        return predicted(itself, at_ns)
+
+    # out
+
+    def outgoing(self, now_ns: int) -> list[bytes]:
+        """Datagrams to send now, within the budget; none while there is nothing to tell."""
+        self._fill(now_ns)
+        if self._own is None or self._pose is None or self.config.budget_bytes_s <= 0:
+            return []
+        if now_ns - self._sent_ns < 0.99e9 / self.config.rate_hz:
+            return []
+        out = self._request(now_ns) + self._objects(now_ns)
+        if out:
+            self._sent_ns = now_ns
+        return out
+
+    def _fill(self, now_ns: int) -> None:
+        budget = self.config.budget_bytes_s
+        since = 0.0 if self._filled_ns is None else max(0, now_ns - self._filled_ns) * 1e-9
+        self._tokens = min(self._tokens + since * budget, BURST_S * budget)
+        self._filled_ns = now_ns
+
+    def _overhead(self) -> int:
+        """Of a message around its payload; a certificate may be due."""
+        if self._signer is None:
+            return HEADER_BYTES + 1
+        return HEADER_BYTES + OVERHEAD_BYTES[WITH_CERTIFICATE]
+
+    def _request(self, now_ns: int) -> list[bytes]:
+        if self._plan is None:
+            return []
+        pose = self._pose_at(now_ns)
+        payload = request.encode(self._plan, self._sight, pose, now_ns)
+        cost = self._overhead() + len(payload)
+        every = max(self.config.request_s, cost / (REQUEST_SHARE * self.config.budget_bytes_s))
+        if now_ns - self._requested_ns < every * 1e9 or cost > self._tokens:
+            return []
+        self._requested_ns = now_ns
+        return [self._message(Layer.REQUEST, payload, pose, now_ns, 0, 1)]
+
+    def _objects(self, now_ns: int) -> list[bytes]:
+        assert self._own is not None
+        at_ns = self._own.stamp_ns
+        objects = joined([self._itself(at_ns), self._own])
+        pose = self._pose_at(at_ns)
+        near = np.linalg.norm(objects.positions - pose.position, axis=1) <= self.config.range_m
+        objects = objects.selected(near & (objects.quality >= self.config.min_quality))
+        told = self._belief.of(objects, now_ns)
+        scene = Scene(
+            objects, told, self._heard(now_ns), pose, self._peers.requests(now_ns), now_ns,
+            self._delay_s(),
+        )  # fmt: skip
+        rows = self._fitting(self._selector.choose(scene))
+        if not len(rows):
+            return []
+        each = codec.capacity(self._content, MTU - self._overhead())
+        parts = [rows[k : k + each] for k in range(0, len(rows), each)]
+        out = []
+        for piece, part in enumerate(parts):
+            payload = codec.encode(objects.selected(part), pose, at_ns, self._content)
+            out.append(self._message(Layer.OBJECTS, payload, pose, now_ns, piece, len(parts)))
+        self._belief.told(objects, told, rows, self.loss)
+        return out
+
+    def _fitting(self, choice: Choice) -> npt.NDArray[np.intp]:
+        """Rows that go out now: what the tokens hold, from the highest priority down, with a share
+        that only vulnerable ones and surprises may use before others do."""
+        wanted = np.flatnonzero(choice.priority > 0)
+        if not len(wanted):
+            return wanted
+        one = codec.object_bytes(self._content)
+        each = max(1, codec.capacity(self._content, MTU - self._overhead()))
+        room, left = 0, self._tokens
+        while room < len(wanted):  # whole messages, then a part of one
+            more = min(each, len(wanted) - room, int((left - self._overhead()) // one))
+            if more <= 0:
+                break
+            room, left = room + more, left - self._overhead() - more * one
+        if room < min(len(wanted), FEW):
+            return wanted[:0]
+        order = wanted[np.argsort(-choice.priority[wanted], kind="stable")]
+        if room >= len(order):
+            return order
+        kept = int(np.ceil(self.config.reserved_share * room)) if choice.reserved.any() else 0
+        first = order[choice.reserved[order]][:kept]
+        rest = order[~np.isin(order, first)]
+        return np.concatenate([first, rest])[:room]
+
+    def _message(
+        self, layer: Layer, payload: bytes, pose: Pose, now_ns: int, piece: int, pieces: int
+    ) -> bytes:
+        envelope = pack(
+            Envelope(
+                self.config.station,
+                self._sequence,
+                pose.stamp_ns,
+                round(self.config.ttl_ms),
+                pose,
+                self._clock,
+                layer,
+                self._content,
+                piece,
+                pieces,
+                payload,
+            )  # fmt: skip
+        )
+        self._sequence = (self._sequence + 1) % 2**32
+        data = frame_unsigned(envelope) if self._signer is None else self._signer.sign(
+            envelope, now_ns
+        )  # fmt: skip
+        self._messages += 1
+        self._tokens -= len(data)
+        if layer == Layer.REQUEST:
+            self._sent["request"] += len(data)
+        else:
+            self._sent["payload"] += len(payload)
+            self._sent["header"] += HEADER_BYTES
+            self._sent["signature"] += len(data) - len(payload) - HEADER_BYTES
+        return data
+
+    def _pose_at(self, at_ns: int) -> Pose:
+        assert self._pose is not None
+        pose = self._pose
+        dt = (at_ns - pose.stamp_ns) * 1e-9
+        return replace(pose, stamp_ns=at_ns, position=pose.position + dt * pose.velocity)
+
+    def _heard(self, at_ns: int) -> Objects:
+        """What others told of late, in this station's frame."""
+        return told_by(self._telling(), at_ns, predict).objects
+
+    def _telling(self) -> list[Peer]:
+        """Peers of which objects are known."""
+        return [p for p in self._peers.of.values() if len(p.objects)]
+
+    def _delay_s(self) -> float:
+        """Measured from the capture of others' data to their arrival here: what ours will have."""
+        return float(np.median(self._delays)) * 1e-9 if self._delays else LEAST_DELAY_S
+
+    # in
+
+    def incoming(self, data: bytes, now_ns: int) -> None:
+        """A datagram; whatever is wrong with it is counted under its reason."""
+        try:
+            envelope = self._gate.admit(data, now_ns)
+            self._take(envelope, now_ns)
+        except Rejected as rejected:
+            self._rejected[rejected.reason.value] += 1
+            if rejected.reason is Reason.UNKNOWN_SIGNER and self._signer is not None:
+                self._signer.attach_next()
+        except InputError:
+            self._rejected[Reason.MALFORMED.value] += 1
+
+    def _take(self, envelope: Envelope, now_ns: int) -> None:
+        objects = wish = None
+        if envelope.layer == Layer.OBJECTS:
+            objects = codec.decode(envelope.payload, envelope)
+        elif envelope.layer == Layer.REQUEST:
+            wish = request.decode(envelope)
+        known = envelope.station in self._peers.of
+        peer = self._peers.get(envelope.station)
+        if peer is None:
+            raise Rejected(Reason.STATIONS, f"over {len(self._peers.of)} stations at once")
+        if not known and self._signer is not None:
+            self._signer.attach_next()  # it may not know us, either
+        peer.hear(envelope, now_ns)
+        self._received += 1
+        self._delays.append(max(0, now_ns - envelope.capture_ns))
+        if objects is not None:
+            peer.put(envelope, objects)
+        if wish is not None and (
+            peer.request is None or peer.request.plan.stamp_ns <= wish.plan.stamp_ns
+        ):
+            peer.request = wish
+
+    # fused
+
+    def fused(self, valid_at_ns: int, now_ns: int) -> Fused:
+        """Own perception and what others told, at any moment near now; own perception alone while
+        nothing else is known, nothing at all before any."""
+        self._peers.forget(now_ns, SILENT_NS)
+        if self._own is None or self._pose is None:
+            return Fused.alone(Objects.none(valid_at_ns))
+        own = predicted(self._own, valid_at_ns).derived(ready_ns=now_ns)
+        peers = self._telling()
+        told = told_by(peers, valid_at_ns, self._align)
+        for peer in peers:
+            self._ages.extend((valid_at_ns - peer.stamps_ns).tolist())
+        return fuse(
+            own, peers, told, self._pose, self._sight, length_m=self.config.length_m,
+            range_m=self.config.range_m, max_sigma_m=self.config.max_sigma_m,
+            min_quality=self.config.min_quality,
+        )  # fmt: skip
+
+    @property
+    def loss(self) -> float:
+        """Share of the peers' messages that did not arrive, as their sequences show."""
+        peers = [p.loss for p in self._peers.of.values() if p.received > 5]
+        return float(np.mean(peers)) if peers else 0.0
+
+    def report(self) -> Report:
+        """Counters so far."""
+        ages = np.array(self._ages or [0], np.int64)
+        p50, p95, p99 = (int(v) for v in np.percentile(ages, (50, 95, 99)))
+        return Report(
+            {k: self._sent[k] for k in ("payload", "header", "signature", "request")},
+            self._messages, self._received, len(self._peers.of), self.loss, (p50, p95, p99),
+            dict(self._rejected), sum(p.trust < LEAST_TRUST for p in self._peers.of.values()),
+        )  # fmt: skip

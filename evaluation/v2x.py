@@ -1,0 +1,261 @@
+"""Runs V2X stations over a recorded scene and scores what an ego knows at the moment of fusion.
+
+Truth is taken at the moment of fusion and never moved, so a delay that is not made up for costs.
+Scored are actors that the ego does not see itself and another agent does: what only messages can
+bring. Beside recall and precision stand the harm rate, the share of frames in which fusing was
+worse than silence (GOSPA; Rahmathullah, García-Fernández & Svensson 2017), and every byte sent.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from bridges.actors import Snapshot
+from comms.alignment import ALIGN
+from comms.channel import Air, ChannelConfig
+from comms.config import V2xConfig
+from comms.fusion import Fused
+from comms.gate import Gate
+from comms.station import SELF_ID, Station
+from evaluation.v2x_scenes import PoseError, Scene, View, relevant
+from pipeline.box import FloatArray
+from pipeline.objects import IS_VULNERABLE, Objects
+
+WARM_UP_S = 2.0
+SCORE_M = 80.0
+"""Actors farther from the ego than this are not asked for."""
+NEAR_M, NEAR_VULNERABLE_M = 2.0, 1.0
+"""Within this an object is where its actor is."""
+SEEN, UNSEEN = 0.3, 0.05
+RELEVANT = 0.6
+GOSPA_M = 4.0
+HARM_M = 1e-6
+
+
+@dataclass
+class Score:
+    """Sums over frames, so that scores add up."""
+
+    frames: int = 0
+    hidden: int = 0
+    found: int = 0
+    wanted: int = 0
+    wanted_found: int = 0
+    told: int = 0
+    right: int = 0
+    error_m: float = 0.0
+    harmed: int = 0
+    helped: int = 0
+    gospa: float = 0.0
+    gospa_alone: float = 0.0
+    bytes: Counter[str] = field(default_factory=Counter)
+    agent_s: float = 0.0
+    ages: list[int] = field(default_factory=list)
+
+    def __add__(self, other: "Score") -> "Score":
+        both = Score()
+        for name, mine in vars(self).items():
+            setattr(both, name, mine + getattr(other, name))
+        return both
+
+    @property
+    def recall(self) -> float:
+        return self.found / max(self.hidden, 1)
+
+    @property
+    def recall_wanted(self) -> float:
+        return self.wanted_found / max(self.wanted, 1)
+
+    @property
+    def precision(self) -> float:
+        return self.right / max(self.told, 1)
+
+    @property
+    def error(self) -> float:
+        return self.error_m / max(self.found, 1)
+
+    @property
+    def harm(self) -> float:
+        return self.harmed / max(self.frames, 1)
+
+    @property
+    def bytes_s(self) -> float:
+        """All bytes a second and agent."""
+        return sum(self.bytes.values()) / max(self.agent_s, 1e-9)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One way to communicate. config: of every station; its number is set. pose_m, pose_deg:
+    sigmas of each agent's constant pose error. alignments: the receivers' ways with delay, each
+    scored on the same messages; ``oracle`` knows the truth."""
+
+    config: V2xConfig
+    channel: ChannelConfig = ChannelConfig()
+    pose_m: float = 0.2
+    pose_deg: float = 0.2
+    alignments: tuple[str, ...] = ("predict",)
+
+
+def simulate(scene: Scene, run: Run) -> dict[str, dict[int, Score]]:
+    """By alignment, each ego's score."""
+    errors = {a: PoseError.drawn(scene.seed, a, run.pose_m, run.pose_deg) for a in scene.agents}
+    oracle = _Oracle(scene, errors)
+    stations = {a: _station(run, a) for a in scene.agents}
+    ears = {
+        (ego, name): _station(run, ego, name, oracle)
+        for ego in scene.egos
+        for name in run.alignments
+    }
+    air = Air(run.channel, scene.seed, scene.agents)
+    scores: dict[str, dict[int, Score]] = {
+        name: {ego: Score() for ego in scene.egos} for name in run.alignments
+    }
+    for snapshot, views in zip(scene.snapshots, scene.views, strict=True):
+        now_ns = snapshot.stamp_ns
+        oracle.snapshot = snapshot
+        for agent, view in views.items():
+            _show(stations[agent], view, errors[agent], agent)
+            for data in stations[agent].outgoing(now_ns):
+                air.send(agent, data, now_ns, view.pose.position)
+        for agent in views:
+            for arrival_ns, data in air.receive(agent, now_ns):
+                stations[agent].incoming(data, max(arrival_ns, 0))
+                if agent in scene.egos:
+                    for name in run.alignments:
+                        ears[agent, name].incoming(data, arrival_ns)
+        if now_ns < WARM_UP_S * 1e9 + scene.snapshots[0].stamp_ns:
+            continue
+        for ego in scene.egos:
+            if ego not in views:
+                continue
+            for name in run.alignments:
+                ear, view = ears[ego, name], views[ego]
+                oracle.ego = ego
+                _show(ear, view, errors[ego], ego)
+                fused = ear.fused(now_ns, now_ns)
+                own = errors[ego].objects(view.own, view.pose)
+                scores[name][ego] += score(fused, own, scene, snapshot, views, ego, errors[ego])
+    seconds = len(scene.snapshots) * (scene.snapshots[1].stamp_ns - scene.snapshots[0].stamp_ns)
+    for each in scores.values():
+        for ego, total in each.items():
+            share = len(scene.egos)
+            for station in stations.values():
+                sent = station.report().sent_bytes
+                total.bytes.update({k: v / share for k, v in sent.items()})
+            total.agent_s = len(stations) * seconds * 1e-9 / share
+    return scores
+
+
+def score(
+    fused: Fused,
+    own: Objects,
+    scene: Scene,
+    snapshot: Snapshot,
+    views: dict[int, View],
+    ego: int,
+    error: PoseError,
+) -> Score:
+    """One ego's frame. own: its perception alone; all in the frame that the ego believes in."""
+    view, me = views[ego], snapshot.row(ego)
+    R, shift = error.to_believed(view.pose)
+    truth = snapshot.positions @ R.T + shift
+    away = np.linalg.norm(truth - truth[me], axis=1)
+    asked = (away <= SCORE_M) & (np.arange(len(truth)) != me)
+    others = np.max([v.shares * (a != ego) for a, v in views.items()], axis=0, initial=0)
+    others = np.maximum(others, np.isin(snapshot.ids, [a for a in views if a != ego]))
+    hidden = asked & (view.shares < UNSEEN) & (others >= SEEN)
+    wanted = hidden & (relevant(snapshot, view.plan) >= RELEVANT) if view.plan else hidden & False
+    gate = np.where(IS_VULNERABLE[snapshot.classes], NEAR_VULNERABLE_M, NEAR_M)
+    near = np.linalg.norm(fused.objects.positions - truth[me], axis=1) <= SCORE_M
+    objects = fused.objects.selected(near)
+    mine, theirs, apart = matched(objects.positions, truth, gate)
+    found = np.zeros(len(truth), np.bool_)
+    found[theirs] = True
+    foreign = objects.stations != 0
+    errors = np.zeros(len(truth))
+    errors[theirs] = apart
+    alone = own.selected(np.linalg.norm(own.positions - truth[me], axis=1) <= SCORE_M)
+    with_others = gospa(objects.positions, truth[asked])
+    without = gospa(alone.positions, truth[asked])
+    hit = found & hidden
+    return Score(
+        1, int(hidden.sum()), int(hit.sum()), int(wanted.sum()), int((found & wanted).sum()),
+        int(foreign.sum()), int(foreign[mine].sum()), float(errors[hit].sum()),
+        int(with_others > without + HARM_M), int(with_others < without - HARM_M),
+        with_others, without,
+    )  # fmt: skip
+
+
+def matched(
+    first: FloatArray, second: FloatArray, gate: FloatArray
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], FloatArray]:
+    """Rows of both that are one within the second's gates (M,), and their distances on the
+    ground."""
+    if not len(first) or not len(second):
+        none = np.zeros(0, np.intp)
+        return none, none, np.zeros(0)
+    apart = np.linalg.norm(first[:, None, :2] - second[:, :2], axis=2)
+    cost = np.where(apart <= gate, apart, 1e3)
+    r, c = linear_sum_assignment(cost)
+    keep = cost[r, c] < 1e3
+    return r[keep], c[keep], apart[r[keep], c[keep]]
+
+
+def gospa(found: FloatArray, truth: FloatArray, c: float = GOSPA_M) -> float:
+    """GOSPA of order 1 with α = 2, in m: distances of what was found, c/2 for each that was missed
+    and each that is not there."""
+    if not len(found) or not len(truth):
+        return c / 2 * (len(found) + len(truth))
+    apart = np.minimum(np.linalg.norm(found[:, None, :2] - truth[:, :2], axis=2), c)
+    r, s = linear_sum_assignment(apart)
+    return float(apart[r, s].sum() + c / 2 * (len(found) + len(truth) - 2 * len(r)))
+
+
+def _station(
+    run: Run, agent: int, align: str = "predict", oracle: "_Oracle | None" = None
+) -> Station:
+    config = replace(run.config, station=agent)
+    gate = Gate(agent, config.frame_id, None, config.max_future_ms, config.ttl_ms)
+    return Station(config, gate, align=oracle if align == "oracle" else ALIGN[align])
+
+
+def _show(station: Station, view: View, error: PoseError, agent: int) -> None:
+    pose, own = error.pose(view.pose), error.objects(view.own, view.pose)
+    plan = error.plan(view.plan, view.pose) if view.plan else None
+    station.see(own, pose, plan, error.sight(view.sight, view.pose))
+
+
+class _Oracle:
+    """Puts every object that was told of where its actor is."""
+
+    def __init__(self, scene: Scene, errors: dict[int, PoseError]) -> None:
+        self._errors, self._scene = errors, scene
+        self.snapshot = scene.snapshots[0]
+        self.ego = 0
+        self._names: dict[tuple[int, int], int] = {(a, SELF_ID): a for a in scene.agents}
+        for views in scene.views:
+            for agent, view in views.items():
+                pairs = zip(view.own.ids.tolist(), view.truth.tolist(), strict=True)
+                self._names.update({(agent, i): truth for i, truth in pairs})
+
+    def __call__(self, objects: Objects, stamps_ns: npt.NDArray[np.int64], to_ns: int) -> Objects:
+        moved = ALIGN["predict"](objects, stamps_ns, to_ns)
+        index = {int(a): k for k, a in enumerate(self.snapshot.ids)}
+        keys = zip(objects.stations.tolist(), objects.ids.tolist(), strict=True)
+        rows = np.array([index.get(self._names.get(key, 0), -1) for key in keys], np.intp)
+        known = rows >= 0
+        me = self.snapshot.row(self.ego)
+        view = next(v[self.ego] for v, s in zip(self._scene.views, self._scene.snapshots, strict=True)
+                    if s is self.snapshot)  # fmt: skip
+        del me
+        R, shift = self._errors[self.ego].to_believed(view.pose)
+        positions, velocities = moved.positions.copy(), moved.velocities.copy()
+        positions[known] = self.snapshot.positions[rows[known]] @ R.T + shift
+        velocities[known] = self.snapshot.velocities[rows[known]] @ R.T
+        covariances = moved.covariances.copy()
+        covariances[known] = np.diag([0.01, 0.01, 0.01, 0.1, 0.1, 0.1])
+        return replace(moved, positions=positions, velocities=velocities, covariances=covariances)
