@@ -1,5 +1,7 @@
 """The encodings of objects, by the envelope's content."""
 
+import math
+
 from comms import compact, cpm
 from comms.envelope import Content, Envelope
 from comms.geodesy import Origin
@@ -52,5 +54,5 @@ def capacity(content: Content, room_bytes: int) -> int:
 
 
 def object_bytes(content: Content) -> int:
-    """What one more object takes."""
-    return compact.OBJECT_BYTES
+    """What one more object takes at most."""
+    return math.ceil(cpm.OBJECT_BITS / 8) if content is Content.CPM else compact.OBJECT_BYTES
