@@ -29,6 +29,7 @@ QUICK = {
     "predictor_accuracy": ["--sequences", "1", "--latency", "0.1"],
     "raw_doctor": ["--repeats", "1", "--limit", "6"],
     "runner": ["--frames", "20"],
+    "v2x_codec": ["--stream", "200", "--repeats", "20"],
     "world": ["--frames", "4"],
 }
 """Benchmarks are run for a moment only: that they run is proved here, not how fast."""
