@@ -32,6 +32,7 @@ setup(
     name="leadsight",
     version="0.1.0",
     packages=find_packages(include=[pattern for p in PACKAGES for pattern in (p, f"{p}.*")]),
+    package_data={"comms": ["asn1/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/leadsight"]),
         ("share/leadsight", ["package.xml"]),

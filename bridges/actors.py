@@ -5,7 +5,7 @@ What every world answers is ``TrafficWorld``: the kinematic town (bridges/traffi
 it is simulated, and the ground is flat.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -58,6 +58,13 @@ class Snapshot:
             self.stamp_ns, self.ids[rows], self.classes[rows], self.positions[rows],
             self.velocities[rows], self.yaws[rows], self.sizes[rows], self.equipped[rows],
         )  # fmt: skip
+
+
+def joined(parts: list[Snapshot]) -> Snapshot:
+    """Actors of one moment in one snapshot, in rising order of their ids, which must differ."""
+    arrays = [np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Snapshot)[1:]]
+    whole = Snapshot(parts[0].stamp_ns, *arrays)
+    return whole.selected(np.argsort(whole.ids, kind="stable"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

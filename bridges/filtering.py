@@ -5,14 +5,16 @@ For each target a Kalman filter with constant velocity, driven by white noise of
 own. Its covariance is that of the object relative to the agent: the pose's own comes on top.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from bridges.sight import Detections
+from bridges.actors import Snapshot
+from bridges.sight import Detections, turned
 from pipeline.box import FloatArray
 from pipeline.objects import VULNERABLE, Objects
+from pipeline.pose import Pose
 
 DRIVE, DRIVE_VULNERABLE = 2.0, 0.5
 """m²/s³: density of the noise of acceleration."""
@@ -140,3 +142,36 @@ def _begun(seen: Detections) -> _Targets:
         seen.ids, xv, seen.positions[:, 2], seen.sigmas**2 + 1e-6, np.zeros(n), start, seen.yaws,
         seen.sizes, seen.classes, seen.quality, measured,
     )  # fmt: skip
+
+
+def true_objects(snapshot: Snapshot, but: int) -> Objects:
+    """Everybody but one actor, exactly, under their true ids: what an oracle would say."""
+    s = snapshot.selected(snapshot.ids != but)
+    n = len(s)
+    return Objects(
+        s.stamp_ns, s.stamp_ns, s.ids, np.zeros(n, np.uint32), s.positions, s.velocities, s.yaws,
+        s.sizes, np.zeros((n, 6, 6)), s.classes, np.ones(n), np.full(n, s.stamp_ns, np.int64),
+    )  # fmt: skip
+
+
+def true_pose(snapshot: Snapshot, actor_id: int) -> Pose:
+    """An actor's pose, exactly.
+
+    Raises:
+        InputError: no such actor now.
+    """
+    row = snapshot.row(actor_id)
+    yaw, velocity = float(snapshot.yaws[row]), snapshot.velocities[row]
+    return Pose(snapshot.stamp_ns, snapshot.positions[row], yaw, velocity)
+
+
+def anchored(objects: Objects, believed: Pose, true: Pose) -> Objects:
+    """The same objects relative to an agent, from where it believes to be to where it is.
+
+    Who steers by what it sees does not notice its pose's error; it moves only what others say.
+    """
+    turn = true.yaw - believed.yaw
+    yaws = objects.yaws + turn
+    positions = turned(objects.positions - believed.position, turn) + true.position
+    velocities = turned(objects.velocities, turn)
+    return replace(objects, positions=positions, velocities=velocities, yaws=yaws)

@@ -107,7 +107,7 @@ class OwnSight:
         found = [
             np.array([self._id(int(i)) for i in snapshot.ids[rows]], np.int32),
             snapshot.ids[rows],
-            _turned(rel[rows], error[2]) + pose.position,
+            turned(rel[rows], error[2]) + pose.position,
             sigmas[rows],
             yaws[rows] + error[2],
             sizes[rows],
@@ -123,7 +123,7 @@ class OwnSight:
         flat = c.pose_bias_m**2 + c.pose_jitter_m**2
         turn = np.radians(c.pose_bias_deg) ** 2 + np.radians(c.pose_jitter_deg) ** 2
         position = snapshot.positions[me] + np.array([error[0], error[1], 0.0])
-        velocity = _turned(snapshot.velocities[me], error[2])
+        velocity = turned(snapshot.velocities[me], error[2])
         yaw = float(snapshot.yaws[me] + error[2])
         covariance = np.diag([flat, flat, 0.01, turn])
         return Pose(snapshot.stamp_ns, position, yaw, velocity, covariance, MAP)
@@ -170,7 +170,7 @@ def _by_id(rng: np.random.Generator, ids: npt.NDArray[np.int32]) -> tuple[FloatA
     return chance[slot], rng.normal(size=(width, 7))[slot]
 
 
-def _turned(vectors: FloatArray, angle: float) -> FloatArray:
+def turned(vectors: FloatArray, angle: float) -> FloatArray:
     """(..., 3) vectors turned about z."""
     c, s = np.cos(angle), np.sin(angle)
     turned: FloatArray = vectors @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])

@@ -5,26 +5,20 @@ a grid of streets with vehicles, cyclists and people on foot who never leave it.
 room between roads (bridges/blocks.py). UAVs are no part of SUMO: each circles over an equipped
 vehicle and follows it.
 
-libsumo holds one simulation a process: close one world before another is made. SUMO gives a
-vehicle's front bumper and degrees clockwise from north; a snapshot has the body's middle and
-radians counter-clockwise from east.
+libsumo holds one simulation a process: close one world before another is made.
 """
 
-import os
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 from zlib import crc32
 
 import numpy as np
-import numpy.typing as npt
 
-from bridges.actors import Building, Snapshot, checked_horizon
+from bridges.actors import Building, Snapshot, checked_horizon, joined
 from bridges.blocks import fill_blocks
+from bridges.sumo_session import QUIET, SumoActors, SumoSession
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError, first_line
@@ -33,16 +27,6 @@ from pipeline.objects import ObjectClass
 _MAX_CONFIG_BYTES = 1 << 20
 _SLOWEST_PLAN = 2.0
 """m/s: a plan goes on as fast at least, also of who waits at a light."""
-_CLASSES = {
-    "bus": ObjectClass.BUS,
-    "coach": ObjectClass.BUS,
-    "truck": ObjectClass.TRUCK,
-    "trailer": ObjectClass.TRUCK,
-    "bicycle": ObjectClass.CYCLIST,
-    "motorcycle": ObjectClass.MOTORCYCLE,
-    "moped": ObjectClass.MOTORCYCLE,
-    "pedestrian": ObjectClass.PERSON,
-}
 _TYPES = """<additional>
 <vType id="car" vClass="passenger" length="4.6" width="1.8" height="1.5" sigma="0.4"/>
 <vType id="truck" vClass="truck" length="8.5" width="2.45" height="3.5" maxSpeed="11"/>
@@ -51,12 +35,7 @@ _TYPES = """<additional>
 <vType id="person" vClass="pedestrian" length="0.5" width="0.6" height="1.72"/>
 </additional>
 """
-_QUIET = ("--no-step-log", "--no-warnings", "--duration-log.disable")
 _UAV_SIZE = (0.9, 0.9, 0.3)
-_JUMP = 4.0
-"""m/s: a middle that differs more from what SUMO says has changed lanes or was put elsewhere."""
-_INVALID = -1e6
-"""SUMO puts what is nowhere farther out than that."""
 
 
 @dataclass(frozen=True)
@@ -77,74 +56,6 @@ class SumoConfig(Config):
     buses: float = option(0.05, "Share of buses.", low=0, high=0.3)
     bicycles: float = option(0.05, "Share of bicycles.", low=0, high=0.3)
     lights: bool = option(False, "Traffic lights at crossings.")
-
-
-def load_sumo() -> tuple[ModuleType, Path]:
-    """The module libsumo and the folder of SUMO's programs.
-
-    Raises:
-        InputError: they are not installed.
-    """
-    try:
-        import libsumo
-        import sumo
-    except ImportError as error:
-        raise InputError(
-            f"SUMO is not installed ({first_line(error)}): pip install 'leadsight[sumo]'"
-        ) from None
-    os.environ.setdefault("SUMO_HOME", str(sumo.SUMO_HOME))
-    return libsumo, Path(sumo.SUMO_HOME) / "bin"
-
-
-class SumoSession:
-    """The one simulation of this process, and its folder for whatever SUMO writes."""
-
-    _open = False
-
-    def __init__(self) -> None:
-        """
-        Raises:
-            InputError: SUMO is not installed, or another world is still open.
-        """
-        self.api, self.programs = load_sumo()
-        if SumoSession._open:
-            raise InputError("SUMO runs one simulation a process: close the other world first")
-        SumoSession._open = True
-        self._folder = tempfile.TemporaryDirectory(prefix="leadsight-sumo-")
-        self.folder = Path(self._folder.name)
-
-    def run(self, program: str, *arguments: str) -> None:
-        """One of SUMO's programs, to its end.
-
-        Raises:
-            InputError: it fails.
-        """
-        done = subprocess.run(
-            [str(self.programs / program), *arguments],
-            cwd=self.folder, capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        if done.returncode:
-            said = done.stderr.strip() or "it stops without a word: is the network whole?"
-            raise InputError(f"{program} refuses this: {said.splitlines()[0]:.200}")
-
-    def start(self, step_s: float, seed: int, *arguments: str) -> None:
-        """Begin the simulation.
-
-        Raises:
-            InputError: SUMO refuses its input; it says why on its standard error.
-        """
-        try:
-            self.api.start(
-                ["sumo", *arguments, "--step-length", str(step_s), "--seed", str(seed), *_QUIET]
-            )
-        except self.api.TraCIException as error:
-            raise InputError(f"SUMO cannot run this ({first_line(error)})") from None
-
-    def close(self) -> None:
-        if SumoSession._open:
-            SumoSession._open = False
-            self.api.close()
-            self._folder.cleanup()
 
 
 class SumoTraffic:
@@ -171,7 +82,7 @@ class SumoTraffic:
                 self._edges = []
                 files = scenario_files(scenario, self._session.folder)
                 # libsumo may bring the process down on what the program refuses in words.
-                self._session.run("sumo", *files, "--end", "0", "--route-steps", "0", *_QUIET)
+                self._session.run("sumo", *files, "--end", "0", "--route-steps", "0", *QUIET)
                 self._session.start(self.step_s, seed, *files)
             self.buildings: tuple[Building, ...] = fill_blocks(self._roads(), self._rng)
             self._begin(config)
@@ -180,8 +91,7 @@ class SumoTraffic:
             raise
 
     def _begin(self, config: SumoConfig) -> None:
-        self._ids: dict[str, int] = {}
-        self._bodies: dict[str, tuple[int, tuple[float, float, float]]] = {}
+        self._actors = SumoActors(self._api, self.step_s, config.uavs + 1, self._takes_part)
         self._links: dict[str, Any] = {}
         low, high = self._api.simulation.getNetBoundary()
         middle = (np.array(low) + np.array(high)) / 2
@@ -190,7 +100,6 @@ class SumoTraffic:
         self._radii = self._rng.uniform(15, 40, config.uavs)
         steps = round(config.warm_up_s / self.step_s)
         self._stamp_ns = -steps * round(self.step_s * 1e9)
-        self._before = np.zeros(0, np.int32), np.zeros((0, 2))
         self._now = self._read()
         while self._stamp_ns < 0:
             self.step()
@@ -209,6 +118,14 @@ class SumoTraffic:
 
     def close(self) -> None:
         self._session.close()
+
+    def _read(self) -> Snapshot:
+        return joined([self._fleet(), self._actors.read(self._stamp_ns)])
+
+    def _takes_part(self, number: int, name: str) -> bool:
+        """A share of all vehicles, the same ones whatever the rest of the configuration."""
+        drawn = crc32(f"{self._seed} {name}".encode())
+        return drawn < self._config.equipped * 2**32
 
     # The grid.
 
@@ -275,64 +192,6 @@ class SumoTraffic:
                 roads.append((spokes.reshape(-1, 2), 2.0))
         return roads
 
-    # The snapshot.
-
-    def _read(self) -> Snapshot:
-        rows = []
-        for domain in (self._api.vehicle, self._api.person):
-            for name in domain.getIDList():
-                x, y = domain.getPosition(name)
-                if x > _INVALID:
-                    actor, (kind, size) = self._known(name, domain)
-                    yaw = np.radians(90.0 - domain.getAngle(name))
-                    rows.append((actor, kind, x, y, yaw, domain.getSpeed(name), *size))
-        rows.sort()
-        table = np.array(rows, float).reshape(-1, 9)
-        ids, yaws, sizes = table[:, 0].astype(np.int32), table[:, 4], table[:, 6:]
-        heading = np.stack([np.cos(yaws), np.sin(yaws)], axis=1)
-        vehicle = table[:, 1] != ObjectClass.PERSON
-        back = np.where(vehicle, sizes[:, 0] / 2, 0.0)[:, None] * heading
-        middles = table[:, 2:4] - back
-        velocity = self._velocities(ids, middles, heading * table[:, 5:6])
-        ground = Snapshot(
-            self._stamp_ns, ids, table[:, 1].astype(np.uint8),
-            np.column_stack([middles, sizes[:, 2] / 2]),
-            np.column_stack([velocity, np.zeros(len(ids))]),
-            (yaws + np.pi) % (2 * np.pi) - np.pi, sizes, self._takes_part(ids) & vehicle,
-        )  # fmt: skip
-        return self._with_uavs(ground)
-
-    def _velocities(
-        self, ids: npt.NDArray[np.int32], middles: FloatArray, said: FloatArray
-    ) -> FloatArray:
-        """(N, 2) of the middles over the last step; what SUMO says of the front of who jumped."""
-        old = self._before
-        row = np.minimum(np.searchsorted(old[0], ids), max(len(old[0]) - 1, 0))
-        if len(old[0]):
-            moved = (middles - old[1][row]) / self.step_s
-            steady = (old[0][row] == ids) & (np.abs(moved - said).max(axis=1) < _JUMP)
-            said = np.where(steady[:, None], moved, said)
-        self._before = ids, middles
-        return said
-
-    def _known(self, name: str, domain: Any) -> tuple[int, tuple[int, tuple[float, float, float]]]:
-        """An actor's number, class and size; numbers are given in order of appearance."""
-        if name not in self._ids:
-            self._ids[name] = 1 + self._config.uavs + len(self._ids)
-            person = domain is self._api.person
-            kind = ObjectClass.PERSON if person else _CLASSES.get(
-                domain.getVehicleClass(name), ObjectClass.CAR
-            )  # fmt: skip
-            size = (domain.getLength(name), domain.getWidth(name), domain.getHeight(name))
-            self._bodies[name] = int(kind), size
-        return self._ids[name], self._bodies[name]
-
-    def _takes_part(self, ids: Any) -> Any:
-        """(N,) bool: a share of all numbers, the same ones at every moment."""
-        return np.array(
-            [crc32(b"%d %d" % (self._seed, i)) < self._config.equipped * 2**32 for i in ids], bool
-        )
-
     # UAVs.
 
     def _follow(self) -> None:
@@ -351,21 +210,20 @@ class SumoTraffic:
         points: FloatArray = self._centers + self._radii[:, None] * around
         return points
 
-    def _with_uavs(self, s: Snapshot) -> Snapshot:
+    def _fleet(self) -> Snapshot:
+        """The UAVs now."""
         n, c = self._config.uavs, self._config
         seconds = self._stamp_ns * 1e-9
         now, soon = self._flight(np.array([seconds, seconds + self.step_s]))
         velocity = (soon - now) / self.step_s
         return Snapshot(
-            s.stamp_ns,
-            np.concatenate([np.arange(1, n + 1, dtype=np.int32), s.ids]),
-            np.concatenate([np.full(n, ObjectClass.UAV, np.uint8), s.classes]),
-            np.concatenate([np.column_stack([now, np.full(n, c.altitude_m)]), s.positions]),
-            np.concatenate([np.column_stack([velocity, np.zeros(n)]), s.velocities]),
-            np.concatenate([np.arctan2(velocity[:, 1], velocity[:, 0]), s.yaws]),
-            np.concatenate([np.tile(_UAV_SIZE, (n, 1)), s.sizes]),
-            np.concatenate([np.ones(n, bool), s.equipped]),
-        )
+            self._stamp_ns, np.arange(1, n + 1, dtype=np.int32),
+            np.full(n, ObjectClass.UAV, np.uint8),
+            np.column_stack([now, np.full(n, c.altitude_m)]),
+            np.column_stack([velocity, np.zeros(n)]),
+            np.arctan2(velocity[:, 1], velocity[:, 0]), np.tile(_UAV_SIZE, (n, 1)),
+            np.ones(n, bool),
+        )  # fmt: skip
 
     # Plans.
 
@@ -381,7 +239,7 @@ class SumoTraffic:
         if s.classes[row] == ObjectClass.PERSON:
             return times, here + times[:, None] * velocity
         speed = max(float(np.linalg.norm(velocity)), _SLOWEST_PLAN)
-        name = next(n for n, i in self._ids.items() if i == actor_id)
+        name = self._actors.names[actor_id]
         front = here + 0.5 * s.sizes[row, 0] * np.array([np.cos(s.yaws[row]), np.sin(s.yaws[row])])
         route = self._route_ahead(name, speed * horizon_s + s.sizes[row, 0])
         line = np.concatenate([here[None], front[None], route])

@@ -11,24 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comms.motion import horizontal
+from comms.motion import densities
 from pipeline.box import FloatArray
 from pipeline.objects import IS_VULNERABLE, Objects
 
-TOLERABLE_M = 0.5
-"""Sigma of a departure that is still good enough."""
+TOLERABLE_M, TOLERABLE_VULNERABLE_M = 1.0, 0.6
+"""An estimate that is farther off is not good enough."""
+DEPARTED_SHARE = 0.7
+"""Of the tolerable: sigma of a departure that receivers can bear."""
 MAX_LOSS = 0.95
 FORGET_S = 10.0
-"""An object that was not seen for so long begins anew."""
+"""An object that was not told of for so long begins anew."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Told:
-    """What was last told of N objects, rows as in ``objects`` of the moment.
+    """What was last told of N objects, rows as in the objects of the moment.
 
-    sent_ns: (N,) int64, 0: never. positions, velocities, yaws: as told, at ``sent_ns``.
-    lacking: (N,) probability, just after that sending. missing: (N,) the same, now.
-    departed: (N,) m, how far the objects are from where the receivers believe them.
+    sent_ns: (N,) int64, 0: never. positions (N, 3), velocities (N, 3), yaws (N,): as told.
+    missing: (N,) probability that a receiver lacks a good estimate now. departed: (N,) m, how far
+    the objects are from where the receivers believe them.
     """
 
     sent_ns: npt.NDArray[np.int64]
@@ -39,61 +41,103 @@ class Told:
     departed: FloatArray
 
 
-class Belief:
-    """Of one sender. Not thread-safe."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Memory:
+    """As of ``Belief.told``: the states told (M, 7), position, velocity, yaw; their variances
+    (M, 3) of place, both and velocity along the ground; densities of their drive; and the
+    probability just after that receivers lack them."""
 
-    def __init__(self, refresh_s: float) -> None:
-        self._refresh_s = refresh_s
+    ids: npt.NDArray[np.int32]
+    sent_ns: npt.NDArray[np.int64]
+    states: FloatArray
+    variances: FloatArray
+    drive: FloatArray
+    lacking: FloatArray
+
+    def selected(self, rows: npt.NDArray[np.generic]) -> "_Memory":
+        return _Memory(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    def with_more(self, other: "_Memory") -> "_Memory":
+        both = ((getattr(self, name), getattr(other, name)) for name in self.__slots__)
+        return _Memory(*(np.concatenate(pair) for pair in both))
+
+
+_NOTHING = _Memory(
+    np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros((0, 7)), np.zeros((0, 3)), np.zeros(0),
+    np.zeros(0),
+)  # fmt: skip
+
+
+class Belief:
+    """Of one sender. ttl_s: after which receivers drop what they were told. Not thread-safe."""
+
+    def __init__(self, ttl_s: float) -> None:
+        self._ttl_s = ttl_s
         self.reset()
 
     def reset(self) -> None:
         """Forget what was told: the clock jumped."""
-        self._ids = np.zeros(0, np.int32)
-        self._sent_ns = np.zeros(0, np.int64)
-        self._states = np.zeros((0, 7))  # position, velocity, yaw
-        self._lacking = np.zeros(0)
+        self._memory = _NOTHING
 
     def of(self, objects: Objects, now_ns: int) -> Told:
         """Of the objects as they are now."""
         n = len(objects)
-        sent, states, lacking = np.zeros(n, np.int64), np.zeros((n, 7)), np.ones(n)
+        sent, states, missing = np.zeros(n, np.int64), np.zeros((n, 7)), np.ones(n)
+        departed = np.zeros(n)
         _, mine, kept = np.intersect1d(
-            objects.ids, self._ids, assume_unique=True, return_indices=True
+            objects.ids, self._memory.ids, assume_unique=True, return_indices=True
         )
-        sent[mine], states[mine], lacking[mine] = (
-            self._sent_ns[kept], self._states[kept], self._lacking[kept],
-        )  # fmt: skip
-        since = np.where(sent > 0, (now_ns - sent) * 1e-9, 0)
-        off = objects.positions - states[:, :3] - since[:, None] * states[:, 3:6]
-        departed = np.where(sent > 0, np.linalg.norm(off, axis=1), 0)
-        # Half of what is new within a refresh period, and nearly all after two.
-        period = np.where(IS_VULNERABLE[objects.classes], 0.5, 1.0) * self._refresh_s
-        old = np.exp(-0.7 * (since / period) ** 2)
-        holds = np.exp(-0.5 * (departed / TOLERABLE_M) ** 2)
-        missing = 1 - (1 - lacking) * old * holds
+        known = self._memory.selected(kept)
+        sent[mine], states[mine] = known.sent_ns, known.states
+        since = np.maximum(now_ns - known.sent_ns, 0) * 1e-9
+        at = known.states[:, :3] + since[:, None] * known.states[:, 3:6]
+        off = np.linalg.norm(objects.positions[mine] - at, axis=1)
+        bearable = tolerable(objects)[mine]
+        a, b, c = known.variances.T
+        variance = a + 2 * since * b + since**2 * c + known.drive * since**3 / 3
+        sure = good(variance, bearable)
+        holds = np.exp(-0.5 * (off / (DEPARTED_SHARE * bearable)) ** 2)
+        alive = np.clip(2 - 2 * since / self._ttl_s, 0, 1)
+        departed[mine], missing[mine] = off, 1 - (1 - known.lacking) * sure * holds * alive
         return Told(sent, states[:, :3], states[:, 3:6], states[:, 6], missing, departed)
 
     def told(self, objects: Objects, told: Told, rows: npt.NDArray[np.intp], loss: float) -> None:
         """Note that some of the objects were sent at their stamp; loss: share that gets lost."""
-        now_ns = objects.stamp_ns
-        states = np.concatenate(
-            [objects.positions[rows], objects.velocities[rows], objects.yaws[rows, None]], axis=1
-        )
-        lacking = told.missing[rows] * min(loss, MAX_LOSS)
-        keep = ~np.isin(self._ids, objects.ids[rows])
-        keep &= (now_ns - self._sent_ns) * 1e-9 <= FORGET_S
-        self._ids = np.concatenate([self._ids[keep], objects.ids[rows]])
-        self._sent_ns = np.concatenate([self._sent_ns[keep], np.full(len(rows), now_ns)])
-        self._states = np.concatenate([self._states[keep], states])
-        self._lacking = np.concatenate([self._lacking[keep], lacking])
+        now_ns, some = objects.stamp_ns, objects.selected(rows)
+        states = np.column_stack([some.positions, some.velocities, some.yaws])
+        new = _Memory(
+            some.ids, np.full(len(rows), now_ns), states, _variances(some), densities(some),
+            told.missing[rows] * min(loss, MAX_LOSS),
+        )  # fmt: skip
+        old = ~np.isin(self._memory.ids, some.ids)
+        old &= (now_ns - self._memory.sent_ns) * 1e-9 <= FORGET_S
+        self._memory = self._memory.selected(old).with_more(new)
 
 
-def covered(objects: Objects, heard: Objects, now_ns: int) -> FloatArray:
-    """(N,) in 0 to 1: how well what other stations told, ``heard`` as predicted to now, stands in
-    for each object: near it, and not old."""
+def heard_of(objects: Objects, heard: Objects) -> FloatArray:
+    """(N,) probability that what other stations told, ``heard`` as predicted to now, is a good
+    estimate of each object."""
     if not len(heard) or not len(objects):
         return np.zeros(len(objects))
     apart = np.linalg.norm(objects.positions[:, None] - heard.positions, axis=2)
-    sigma = np.maximum(horizontal(heard.covariances), TOLERABLE_M)
-    near = np.exp(-0.5 * (apart / (2 * sigma)) ** 2) * (sigma < 2 * TOLERABLE_M + 1.0)
-    return np.asarray(near.max(axis=1))
+    bearable = tolerable(objects)[:, None]
+    near = np.exp(-0.5 * (apart / (2 * DEPARTED_SHARE * bearable)) ** 2)
+    return np.asarray((near * good(_variances(heard)[:, 0], bearable)).max(axis=1))
+
+
+def tolerable(objects: Objects) -> FloatArray:
+    """(N,) m: an estimate that is farther off is not good enough."""
+    return np.where(IS_VULNERABLE[objects.classes], TOLERABLE_VULNERABLE_M, TOLERABLE_M)
+
+
+def good(variance: FloatArray, bearable: FloatArray) -> FloatArray:
+    """Probability that a place of such a variance on both axes is off by less."""
+    return np.asarray(1 - np.exp(-0.5 * bearable**2 / np.maximum(variance, 1e-6)))
+
+
+def _variances(objects: Objects) -> FloatArray:
+    """(N, 3) on the ground, of a place, of place and velocity, and of a velocity."""
+    P = objects.covariances
+    return np.stack(
+        [(P[:, i, j] + P[:, i + 1, j + 1]) / 2 for i, j in ((0, 0), (0, 3), (3, 3))], axis=1
+    )

@@ -1,9 +1,10 @@
-"""Objects in 36 bytes each, covariance included: our own form, one numpy record an object.
+"""Objects in 35 bytes each, covariance included: our own form, one numpy record an object.
 
 Positions are relative to the sender's, in a unit that the payload's first byte names (cm · 2^n, the
 finest in which all fit); velocities in 1/80 m/s, yaws in 1/32767 of half a turn, sizes on a
-logarithmic scale of 2.8 % a step, deviations and five correlations as comms/uncertainty.py packs
-them. What rounding does to a state is counted into its covariance.
+logarithmic scale of 2.8 % a step. A covariance is turned into its own axes in the plane, where that
+of a filter is one position and one velocity an axis; then it travels as that angle, six deviations
+and three correlations (comms/uncertainty.py). What rounding does to a state is counted into it.
 """
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from comms import uncertainty
 from comms.envelope import VELOCITY_UNIT, Envelope
 from comms.reasons import Reason, Rejected
+from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.objects import Objects
 from pipeline.pose import Pose
@@ -19,13 +21,14 @@ RECORD = np.dtype(
     [
         ("id", ">i4"), ("measured", ">i2"), ("position", ">i2", 3), ("velocity", ">i2", 3),
         ("yaw", ">i2"), ("size", "u1", 3), ("class", "u1"), ("quality", "u1"),
-        ("sigma", "u1", 6), ("correlation", "i1", 5),
+        ("axis", "u1"), ("sigma", "u1", 6), ("correlation", "i1", 3),
     ]
 )  # fmt: skip
 OBJECT_BYTES = RECORD.itemsize
 HEAD_BYTES = 1
-_PAIRS = ((0, 1), (3, 4), (0, 3), (1, 4), (2, 5))
-"""Correlations that travel: x with y, their velocities, each axis with its velocity."""
+_PAIRS = ((0, 3), (1, 4), (2, 5))
+"""Correlations that travel: each axis with its velocity."""
+_AXIS_UNIT = np.pi / 256
 _UNIT = 0.01
 _MAX_EXPONENT = 15
 _YAW_UNKNOWN = -32768
@@ -65,7 +68,9 @@ def encode(objects: Objects, pose: Pose, capture_ns: int) -> bytes:
     records["size"] = np.where(objects.sizes > 0, 1 + np.rint(steps), 0)
     records["class"] = objects.classes
     records["quality"] = np.floor(255 * objects.quality + 1e-9)
-    records["sigma"], records["correlation"] = uncertainty.encode(covariances, _PAIRS)
+    records["axis"] = np.rint(_axis(covariances) / _AXIS_UNIT).astype(np.int64) % 256
+    turned = _turned(covariances, -_AXIS_UNIT * records["axis"])
+    records["sigma"], records["correlation"] = uncertainty.encode(turned, _PAIRS)
     return bytes([exponent]) + records.tobytes()
 
 
@@ -93,10 +98,34 @@ def decode(payload: bytes, envelope: Envelope) -> Objects:
             velocities=records["velocity"] * VELOCITY_UNIT,
             yaws=yaws,
             sizes=sizes,
-            covariances=uncertainty.decode(records["sigma"], records["correlation"], _PAIRS),
+            covariances=_turned(
+                uncertainty.decode(records["sigma"], records["correlation"], _PAIRS),
+                _AXIS_UNIT * records["axis"],
+            ),
             classes=records["class"].copy(),
             quality=records["quality"] / 255,
             measured_ns=envelope.capture_ns + 1_000_000 * records["measured"].astype(np.int64),
         )
     except ValueError as error:  # InputError is one
         raise Rejected(Reason.MALFORMED, str(error)) from None
+
+
+def _axis(covariances: FloatArray) -> FloatArray:
+    """(N,) rad, of the longest axis in the plane: of position and velocity, each by its size."""
+    across = np.zeros(len(covariances))
+    along = np.zeros(len(covariances))
+    for x, y in ((0, 1), (3, 4)):
+        size = covariances[:, x, x] + covariances[:, y, y]
+        across += (covariances[:, x, y] + covariances[:, y, x]) / size
+        along += (covariances[:, x, x] - covariances[:, y, y]) / size
+    return np.arctan2(across, along) / 2
+
+
+def _turned(covariances: FloatArray, angles: FloatArray) -> FloatArray:
+    """(N, 6, 6) turned about z by (N,) rad."""
+    turn = np.tile(np.eye(6), (len(angles), 1, 1))
+    for x, y in ((0, 1), (3, 4)):
+        turn[:, x, x] = turn[:, y, y] = np.cos(angles)
+        turn[:, y, x] = np.sin(angles)
+        turn[:, x, y] = -turn[:, y, x]
+    return turn @ covariances @ turn.swapaxes(1, 2)

@@ -29,16 +29,13 @@ class V2xConfig(Config):
     reserved_share: float = option(
         0.2, "Share of each message for vulnerable road users and surprises.", low=0, high=1
     )
-    refresh_s: float = option(
-        1.0, "An object whose motion holds is repeated about so often.", low=0.1, high=10
-    )
     request_s: float = option(
         0.5, "The plan and the view are told about so often.", low=0.1, high=10
     )
     range_m: float = option(
         150.0, "Farther from this station nothing is fused or sent.", low=10, high=5000
     )
-    ttl_ms: float = option(2000.0, "What is older is not fused.", low=100, high=10_000)
+    ttl_ms: float = option(3000.0, "What is older is not fused.", low=100, high=10_000)
     max_sigma_m: float = option(
         2.5, "Nor what is less sure of its place than this.", low=0.1, high=100
     )

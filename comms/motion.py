@@ -147,7 +147,8 @@ def _begun(seen: Objects) -> Objects:
     unknown = unknown[:, None] * np.array([1.0, 1.0, 0.01])
     covariances[:, 3:, 3:] = unknown[:, :, None] * np.eye(3)
     quality = _probability(FIRST_ODDS * np.sqrt(_odds(seen.quality)))
-    return seen.derived(quality=quality, velocities=np.zeros_like(seen.velocities), covariances=covariances)
+    still = np.zeros_like(seen.velocities)
+    return seen.derived(quality=quality, velocities=still, covariances=covariances)
 
 
 def _odds(probability: FloatArray) -> FloatArray:

@@ -104,13 +104,12 @@ def encode(plan: Plan, sight: Sight | None, pose: Pose, capture_ns: int) -> byte
     return head + leads.tobytes() + offsets.tobytes() + ranges.astype(np.uint8).tobytes()
 
 
-def decode(envelope: Envelope) -> Request:
-    """The request of a message of layer REQUEST.
+def decode(data: bytes, envelope: Envelope) -> Request:
+    """The request in a payload.
 
     Raises:
         Rejected: a payload that is no request.
     """
-    data = envelope.payload
     if len(data) < _HEAD.size:
         raise Rejected(Reason.TRUNCATED, f"a request of {len(data)} bytes")
     width, count, sectors = _HEAD.unpack_from(data)

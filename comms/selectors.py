@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from comms.belief import Told, covered
+from comms.belief import Told, good, heard_of, tolerable
 from comms.config import V2xConfig
 from comms.relevance import relevance, unseen
 from comms.request import Request
@@ -27,11 +27,10 @@ from pipeline.box import FloatArray
 from pipeline.objects import IS_VULNERABLE, Objects
 from pipeline.pose import Pose
 
-FLOOR = 0.05
+FLOOR = 0.2
 """Relevance of what is near nobody's plan: sent where bytes are left."""
-LEAST = 0.02
-"""Utility that is worth no byte."""
-COVERED_SHARE = 0.9
+UNSEEN_FLOOR = 0.05
+"""What a receiver's free view may miss all the same."""
 SURPRISE = 0.5
 """An object of which receivers lack so much is one, if it was told of before."""
 ATTENTION_SIGMA_M = 15.0
@@ -47,7 +46,7 @@ class Scene:
 
     objects: own, at ``now_ns``, itself among them. told: what receivers know of them. heard: what
     other stations told, at ``now_ns``. pose: own. requests: the newest of each receiver.
-    delay_s: measured, from capture to the receivers' use.
+    delay_s: measured, from capture to the receivers' use. loss: measured share of messages.
     """
 
     objects: Objects
@@ -57,14 +56,17 @@ class Scene:
     requests: Sequence[Request]
     now_ns: int
     delay_s: float
+    loss: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """(N,) priorities, and (N,) bool, which may use the reserved share."""
+    """(N,) priorities, and (N,) bool, which may use the reserved share. weighed: priorities are
+    utilities, and what is worth less than its bytes waits."""
 
     priority: FloatArray
     reserved: npt.NDArray[np.bool_]
+    weighed: bool = False
 
 
 class Selector(Protocol):
@@ -81,17 +83,20 @@ class Apc:
 
     def choose(self, scene: Scene) -> Choice:
         objects, told = scene.objects, scene.told
-        gain = told.missing * (1 - COVERED_SHARE * covered(objects, scene.heard, scene.now_ns))
+        known = np.maximum(1 - told.missing, (1 - scene.loss) * heard_of(objects, scene.heard))
+        own = good(objects.covariances[:, [0, 1], [0, 1]].mean(axis=1), tolerable(objects))
+        gain = np.maximum(own - known, 0)
         wanted = np.zeros(len(objects))
         for request in scene.requests:
-            own = relevance(objects, request.plan, scene.now_ns)
-            wanted = np.maximum(wanted, np.maximum(own, FLOOR) * unseen(objects, request.sight))
+            near = FLOOR + (1 - FLOOR) * relevance(objects, request.plan, scene.now_ns)
+            lacks = UNSEEN_FLOOR + (1 - UNSEEN_FLOOR) * unseen(objects, request.sight)
+            wanted = np.maximum(wanted, near * lacks)
         if not scene.requests:
             wanted = np.full(len(objects), FLOOR)
         utility = wanted * gain * objects.quality
         vulnerable = IS_VULNERABLE[objects.classes]
         surprise = (told.sent_ns > 0) & (told.departed > 1.0) & (told.missing > SURPRISE)
-        return Choice(np.where(utility > LEAST, utility, 0), vulnerable | surprise)
+        return Choice(utility, vulnerable | surprise, weighed=True)
 
 
 class SendAll:

@@ -23,6 +23,7 @@ from comms.reasons import Reason, Rejected
 from comms.request import Plan, Sight
 from comms.selectors import Choice, Scene, make_selector
 from comms.signing import OVERHEAD_BYTES, WITH_CERTIFICATE, Signer, frame_unsigned
+from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass, Objects, joined
 from pipeline.pose import Pose
@@ -33,7 +34,9 @@ BURST_S = 1.0
 """Budget that may be saved up."""
 FEW = 4
 """Objects for which a message is worth its header, while the budget is short."""
-REQUEST_SHARE = 0.25
+PRICE = 2e-4
+"""Utility that a byte must bring while nothing of the budget is used."""
+REQUEST_SHARE = 0.12
 """Of the budget, at most, for requests."""
 SILENT_NS = 5_000_000_000
 AGES = 512
@@ -44,8 +47,8 @@ LEAST_DELAY_S = 0.0
 class Report:
     """A station's counters.
 
-    sent_bytes: by kind: payload, header, signature, request (whole). sent, received: messages.
-    peers: heard lately. loss: of the messages of all peers. age_ns: quantiles 50, 95 and 99 % of
+    sent_bytes: by kind: payload (without requests), header, signature, request. sent, received:
+    messages. peers: heard lately. loss: of the messages of all peers. age_ns: quantiles 50, 95 and 99 % of
     the age of what was fused. rejected: by reason. distrusted: peers that are not fused.
     """
 
@@ -90,7 +93,7 @@ class Station:
     def reset(self) -> None:
         """Forget all but the counters: the clock jumped, or a new run begins."""
         self._peers = Peers(round(self.config.ttl_ms * 1e6))
-        self._belief = Belief(self.config.refresh_s)
+        self._belief = Belief(self.config.ttl_ms * 1e-3)
         self._own: Objects | None = None
         self._pose: Pose | None = None
         self._plan: Plan | None = None
@@ -157,9 +160,15 @@ class Station:
             return []
         if now_ns - self._sent_ns < 0.99e9 / self.config.rate_hz:
             return []
-        out = self._request(now_ns) + self._objects(now_ns)
+        wish = self._due_request(now_ns)
+        out = self._objects(now_ns, wish)
+        if wish and not out and self._overdue(wish, now_ns):
+            out = [self._message(Layer.REQUEST, wish, self._pose_at(now_ns), 0, 1, now_ns)]
+            self._sent["request"] += len(wish)
         if out:
             self._sent_ns = now_ns
+        if wish and out:
+            self._requested_ns = now_ns
         return out
 
     def _fill(self, now_ns: int) -> None:
@@ -174,51 +183,62 @@ class Station:
             return HEADER_BYTES + 1
         return HEADER_BYTES + OVERHEAD_BYTES[WITH_CERTIFICATE]
 
-    def _request(self, now_ns: int) -> list[bytes]:
+    def _due_request(self, now_ns: int) -> bytes:
+        """The payload of a request, if one is due and there are bytes for it; else nothing."""
         if self._plan is None:
-            return []
-        pose = self._pose_at(now_ns)
-        payload = request.encode(self._plan, self._sight, pose, now_ns)
-        cost = self._overhead() + len(payload)
-        every = max(self.config.request_s, cost / (REQUEST_SHARE * self.config.budget_bytes_s))
-        if now_ns - self._requested_ns < every * 1e9 or cost > self._tokens:
-            return []
-        self._requested_ns = now_ns
-        return [self._message(Layer.REQUEST, payload, pose, now_ns, 0, 1)]
+            return b""
+        payload = request.encode(self._plan, self._sight, self._pose_at(now_ns), now_ns)
+        late = now_ns - self._requested_ns >= 1e9 * self._request_period(payload)
+        return payload if late and self._overhead() + len(payload) <= self._tokens else b""
 
-    def _objects(self, now_ns: int) -> list[bytes]:
+    def _request_period(self, payload: bytes) -> float:
+        """s between requests, of which objects must not suffer."""
+        share = REQUEST_SHARE * self.config.budget_bytes_s
+        return max(self.config.request_s, len(payload) / share)
+
+    def _overdue(self, payload: bytes, now_ns: int) -> bool:
+        """Whether a request that found no message of objects to travel with goes alone."""
+        return now_ns - self._requested_ns >= 2e9 * self._request_period(payload)
+
+    def _objects(self, now_ns: int, wish: bytes) -> list[bytes]:
+        """Messages of objects; the first one carries a request as well."""
         assert self._own is not None
         at_ns = self._own.stamp_ns
         objects = joined([self._itself(at_ns), self._own])
         pose = self._pose_at(at_ns)
         near = np.linalg.norm(objects.positions - pose.position, axis=1) <= self.config.range_m
         objects = objects.selected(near & (objects.quality >= self.config.min_quality))
-        told = self._belief.of(objects, now_ns)
+        belief = self._belief.of(objects, now_ns)
         scene = Scene(
-            objects, told, self._heard(now_ns), pose, self._peers.requests(now_ns), now_ns,
+            objects, belief, self._heard(now_ns), pose, self._peers.requests(now_ns), now_ns,
             self._delay_s(),
+            self.loss,
         )  # fmt: skip
-        rows = self._fitting(self._selector.choose(scene))
+        extra = 1 + len(wish)
+        rows = self._fitting(self._selector.choose(scene), extra)
         if not len(rows):
             return []
-        each = codec.capacity(self._content, MTU - self._overhead())
+        each = codec.capacity(self._content, MTU - self._overhead() - extra)
         parts = [rows[k : k + each] for k in range(0, len(rows), each)]
         out = []
         for piece, part in enumerate(parts):
             payload = codec.encode(objects.selected(part), pose, at_ns, self._content)
-            out.append(self._message(Layer.OBJECTS, payload, pose, now_ns, piece, len(parts)))
-        self._belief.told(objects, told, rows, self.loss)
+            told = bytes([len(wish)]) + wish + payload
+            out.append(self._message(Layer.OBJECTS, told, pose, piece, len(parts), now_ns))
+            self._sent["request"] += len(wish)
+            wish = b""
+        self._belief.told(objects, belief, rows, self.loss)
         return out
 
-    def _fitting(self, choice: Choice) -> npt.NDArray[np.intp]:
-        """Rows that go out now: what the tokens hold, from the highest priority down, with a share
-        that only vulnerable ones and surprises may use before others do."""
+    def _fitting(self, choice: Choice, extra: int) -> npt.NDArray[np.intp]:
+        """Rows that go out now: what the tokens hold beside ``extra`` bytes, from the highest
+        priority down, with a share that vulnerable ones and surprises use before others do."""
         wanted = np.flatnonzero(choice.priority > 0)
         if not len(wanted):
             return wanted
         one = codec.object_bytes(self._content)
-        each = max(1, codec.capacity(self._content, MTU - self._overhead()))
-        room, left = 0, self._tokens
+        each = max(1, codec.capacity(self._content, MTU - self._overhead() - extra))
+        room, left = 0, self._tokens - extra
         while room < len(wanted):  # whole messages, then a part of one
             more = min(each, len(wanted) - room, int((left - self._overhead()) // one))
             if more <= 0:
@@ -227,6 +247,8 @@ class Station:
         if room < min(len(wanted), FEW):
             return wanted[:0]
         order = wanted[np.argsort(-choice.priority[wanted], kind="stable")]
+        if choice.weighed:
+            order = self._worth(order, choice.priority, one)
         if room >= len(order):
             return order
         kept = int(np.ceil(self.config.reserved_share * room)) if choice.reserved.any() else 0
@@ -234,36 +256,32 @@ class Station:
         rest = order[~np.isin(order, first)]
         return np.concatenate([first, rest])[:room]
 
+    def _worth(
+        self, order: npt.NDArray[np.intp], utility: FloatArray, one: int
+    ) -> npt.NDArray[np.intp]:
+        """Of rows in falling order of utility, those worth their bytes; none where they are not
+        worth a header. A byte costs the more, the less is left."""
+        left = self._tokens / (BURST_S * self.config.budget_bytes_s)
+        price = PRICE / max(left, 1e-3) ** 2
+        gains = utility[order] - price * one
+        order = order[gains > 0]
+        return order if gains[gains > 0].sum() > price * self._overhead() else order[:0]
+
     def _message(
-        self, layer: Layer, payload: bytes, pose: Pose, now_ns: int, piece: int, pieces: int
+        self, layer: Layer, payload: bytes, pose: Pose, piece: int, pieces: int, now_ns: int
     ) -> bytes:
-        envelope = pack(
-            Envelope(
-                self.config.station,
-                self._sequence,
-                pose.stamp_ns,
-                round(self.config.ttl_ms),
-                pose,
-                self._clock,
-                layer,
-                self._content,
-                piece,
-                pieces,
-                payload,
-            )  # fmt: skip
-        )
-        self._sequence = (self._sequence + 1) % 2**32
-        data = frame_unsigned(envelope) if self._signer is None else self._signer.sign(
-            envelope, now_ns
+        envelope = Envelope(
+            self.config.station, self._sequence, pose.stamp_ns, round(self.config.ttl_ms), pose,
+            self._clock, layer, self._content, piece, pieces, payload,
         )  # fmt: skip
+        self._sequence = (self._sequence + 1) % 2**32
+        packed = pack(envelope)
+        data = self._signer.sign(packed, now_ns) if self._signer else frame_unsigned(packed)
         self._messages += 1
         self._tokens -= len(data)
-        if layer == Layer.REQUEST:
-            self._sent["request"] += len(data)
-        else:
-            self._sent["payload"] += len(payload)
-            self._sent["header"] += HEADER_BYTES
-            self._sent["signature"] += len(data) - len(payload) - HEADER_BYTES
+        self._sent["payload"] += len(payload)
+        self._sent["header"] += HEADER_BYTES
+        self._sent["signature"] += len(data) - len(packed)
         return data
 
     def _pose_at(self, at_ns: int) -> Pose:
@@ -274,7 +292,11 @@ class Station:
 
     def _heard(self, at_ns: int) -> Objects:
         """What others told of late, in this station's frame."""
-        return told_by(self._telling(), at_ns, predict).objects
+        peers = self._telling()
+        if not peers:
+            return Objects.none(at_ns)
+        stamps = np.concatenate([p.stamps_ns for p in peers])
+        return predict(joined([p.objects for p in peers]), stamps, at_ns)
 
     def _telling(self) -> list[Peer]:
         """Peers of which objects are known."""
@@ -300,10 +322,13 @@ class Station:
 
     def _take(self, envelope: Envelope, now_ns: int) -> None:
         objects = wish = None
+        payload = envelope.payload
         if envelope.layer == Layer.OBJECTS:
-            objects = codec.decode(envelope.payload, envelope)
+            length = payload[0] if payload else 0
+            wish = request.decode(payload[1 : 1 + length], envelope) if length else None
+            objects = codec.decode(payload[1 + length :], envelope)
         elif envelope.layer == Layer.REQUEST:
-            wish = request.decode(envelope)
+            wish = request.decode(payload, envelope)
         known = envelope.station in self._peers.of
         peer = self._peers.get(envelope.station)
         if peer is None:
@@ -350,7 +375,12 @@ class Station:
         ages = np.array(self._ages or [0], np.int64)
         p50, p95, p99 = (int(v) for v in np.percentile(ages, (50, 95, 99)))
         return Report(
-            {k: self._sent[k] for k in ("payload", "header", "signature", "request")},
+            {
+                "payload": self._sent["payload"] - self._sent["request"],
+                "header": self._sent["header"],
+                "signature": self._sent["signature"],
+                "request": self._sent["request"],
+            },
             self._messages, self._received, len(self._peers.of), self.loss, (p50, p95, p99),
             dict(self._rejected), sum(p.trust < LEAST_TRUST for p in self._peers.of.values()),
         )  # fmt: skip

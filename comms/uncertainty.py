@@ -21,7 +21,7 @@ MAX_SIGMA = 3162.0
 """What code 255 says; a `Pose` allows no greater variance than 1e7, its square."""
 STEP = float(np.log(MAX_SIGMA / MIN_SIGMA) / 255)
 """Of the natural logarithm, a code: 8.9 %."""
-_MIN_EIGENVALUE = 0.05
+_MIN_EIGENVALUE = 0.1
 """Of a correlation matrix before its entries are rounded."""
 _TABLE = np.minimum(MIN_SIGMA * np.exp(STEP * np.arange(256)), MAX_SIGMA)
 
@@ -36,23 +36,15 @@ def encode(covariances: FloatArray, pairs: Pairs) -> tuple[Codes, Correlations]:
     The covariances are finite; one that is no covariance (not symmetric, or indefinite) comes out
     as one that bounds it as far as the scale goes.
     """
-    p = (covariances + covariances.swapaxes(1, 2)) / 2
-    sigma = np.sqrt(np.clip(np.diagonal(p, axis1=1, axis2=2), MIN_SIGMA**2, MAX_SIGMA**2))
-    p = np.clip(p / (sigma[:, :, None] * sigma[:, None, :]), -1e6, 1e6)
-    first, second = [i for i, _ in pairs], [j for _, j in pairs]
-    rho = np.clip(p[:, first, second], -1, 1)
-    lowest = np.linalg.eigvalsh(_correlation(rho, pairs, p.shape[1]))[:, :1]
-    rho *= np.minimum(1, (1 - _MIN_EIGENVALUE) / np.maximum(1 - lowest, 1e-9))
-    correlations = np.rint(127 * rho).astype(np.int8)
-
+    sigma, normal = normalized(covariances)
+    correlations = rounded_correlations(normal, pairs, 127)
     codes = np.ceil(np.log(sigma / MIN_SIGMA) / STEP - 1e-9)
     sent = MIN_SIGMA * np.exp(STEP * codes)
-    p *= sigma[:, :, None] * sigma[:, None, :] / (sent[:, :, None] * sent[:, None, :])
-    lower = np.linalg.cholesky(_correlation(correlations / 127, pairs, p.shape[1]))
-    p = np.linalg.solve(lower, np.linalg.solve(lower, p).swapaxes(1, 2))
-    factor = np.linalg.eigvalsh((p + p.swapaxes(1, 2)) / 2)[:, -1:]
-    codes += np.ceil(np.log(np.maximum(factor, 1)) / (2 * STEP) - 1e-9)
-    return np.clip(codes, 0, 255).astype(np.uint8), correlations
+    factor = excess(
+        normal, sigma, sent, correlation_matrix(correlations / 127, pairs, sigma.shape[1])
+    )
+    codes += np.ceil(np.log(np.maximum(factor, 1)) / (2 * STEP) - 1e-9)[:, None]
+    return np.clip(codes, 0, 255).astype(np.uint8), correlations.astype(np.int8)
 
 
 def decode(codes: Codes, correlations: Correlations, pairs: Pairs) -> FloatArray:
@@ -61,7 +53,7 @@ def decode(codes: Codes, correlations: Correlations, pairs: Pairs) -> FloatArray
     Raises:
         ValueError: correlations that no covariance has.
     """
-    matrix = _correlation(correlations / 127, pairs, codes.shape[1])
+    matrix: FloatArray = correlation_matrix(correlations / 127, pairs, codes.shape[1])
     try:
         np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:
@@ -71,7 +63,36 @@ def decode(codes: Codes, correlations: Correlations, pairs: Pairs) -> FloatArray
     return matrix
 
 
-def _correlation(rho: npt.NDArray[Any], pairs: Pairs, d: int) -> FloatArray:
+def normalized(covariances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(N, d) deviations within the scale, and (N, d, d) what is left divided by them."""
+    p = (covariances + covariances.swapaxes(1, 2)) / 2
+    sigma = np.sqrt(np.clip(np.diagonal(p, axis1=1, axis2=2), MIN_SIGMA**2, MAX_SIGMA**2))
+    return sigma, np.clip(p / (sigma[:, :, None] * sigma[:, None, :]), -1e6, 1e6)
+
+
+def rounded_correlations(normal: FloatArray, pairs: Pairs, units: int) -> npt.NDArray[np.int64]:
+    """(N, len(pairs)) correlations in 1/units, such that with no others the matrix is positive
+    definite; ``normal`` is of ``normalized``."""
+    rho = np.clip(normal[:, [i for i, _ in pairs], [j for _, j in pairs]], -1, 1)
+    lowest = np.linalg.eigvalsh(correlation_matrix(rho, pairs, normal.shape[1]))[:, :1]
+    rho *= np.minimum(1, (1 - _MIN_EIGENVALUE) / np.maximum(1 - lowest, 1e-9))
+    return np.rint(units * rho).astype(np.int64)
+
+
+def excess(
+    normal: FloatArray, sigma: FloatArray, sent: FloatArray, correlation: FloatArray
+) -> FloatArray:
+    """(N,) by which factor the covariance of the deviations ``sent`` must grow to bound the true
+    one, of which ``normalized`` made ``sigma`` and ``normal``; at most 1: it does."""
+    ratio = sigma / sent
+    p = normal * (ratio[:, :, None] * ratio[:, None, :])
+    lower = np.linalg.cholesky(correlation)
+    p = np.linalg.solve(lower, np.linalg.solve(lower, p).swapaxes(1, 2)).astype(np.float64)
+    return np.linalg.eigvalsh((p + p.swapaxes(1, 2)) / 2)[:, -1].astype(np.float64)
+
+
+def correlation_matrix(rho: npt.NDArray[Any], pairs: Pairs, d: int) -> FloatArray:
+    """(N, d, d) with ones on the diagonal and ``rho`` (N, len(pairs)) at the pairs."""
     matrix = np.tile(np.eye(d), (len(rho), 1, 1))
     for k, (i, j) in enumerate(pairs):
         matrix[:, i, j] = matrix[:, j, i] = rho[:, k]

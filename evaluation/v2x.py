@@ -8,17 +8,21 @@ worse than silence (GOSPA; Rahmathullah, García-Fernández & Svensson 2017), an
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from cryptography.hazmat.primitives.asymmetric import ec
 from scipy.optimize import linear_sum_assignment
 
 from bridges.actors import Snapshot
 from comms.alignment import ALIGN
+from comms.certificates import issue, point_of
 from comms.channel import Air, ChannelConfig
 from comms.config import V2xConfig
 from comms.fusion import Fused
 from comms.gate import Gate
+from comms.signing import Credentials, Signer
 from comms.station import SELF_ID, Station
 from evaluation.v2x_scenes import PoseError, Scene, View, relevant
 from pipeline.box import FloatArray
@@ -218,9 +222,18 @@ def gospa(found: FloatArray, truth: FloatArray, c: float = GOSPA_M) -> float:
 def _station(
     run: Run, agent: int, align: str = "predict", oracle: "_Oracle | None" = None
 ) -> Station:
+    """Signs in earnest. The signatures are not verified: all of them would hold, and take time."""
     config = replace(run.config, station=agent)
     gate = Gate(agent, config.frame_id, None, config.max_future_ms, config.ttl_ms)
-    return Station(config, gate, align=oracle if align == "oracle" else ALIGN[align])
+    align_by = oracle if oracle and align == "oracle" else ALIGN[align]
+    return Station(config, gate, Signer(_credentials(agent)), align_by)
+
+
+@lru_cache(1024)
+def _credentials(agent: int) -> Credentials:
+    key = ec.generate_private_key(ec.SECP256R1())
+    point = point_of(key.public_key())
+    return Credentials(issue(key, None, point, agent, 0, 2**32 - 1), key)
 
 
 def _show(station: Station, view: View, error: PoseError, agent: int) -> None:

@@ -16,6 +16,7 @@ from comms import cpm_grammar
 from pipeline.errors import InputError
 
 PACKAGE = "etsi_its_cpm_ts_msgs.msg"
+MAX_CONTAINERS = 8
 _DATA = "container_data_"
 _CONTAINERS = (
     "OriginatingVehicleContainer", "OriginatingRsuContainer", "SensorInformationContainer",
@@ -42,6 +43,9 @@ def cpm_payload(message: Any) -> bytes:
     Raises:
         InputError: a value that the grammar does not allow, or asn1tools is not installed.
     """
+    count = len(message.payload.cpm_containers.value.array)
+    if not 1 <= count <= MAX_CONTAINERS:  # asn1tools does not look
+        raise InputError(f"CPM: {count} containers; give 1 to {MAX_CONTAINERS}")
     return cpm_grammar.write(_value(message))
 
 

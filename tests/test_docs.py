@@ -29,6 +29,7 @@ QUICK = {
     "predictor_accuracy": ["--sequences", "1", "--latency", "0.1"],
     "raw_doctor": ["--repeats", "1", "--limit", "6"],
     "runner": ["--frames", "20"],
+    "v2x_codec": ["--stream", "200", "--repeats", "20"],
     "v2x_udp": ["--seconds", "2", "--messages", "200"],
     "world": ["--frames", "4"],
 }

@@ -26,7 +26,7 @@ def grid():
 def test_snapshot_has_centers_and_east_based_yaws(grid):
     """Against SUMO's own front bumper and clock-wise angle, and against the motion itself."""
     s = grid.snapshot()
-    names = {i: n for n, i in grid._ids.items()}
+    names = grid._actors.names
     for row in np.flatnonzero(np.isin(s.classes, (2, 4, 5, 6))):
         name = names[int(s.ids[row])]
         length = grid._api.vehicle.getLength(name)

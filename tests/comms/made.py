@@ -92,3 +92,18 @@ def pki():
     now_s = NOW // S
     root = issue(key, None, point_of(key.public_key()), 0, now_s - 43_200, now_s + 43_200, ())
     return Pki(key, root)
+
+
+def filtered_covariances(rng, n):
+    """(n, 6, 6) such as a Kalman filter's: in its own axes one position and one velocity each."""
+    p = np.zeros((n, 6, 6))
+    angle = rng.uniform(0, np.pi, n)
+    for k in range(3):
+        spread = rng.uniform(0.1, 0.5, n) ** 2 if k < 2 else np.full(n, 0.04)
+        p[:, k, k], p[:, k + 3, k + 3] = spread, 0.9 * spread
+        p[:, k, k + 3] = p[:, k + 3, k] = 0.6 * spread
+    turn = np.tile(np.eye(6), (n, 1, 1))
+    for x, y in ((0, 1), (3, 4)):
+        turn[:, x, x] = turn[:, y, y] = np.cos(angle)
+        turn[:, y, x], turn[:, x, y] = np.sin(angle), -np.sin(angle)
+    return turn @ p @ turn.swapaxes(1, 2)
