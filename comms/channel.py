@@ -25,6 +25,7 @@ from comms.impairments import (
     RandomDelay,
     Trace,
 )
+from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError
 
@@ -33,6 +34,7 @@ NETWORK_OVERHEAD = 40
 LINK_OVERHEAD = 36
 """Bytes that LLC and 802.11's MAC put around it; textbook."""
 MAX_INBOX = 4096
+Position = Sequence[float] | FloatArray
 ITS_G5_DISTANCE_M = (50.0, 100.0, 150.0, 200.0, 250.0, 300.0, 400.0, 500.0)
 ITS_G5_DELIVERY = (1.0, 0.98, 0.97, 0.79, 0.63, 0.42, 0.20, 0.06)
 """700-byte broadcasts at 23 dBm and 6 Mbit/s, log-distance 2.75 and Nakagami fading, simulated
@@ -174,7 +176,7 @@ class Air:
         for station in stations:
             self.place(station)
 
-    def place(self, station: int, position: Sequence[float] | None = None) -> None:
+    def place(self, station: int, position: Position | None = None) -> None:
         """Say that a station is there, and where: x, y and maybe z in m."""
         found = self._stations.setdefault(station, _Station())
         if position is not None:
@@ -184,7 +186,7 @@ class Air:
             found.position = where
 
     def send(
-        self, station: int, data: bytes, now_ns: int, position: Sequence[float] | None = None
+        self, station: int, data: bytes, now_ns: int, position: Position | None = None
     ) -> None:
         """Put a datagram into the station's queue; the oldest waiting ones go where it is full.
 

@@ -154,14 +154,15 @@ def plan_of(message: Path, frame_id: str, speed: float, now_ns: int) -> Plan | N
     stamps = np.array([stamp_of(p.header) for p in message.poses], np.int64)
     if stamps[-1] > stamps[0]:
         begin_ns = min(begin_ns, int(stamps[0]))
-        times = (stamps - begin_ns) * 1e-9
+        times: FloatArray = (stamps - begin_ns).astype(np.float64) * 1e-9
         if (np.diff(times) < 0).any():
             raise InputError("Path: the poses' stamps fall; give rising ones, or zeros")
     else:
         steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
         times = np.append(0.0, np.cumsum(steps)) / max(speed, LEAST_PLAN_SPEED)
     if len(times) > MAX_POINTS or times[-1] > MAX_LEAD_S:
-        spaced = np.linspace(min(times[0], MAX_LEAD_S), min(times[-1], MAX_LEAD_S), MAX_POINTS)
+        ends = np.minimum(times[[0, -1]], MAX_LEAD_S)
+        spaced: FloatArray = np.linspace(ends[0], ends[1], MAX_POINTS)
         points = np.stack([np.interp(spaced, times, axis) for axis in points.T], axis=1)
         times = spaced
     return Plan(begin_ns, times, points)

@@ -411,6 +411,26 @@ def test_without_odometry_own_perception_still_comes_out_and_nothing_is_sent(ros
     assert on_air == []
 
 
+def test_time_that_jumps_back_starts_afresh_and_goes_on(ros):
+    agent = Agent(ros, "j1", 1)
+    mine = (30.0, -8.0, 0.0)
+    assert ros.spin(lambda: agent.perceive([mine], 0.0) or knows(agent, mine, 0))
+    place = (70.0, 8.0, 0.0)
+
+    def step():
+        stamp_ns = now_ns() - 3600 * SECOND
+        agent.odometry.publish(odometry(stamp_ns))
+        ros.spin(lambda: False, 0.02)
+        found = Fused.alone(objects(stamp_ns, [place]))
+        agent.objects.publish(object_messages.objects_message(found, "map"))
+        ros.spin(lambda: False, 0.05)
+        return knows(agent, place, 0) and not knows(agent, mine, 0)
+
+    assert ros.spin(step), agent.process.text()
+    assert "jumped back" in agent.process.text()
+    assert "Traceback" not in agent.process.text()
+
+
 def test_it_speaks_for_the_moment_that_the_latency_report_names(ros):
     agent = Agent(ros, "e1", 1, "v2x_node.consumer:=planner")
     reports = ros.node.create_publisher(own.LatencyReport, "/e1/latency", qos.results(1))
