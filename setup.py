@@ -25,6 +25,7 @@ NODES = [
     "sim_camera",
     "pipeline",
     "raw_doctor",
+    "v2x",
 ]
 
 setup(
@@ -71,6 +72,7 @@ setup(
             "ros-rclpy[fastrtps]>=7.1,<8",
             "ros-std-msgs>=5.3,<5.4",
             "ros-sensor-msgs>=5.3,<5.4",
+            "ros-nav-msgs>=5.3,<5.4",
             "ros-diagnostic-msgs>=5.3,<5.4",
             "ros-rosgraph-msgs>=2.0,<2.1",
             "ros-lifecycle-msgs>=2.0,<2.1",

@@ -17,6 +17,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from comms.config import V2xConfig
 from isp.config import IspConfig
 from isp.exposure import Advice, CameraState, ExposureAdvisor, ExposureConfig
 from isp.make import make_isp
@@ -51,8 +52,10 @@ CONFIGS: dict[str, type[Config]] = {
     "fusion": FusionConfig,
     "predictor": PredictorConfig,
     "latency": LatencyConfig,
+    "v2x": V2xConfig,
 }
-"""Every stage of the stack with its configuration, as ``pipeline.config.build`` takes them."""
+"""Every stage with its configuration, as ``pipeline.config.build`` takes them. V2X is a node of its
+own (ros_nodes/v2x.py) and no part of the stack below."""
 
 
 class Stack:

@@ -65,7 +65,7 @@ def image_of(frame: Frame) -> Image:
         encoding=frame.encoding,
         is_bigendian=0,
         step=image.strides[0],
-        data=_packed("B", image),
+        data=packed("B", image),
     )
 
 
@@ -183,14 +183,14 @@ def tracks_message(tracks: Tracks, frame_id: str) -> own.TrackArray:
         frame_index=tracks.frame_index,
         image_width=tracks.image_size[0],
         image_height=tracks.image_size[1],
-        ids=_packed("i", tracks.ids),
-        boxes=_packed("d", tracks.boxes),
-        scores=_packed("f", tracks.scores),
-        status=_packed("B", tracks.status),
-        labels=_packed("h", tracks.labels),
-        source=_packed("B", tracks.source),
-        answered_ns=_packed("q", tracks.answered_ns),
-        variances=_packed("d", tracks.variances),
+        ids=packed("i", tracks.ids),
+        boxes=packed("d", tracks.boxes),
+        scores=packed("f", tracks.scores),
+        status=packed("B", tracks.status),
+        labels=packed("h", tracks.labels),
+        source=packed("B", tracks.source),
+        answered_ns=packed("q", tracks.answered_ns),
+        variances=packed("d", tracks.variances),
     )
 
 
@@ -203,11 +203,11 @@ def tracks_of(message: own.TrackArray) -> Tracks:
         message.ready_ns,
         message.frame_index,
         (message.image_width, message.image_height),
-        _read("TrackArray.ids", message.ids, np.int32, (n,)),
-        _read("TrackArray.boxes", message.boxes, np.float64, (n, 4)),
-        _read("TrackArray.scores", message.scores, np.float32, (n,)),
-        _read("TrackArray.status", message.status, np.uint8, (n,)),
-        _read("TrackArray.labels", message.labels, np.int16, (n,)),
+        read_array("TrackArray.ids", message.ids, np.int32, (n,)),
+        read_array("TrackArray.boxes", message.boxes, np.float64, (n, 4)),
+        read_array("TrackArray.scores", message.scores, np.float32, (n,)),
+        read_array("TrackArray.status", message.status, np.uint8, (n,)),
+        read_array("TrackArray.labels", message.labels, np.int16, (n,)),
         _read_given("TrackArray.source", message.source, np.uint8, (n,)),
         _read_given("TrackArray.answered_ns", message.answered_ns, np.int64, (n,)),
         _read_given("TrackArray.variances", message.variances, np.float64, (n, 4)),
@@ -220,13 +220,13 @@ def forecasts_message(forecasts: Forecasts, frame_id: str) -> own.ForecastArray:
         header=header(forecasts.stamp_ns, frame_id),
         ready_ns=forecasts.ready_ns,
         consumers=list(forecasts.consumers),
-        valid_at_ns=_packed("q", forecasts.valid_at_ns),
-        ids=_packed("i", forecasts.ids),
-        boxes=_packed("d", forecasts.boxes),
-        covariances=_packed("d", forecasts.covariances),
-        status=_packed("B", forecasts.status),
-        probabilities=_packed("d", forecasts.probabilities),
-        regions=_packed("d", forecasts.regions),
+        valid_at_ns=packed("q", forecasts.valid_at_ns),
+        ids=packed("i", forecasts.ids),
+        boxes=packed("d", forecasts.boxes),
+        covariances=packed("d", forecasts.covariances),
+        status=packed("B", forecasts.status),
+        probabilities=packed("d", forecasts.probabilities),
+        regions=packed("d", forecasts.regions),
     )
 
 
@@ -238,11 +238,11 @@ def forecasts_of(message: own.ForecastArray) -> Forecasts:
         stamp_of(message.header),
         message.ready_ns,
         tuple(message.consumers),
-        _read("ForecastArray.valid_at_ns", message.valid_at_ns, np.int64, (h,)),
-        _read("ForecastArray.ids", message.ids, np.int32, (n,)),
-        _read("ForecastArray.boxes", message.boxes, np.float64, (h, n, 4)),
-        _read("ForecastArray.covariances", message.covariances, np.float64, (h, n, 4, 4)),
-        _read("ForecastArray.status", message.status, np.uint8, (h, n)),
+        read_array("ForecastArray.valid_at_ns", message.valid_at_ns, np.int64, (h,)),
+        read_array("ForecastArray.ids", message.ids, np.int32, (n,)),
+        read_array("ForecastArray.boxes", message.boxes, np.float64, (h, n, 4)),
+        read_array("ForecastArray.covariances", message.covariances, np.float64, (h, n, 4, 4)),
+        read_array("ForecastArray.status", message.status, np.uint8, (h, n)),
         _read_given("ForecastArray.probabilities", message.probabilities, np.float64, (h,)),
         _read_given("ForecastArray.regions", message.regions, np.float64, (h, n, 4)),
     )
@@ -354,7 +354,7 @@ def _quantiles(message: own.LatencyReport) -> list[tuple[int, ...]]:
     if not len(given):
         return [()] * consumers
     count = min(len(given) // max(consumers, 1), MAX_QUANTILES)
-    values = _read("LatencyReport.horizon_quantiles_ns", given, np.int64, (consumers, count))
+    values = read_array("LatencyReport.horizon_quantiles_ns", given, np.int64, (consumers, count))
     if values.min() < 0 or values.max() > MAX_AGE_NS or (np.diff(values, axis=1) < 0).any():
         raise InputError(
             "LatencyReport.horizon_quantiles_ns must rise, from 0 to at most 60 s; "
@@ -363,7 +363,8 @@ def _quantiles(message: own.LatencyReport) -> list[tuple[int, ...]]:
     return [tuple(row) for row in values.tolist()]
 
 
-def _packed(code: str, values: npt.NDArray[Any]) -> "array.array[Any]":
+def packed(code: str, values: npt.NDArray[Any]) -> "array.array[Any]":
+    """Values of a type code's own dtype as the array that a message takes; one copy."""
     out = array.array(code)
     values = np.ascontiguousarray(values)
     if values.size:  # memoryview cannot cast what is empty
@@ -377,7 +378,12 @@ def _count(name: str, ids: Any) -> int:
     return len(ids)
 
 
-def _read(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def read_array(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """A message's array over its own bytes.
+
+    Raises:
+        InputError: another number of values than the shape has.
+    """
     if len(values) != np.prod(shape, dtype=int):
         raise InputError(
             f"{name} holds {len(values)} values, {np.prod(shape, dtype=int)} fit the others; "
@@ -388,4 +394,4 @@ def _read(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> npt.NDA
 
 def _read_given(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> Any:
     """None where a sender left the field empty."""
-    return _read(name, values, dtype, shape) if len(values) else None
+    return read_array(name, values, dtype, shape) if len(values) else None

@@ -33,7 +33,8 @@ class PipelineNode(Node):
     def __init__(self) -> None:
         super().__init__("pipeline")
         live: dict[str, Live[Any, Any]] = {}
-        for name, cls in (CONFIGS | {"latency_monitor": MonitorConfig}).items():
+        stages = {name: cls for name, cls in CONFIGS.items() if name != "v2x"}  # another node
+        for name, cls in (stages | {"latency_monitor": MonitorConfig}).items():
             live[name] = Live(self, name, cls, lambda config: config, _fixed(cls))
         self._tracker_options = live["tracker"]
         self._frame_id = ""

@@ -30,6 +30,7 @@ QUICK = {
     "raw_doctor": ["--repeats", "1", "--limit", "6"],
     "runner": ["--frames", "20"],
     "v2x_codec": ["--stream", "200", "--repeats", "20"],
+    "v2x_udp": ["--seconds", "2", "--messages", "200"],
     "world": ["--frames", "4"],
 }
 """Benchmarks are run for a moment only: that they run is proved here, not how fast."""

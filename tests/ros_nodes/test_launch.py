@@ -59,3 +59,13 @@ def test_a_launch_of_a_recording_ends_with_it(ros, tmp_path: Path) -> None:
     assert launched.popen.returncode == 0, launched.text()
     assert {s.header.stamp.sec for s in spans} == {10**9}, launched.text()
     assert "Traceback" not in launched.text()
+
+
+def test_stations_are_launched_in_namespaces_of_their_own(ros) -> None:
+    launched = launch(ros, "v2x", "agents:=3", "first:=7")
+
+    def there() -> set[str]:
+        found = ros.node.get_node_names_and_namespaces()
+        return {space for name, space in found if name == "v2x"}
+
+    assert ros.spin(lambda: there() == {"/agent7", "/agent8", "/agent9"}, 40), launched.text()

@@ -1,0 +1,24 @@
+"""A station with the credentials and the trust that its configuration names."""
+
+from pathlib import Path
+
+from comms.config import V2xConfig
+from comms.gate import Gate
+from comms.signing import Credentials, Signer, TrustStore, Verifier
+from comms.station import Station
+from pipeline.errors import InputError
+
+
+def make_station(config: V2xConfig) -> Station:
+    """Raises:
+    InputError: credentials or trust that cannot be read, or are of another station; trust that
+        would not be asked for."""
+    if config.trust and not config.require_signature:
+        raise InputError(
+            "v2x.trust is given but v2x.require_signature is off: nothing would be verified; "
+            "switch it on, or give no trust"
+        )
+    verifier = Verifier(TrustStore.load(Path(config.trust))) if config.trust else None
+    signer = Signer(Credentials.load(Path(config.credentials))) if config.credentials else None
+    gate = Gate(config.station, config.frame_id, verifier, config.max_future_ms, config.ttl_ms)
+    return Station(config, gate, signer)
