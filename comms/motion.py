@@ -70,8 +70,10 @@ def moved(objects: Objects, dt: FloatArray, stamp_ns: int) -> Objects:
     )
 
 
-FIRST_ODDS = 0.4
+FIRST_ODDS = 0.6
 """That a first detection's object exists, before its own quality."""
+INDEPENDENT = 0.7
+"""Share by which a further detection's error is its own."""
 MISSED = 0.6
 """On an object's odds, of a look that misses it."""
 
@@ -80,8 +82,8 @@ class MetricFilter:
     """Own detections, told apart by their ids, as objects with velocities. Not thread-safe.
 
     The quality of a detection is the probability that it is real; that of an object gathers them:
-    its odds, few at first, are multiplied by each detection's, of which two in a row count as one,
-    and fall with each look that misses it. max_age_s: an object that was not measured for longer
+    its odds, few at first, are multiplied by each detection's, which are not quite independent, and
+    fall with each look that misses it. max_age_s: an object that was not measured for longer
     is forgotten.
     """
 
@@ -134,7 +136,7 @@ def _updated(known: Objects, rows: npt.NDArray[np.intp], seen: Objects) -> Objec
     arrays["covariances"][rows] = (after + after.transpose(0, 2, 1)) / 2
     for name in ("measured_ns", "yaws", "sizes", "classes"):
         arrays[name][rows] = getattr(seen, name)
-    odds = _odds(known.quality[rows]) / MISSED * np.sqrt(_odds(seen.quality))
+    odds = _odds(known.quality[rows]) / MISSED * _odds(seen.quality) ** INDEPENDENT
     arrays["quality"][rows] = _probability(odds)
     return known.derived(**arrays)
 
@@ -146,7 +148,7 @@ def _begun(seen: Objects) -> Objects:
     unknown = START_SPEED[seen.classes] ** 2
     unknown = unknown[:, None] * np.array([1.0, 1.0, 0.01])
     covariances[:, 3:, 3:] = unknown[:, :, None] * np.eye(3)
-    quality = _probability(FIRST_ODDS * np.sqrt(_odds(seen.quality)))
+    quality = _probability(FIRST_ODDS * _odds(seen.quality) ** INDEPENDENT)
     still = np.zeros_like(seen.velocities)
     return seen.derived(quality=quality, velocities=still, covariances=covariances)
 

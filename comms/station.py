@@ -34,7 +34,7 @@ BURST_S = 1.0
 """Budget that may be saved up."""
 FEW = 4
 """Objects for which a message is worth its header, while the budget is short."""
-PRICE = 2e-4
+PRICE = 1e-4
 """Utility that a byte must bring while nothing of the budget is used."""
 REQUEST_SHARE = 0.12
 """Of the budget, at most, for requests."""
