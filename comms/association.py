@@ -11,6 +11,8 @@ GATE = 16.0
 """Squared Mahalanobis distance over x, y and their velocities: 99.7 % of 4 degrees of freedom."""
 FARTHEST_M = 8.0
 HEIGHT_M = 4.0
+SOLID = 0.5
+"""Share of two bodies' sizes within which their middles cannot be."""
 _PLANE = np.array([0, 1, 3, 4])
 _FLOOR = 1e-4 * np.eye(4)
 _BIG = 1e6
@@ -23,7 +25,7 @@ def pairs(ours: Objects, theirs: Objects) -> tuple[Rows, Rows, FloatArray]:
     below ``GATE``. Both lists speak for one moment."""
     apart = ours.positions[:, None] - theirs.positions
     near = (np.abs(apart) < [FARTHEST_M, FARTHEST_M, HEIGHT_M]).all(axis=2)
-    near &= _alike(ours.classes[:, None], theirs.classes)
+    near &= alike(ours.classes[:, None], theirs.classes)
     i, j = np.nonzero(near)
     rest = np.concatenate(
         [apart[i, j, :2], ours.velocities[i, :2] - theirs.velocities[j, :2]], axis=1
@@ -67,12 +69,19 @@ def mutual(ours: Objects, theirs: Objects, groups: Rows) -> tuple[Rows, Rows]:
 
 def overlapping(ours: Objects, theirs: Objects) -> npt.NDArray[np.bool_]:
     """(M,) of theirs, those that stand inside one of ours, where no second object can be."""
-    apart = np.linalg.norm(ours.positions[:, None] - theirs.positions, axis=2)
-    room = (ours.sizes[:, None, 1] + theirs.sizes[:, 1]) / 2
-    return np.asarray((apart < 0.8 * room).any(axis=0))
+    apart = theirs.positions[:, :2] - ours.positions[:, None, :2]
+    room = SOLID * (ours.sizes[:, None, :2] + theirs.sizes[:, :2]) / 2
+    known = np.isfinite(ours.yaws)
+    room[~known] = room[~known].min(axis=2, keepdims=True)
+    yaw = np.where(known, ours.yaws, 0.0)[:, None]
+    along = np.abs(np.cos(yaw) * apart[..., 0] + np.sin(yaw) * apart[..., 1])
+    across = np.abs(np.cos(yaw) * apart[..., 1] - np.sin(yaw) * apart[..., 0])
+    inside = (along < room[..., 0]) & (across < room[..., 1])
+    inside &= np.abs(ours.positions[:, None, 2] - theirs.positions[:, 2]) < HEIGHT_M
+    return np.asarray(inside.any(axis=0))
 
 
-def _alike(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def alike(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """A person is no truck; whoever does not know the class may mean anything."""
     same = IS_VULNERABLE[first] == IS_VULNERABLE[second]
     return same | (first == ObjectClass.UNKNOWN) | (second == ObjectClass.UNKNOWN)

@@ -29,7 +29,8 @@ class Peer:
     objects: of time 0; ``stamps_ns`` (N,) says which moment each state speaks for. origins: (N, 2)
     m, where the station said it was then. claimed: (3, 3), what it says of its pose's error over
     x, y and yaw. bias: (3,), by how much its pose is off as far as known, and bias_covariance;
-    agreed, disagreed: evidence for and against it, fading, as of assessed_ns; 0: never.
+    agreed, disagreed: evidence for and against it, fading, as of assessed_ns; 0: never. fit: share
+    of what it places in our free view that is there.
     """
 
     station: int
@@ -46,6 +47,7 @@ class Peer:
     assessed_ns: int = 0
     agreed: float = AGREED
     disagreed: float = DISAGREED
+    fit: float = 1.0
     loss: float = 0.0
     received: int = 0
     _sequence: int = -1

@@ -132,8 +132,8 @@ class Station:
         anchored = joined([own, self._itself(own.stamp_ns)])
         peers = self._telling()
         if peers:
-            told = told_by(peers, own.stamp_ns, self._align)
-            assess(peers, told, anchored, sight, own.stamp_ns)
+            told = told_by(peers, own.stamp_ns, self._align, pose)
+            assess(peers, told, anchored, pose, sight, own.stamp_ns)
 
     def _itself(self, at_ns: int) -> Objects:
         """This vehicle as an object."""
@@ -355,7 +355,7 @@ class Station:
             return Fused.alone(Objects.none(valid_at_ns))
         own = predicted(self._own, valid_at_ns).derived(ready_ns=now_ns)
         peers = self._telling()
-        told = told_by(peers, valid_at_ns, self._align)
+        told = told_by(peers, valid_at_ns, self._align, self._pose)
         for peer in peers:
             self._ages.extend((valid_at_ns - peer.stamps_ns).tolist())
         return fuse(

@@ -182,9 +182,9 @@ def score(
     foreign = objects.stations != 0
     errors = np.zeros(len(truth))
     errors[theirs] = apart
-    alone = own.selected(np.linalg.norm(own.positions - truth[me], axis=1) <= SCORE_M)
-    with_others = gospa(objects.positions, truth[asked])
-    without = gospa(alone.positions, truth[asked])
+    beyond = truth[~asked]
+    with_others = gospa(_within(fused.objects, truth[me], beyond), truth[asked])
+    without = gospa(_within(own, truth[me], beyond), truth[asked])
     hit = found & hidden
     return Score(
         1, int(hidden.sum()), int(hit.sum()), int(wanted.sum()), int((found & wanted).sum()),
@@ -192,6 +192,14 @@ def score(
         int(with_others > without + HARM_M), int(with_others < without - HARM_M),
         with_others, without,
     )  # fmt: skip
+
+
+def _within(objects: Objects, here: FloatArray, beyond: FloatArray) -> FloatArray:
+    """(N, 3) places that are asked for: within reach, and not of an actor just beyond it."""
+    places = objects.positions
+    places = places[np.linalg.norm(places - here, axis=1) <= SCORE_M]
+    apart = np.linalg.norm(places[:, None, :2] - beyond[:, :2], axis=2)
+    return np.asarray(places[apart.min(axis=1, initial=np.inf) > NEAR_M])
 
 
 def matched(
