@@ -14,12 +14,13 @@ Align = Callable[[Objects, npt.NDArray[np.int64], int], Objects]
 
 def predict(objects: Objects, stamps_ns: npt.NDArray[np.int64], to_ns: int) -> Objects:
     """Each over its own true delay."""
-    return moved(objects, (to_ns - stamps_ns) * 1e-9, to_ns)
+    return moved(objects, np.asarray((to_ns - stamps_ns) * 1e-9, np.float64), to_ns)
 
 
 def predict_floored(objects: Objects, stamps_ns: npt.NDArray[np.int64], to_ns: int) -> Objects:
     """Over whole steps of 100 ms, as Select2Drive does."""
-    return moved(objects, (to_ns - stamps_ns) // 100_000_000 * 0.1, to_ns)
+    steps = (to_ns - stamps_ns) // 100_000_000
+    return moved(objects, np.asarray(steps * 0.1, np.float64), to_ns)
 
 
 def keep_stale(objects: Objects, stamps_ns: npt.NDArray[np.int64], to_ns: int) -> Objects:

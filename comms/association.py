@@ -84,4 +84,4 @@ def overlapping(ours: Objects, theirs: Objects) -> npt.NDArray[np.bool_]:
 def alike(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """A person is no truck; whoever does not know the class may mean anything."""
     same = IS_VULNERABLE[first] == IS_VULNERABLE[second]
-    return same | (first == ObjectClass.UNKNOWN) | (second == ObjectClass.UNKNOWN)
+    return np.asarray(same | (first == ObjectClass.UNKNOWN) | (second == ObjectClass.UNKNOWN))

@@ -37,7 +37,7 @@ class V2xConfig(Config):
     )
     ttl_ms: float = option(3000.0, "What is older is not fused.", low=100, high=10_000)
     max_sigma_m: float = option(
-        2.0, "Nor what is less sure of its place than this.", low=0.1, high=100
+        1.6, "Nor what is less sure of its place than this.", low=0.1, high=100
     )
     min_quality: float = option(
         0.6, "What exists with less probability is neither sent nor taken.", low=0, high=1

@@ -101,7 +101,7 @@ def priors(peers: Sequence[Peer], now_ns: int, own: Pose | None) -> FloatArray:
     grown = known + WANDER * np.minimum(dt, 60.0)[:, None, None]
     more = np.trace(grown, axis1=1, axis2=2) > np.trace(claimed, axis1=1, axis2=2)
     grown[more] = claimed[more]
-    return grown
+    return np.asarray(grown)
 
 
 def assess(
@@ -120,7 +120,8 @@ def assess(
     rows = np.flatnonzero(of_sure)
     mine, at = mutual(ours, theirs.selected(rows), told.peer[rows])
     other = rows[at]
-    information, pull = np.linalg.inv(B), np.zeros((len(peers), 3))
+    information: FloatArray = np.linalg.inv(B).astype(np.float64)
+    pull = np.zeros((len(peers), 3))
     _gather(information, pull, told, other, ours.selected(mine))
     lies = contradicted(theirs, ours, other, sight) & of_sure
     count = np.bincount(told.peer[other], minlength=len(peers))
@@ -169,9 +170,7 @@ def _gather(
     np.add.at(pull, of, (HW @ rest[..., None])[..., 0])
 
 
-def _fits(
-    told: Told, matched: npt.NDArray[np.intp], sight: Sight | None, peers: int
-) -> FloatArray:
+def _fits(told: Told, matched: npt.NDArray[np.intp], sight: Sight | None, peers: int) -> FloatArray:
     """(P,) share of each peer's objects in our free view that are ours as well; NaN of none."""
     if sight is None:
         return np.full(peers, np.nan)
@@ -180,7 +179,9 @@ def _fits(
     own[matched] = True
     count = np.bincount(told.peer[inside], minlength=peers).astype(np.float64)
     with_own = np.bincount(told.peer[inside & own], minlength=peers)
-    return np.divide(with_own, count, out=np.full(peers, np.nan), where=count > 0)
+    shares: FloatArray = np.full(peers, np.nan)
+    np.divide(with_own, count, out=shares, where=count > 0)
+    return shares
 
 
 def _place_variance(B: FloatArray) -> FloatArray:
@@ -192,11 +193,10 @@ def contradicted(
     theirs: Objects, ours: Objects, matched: npt.NDArray[np.intp], sight: Sight | None
 ) -> npt.NDArray[np.bool_]:
     """(N,) theirs that stand well inside our free view, where we see nothing at all."""
-    out = np.zeros(len(theirs), np.bool_)
     if sight is None:
-        return out
+        return np.zeros(len(theirs), np.bool_)
     spread = 2 * np.sqrt(theirs.covariances[:, 0, 0] + theirs.covariances[:, 1, 1])
-    out = sight.margins(theirs.positions[:, :2]) > CERTAIN_M + spread
+    out = np.asarray(sight.margins(theirs.positions[:, :2]) > CERTAIN_M + spread)
     out &= theirs.positions[:, 2] < GROUND_M
     out[matched] = False
     rows = np.flatnonzero(out)

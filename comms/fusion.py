@@ -36,12 +36,14 @@ class Fused:
     """What is known at ``objects.stamp_ns``.
 
     objects: N; ``stations`` says who measured it best, 0 for this one. sources: stations of all
-    that contributed; those of object n stand at ``sources[ends[n - 1]:ends[n]]``.
+    that contributed; those of object n stand at ``sources[ends[n - 1]:ends[n]]``. unsure: how many
+    objects were left out since their places were not sure enough.
     """
 
     objects: Objects
     sources: npt.NDArray[np.uint32]
     ends: npt.NDArray[np.uint32]
+    unsure: int = 0
 
     @classmethod
     def alone(cls, own: Objects) -> "Fused":
@@ -73,7 +75,9 @@ def fuse(
     away = np.linalg.norm(theirs.positions - here, axis=1)
     use = (away <= range_m) & (away > length_m / 2 + ECHO_M)
     use &= theirs.quality >= min_quality
-    use &= horizontal(theirs.covariances) <= max_sigma_m
+    sure = horizontal(theirs.covariances) <= max_sigma_m
+    unsure = int((use & ~sure).sum())
+    use &= sure
     use &= ~contradicted(theirs, own, np.zeros(0, np.intp), sight)
     trust = np.array([p.trust for p in peers])
     fused, sources = own, [[OWN] for _ in range(len(own))]
@@ -97,7 +101,7 @@ def fuse(
             sources += [[station] for _ in range(len(added))]
     counts = np.array([len(s) for s in sources], np.int64)
     flat = np.array([s for each in sources for s in each], np.uint32)
-    return Fused(fused, flat, np.cumsum(counts).astype(np.uint32))
+    return Fused(fused, flat, np.cumsum(counts).astype(np.uint32), unsure)
 
 
 def intersected(
@@ -138,10 +142,7 @@ def _refined(fused: Objects, rows: npt.NDArray[np.intp], theirs: Objects, trust:
         "stations": np.where(take, theirs.stations, ours.stations),
         "ids": np.where(take, theirs.ids, ours.ids),
     }
-    arrays = {name: getattr(fused, name).copy() for name in changes}
-    for name, values in changes.items():
-        arrays[name][rows] = values
-    return fused.derived(**arrays)
+    return fused.changed(rows, changes)
 
 
 def _spread(objects: Objects) -> FloatArray:

@@ -16,7 +16,7 @@ from pipeline.box import FloatArray
 from pipeline.objects import ObjectClass, Objects, joined
 
 _DENSITY = {
-    ObjectClass.UNKNOWN: 2.0, ObjectClass.PERSON: 0.5, ObjectClass.CYCLIST: 1.0,
+    ObjectClass.UNKNOWN: 2.0, ObjectClass.PERSON: 0.7, ObjectClass.CYCLIST: 1.5,
     ObjectClass.MOTORCYCLE: 2.5, ObjectClass.CAR: 2.0, ObjectClass.TRUCK: 1.0,
     ObjectClass.BUS: 1.0, ObjectClass.ANIMAL: 1.0, ObjectClass.UAV: 3.0, ObjectClass.OBSTACLE: 0.05,
 }  # fmt: skip
@@ -125,20 +125,15 @@ def _updated(known: Objects, rows: npt.NDArray[np.intp], seen: Objects) -> Objec
     gain = P[:, :, :3] @ np.linalg.inv(P[:, :3, :3] + seen.covariances[:, :3, :3])
     change = (gain @ (seen.positions - known.positions[rows])[..., None])[..., 0]
     after = P - gain @ P[:, :3, :]
-    arrays = {
-        "positions": known.positions.copy(), "velocities": known.velocities.copy(),
-        "covariances": known.covariances.copy(), "measured_ns": known.measured_ns.copy(),
-        "quality": known.quality.copy(), "yaws": known.yaws.copy(), "sizes": known.sizes.copy(),
-        "classes": known.classes.copy(),
-    }  # fmt: skip
-    arrays["positions"][rows] += change[:, :3]
-    arrays["velocities"][rows] += change[:, 3:]
-    arrays["covariances"][rows] = (after + after.transpose(0, 2, 1)) / 2
-    for name in ("measured_ns", "yaws", "sizes", "classes"):
-        arrays[name][rows] = getattr(seen, name)
     odds = _odds(known.quality[rows]) / MISSED * _odds(seen.quality) ** INDEPENDENT
-    arrays["quality"][rows] = _probability(odds)
-    return known.derived(**arrays)
+    changes = {
+        "positions": known.positions[rows] + change[:, :3],
+        "velocities": known.velocities[rows] + change[:, 3:],
+        "covariances": (after + after.transpose(0, 2, 1)) / 2,
+        "quality": _probability(odds),
+        **{name: getattr(seen, name) for name in ("measured_ns", "yaws", "sizes", "classes")},
+    }
+    return known.changed(rows, changes)
 
 
 def _begun(seen: Objects) -> Objects:

@@ -63,14 +63,14 @@ def register(
 
     left = rest - np.einsum("kab,hb->hka", H, bias)
     gain = np.maximum(1 - (left**2).sum(axis=2) / variance / INSIDE, 0)  # (hypotheses, pairs)
-    best = np.zeros((HYPOTHESES, len(theirs)))
-    np.maximum.at(best, (slice(None), j), gain)
+    best = np.zeros((len(theirs), HYPOTHESES))
+    np.maximum.at(best, j, gain.T)
     unlikely = np.einsum("ha,ab,hb->h", bias, np.linalg.inv(prior), bias)
-    score = best.sum(axis=1) - 0.25 * unlikely
+    score = best.sum(axis=0) - 0.25 * unlikely
     winner = int(np.argmax(score))
     places = np.einsum("kab,hb->hka", H, bias - bias[winner])
     other = np.abs(places).max(axis=(1, 2)) > ELSEWHERE_M
-    if (best[winner] > 0).sum() < LEAST_INLIERS:
+    if (best[:, winner] > 0).sum() < LEAST_INLIERS:
         return None
     if other.any() and score[winner] - score[other].max() < STANDS_OUT:
         return None

@@ -115,7 +115,7 @@ def decode(data: bytes, envelope: Envelope) -> Request:
     width, count, sectors = _HEAD.unpack_from(data)
     if len(data) != _HEAD.size + 5 * count + sectors or sectors > MAX_SECTORS:
         raise Rejected(Reason.TRUNCATED, f"a request of {len(data)} bytes, {count} points")
-    times = np.frombuffer(data, np.uint8, count, _HEAD.size) * _DM
+    times = np.frombuffer(data, np.uint8, count, _HEAD.size).astype(np.float64) * _DM
     offsets = np.frombuffer(data, "<i2", 2 * count, _HEAD.size + count).reshape(count, 2)
     free = np.frombuffer(data, np.uint8, sectors, _HEAD.size + 5 * count).astype(np.float64)
     here = envelope.pose.position[:2]

@@ -12,8 +12,9 @@ features; here each rule is applied to objects, whose confidence is their qualit
   (``select2drive_literal``); the other one gives it a peak of 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -179,13 +180,12 @@ def make_selector(config: V2xConfig) -> Selector:
     """The one that ``config.selector`` names."""
     if config.selector == "random":
         return Random(config.station)
-    makers = {
+    makers: dict[str, Callable[[], Selector]] = {
         "apc": Apc, "send_all": SendAll, "etsi": Etsi, "confidence": Confidence,
         "codriving": CoDriving, "select2drive": Select2Drive,
-        "select2drive_literal": lambda: Select2Drive(literal=True),
+        "select2drive_literal": partial(Select2Drive, literal=True),
     }  # fmt: skip
-    selector: Selector = makers[config.selector]()
-    return selector
+    return makers[config.selector]()
 
 
 def _plain(priority: FloatArray) -> Choice:

@@ -43,6 +43,8 @@ OVERHEAD_BYTES = {
 }
 """What framing adds to an envelope."""
 CERTIFICATE_EVERY_NS = 1_000_000_000
+CERTIFICATE_ASKED_NS = 250_000_000
+"""However often strangers ask for it."""
 CERTIFICATE_FILE, KEY_FILE = "certificate.bin", "key.pem"
 ROOT_FILE, REVOKED_FILE = "root.bin", "revoked.bin"
 MAX_CACHED = 1024
@@ -136,16 +138,19 @@ class Signer:
         self._key = credentials.key
         self._certificate = credentials.certificate.pack()
         self._attached_ns: int | None = None
+        self._wanted = False
 
     def attach_next(self) -> None:
-        """Let the next message carry the certificate: somebody may not know it yet."""
-        self._attached_ns = None
+        """Let the next message carry the certificate, if none did of late: somebody may not know
+        it yet."""
+        self._wanted = True
 
     def sign(self, envelope: bytes, now_ns: int) -> bytes:
         """The framed message, with the certificate once a second and its digest in between."""
         since = None if self._attached_ns is None else now_ns - self._attached_ns
-        if since is None or not 0 <= since < CERTIFICATE_EVERY_NS:  # or the clock jumped back
-            self._attached_ns = now_ns
+        wait_ns = CERTIFICATE_ASKED_NS if self._wanted else CERTIFICATE_EVERY_NS
+        if since is None or not 0 <= since < wait_ns:  # or the clock jumped back
+            self._attached_ns, self._wanted = now_ns, False
             head = bytes([WITH_CERTIFICATE]) + self._certificate
         else:
             head = bytes([WITH_DIGEST]) + digest_of(self._certificate)

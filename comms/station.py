@@ -48,8 +48,9 @@ class Report:
     """A station's counters.
 
     sent_bytes: by kind: payload (without requests), header, signature, request. sent, received:
-    messages. peers: heard lately. loss: of the messages of all peers. age_ns: quantiles 50, 95 and 99 % of
-    the age of what was fused. rejected: by reason. distrusted: peers that are not fused.
+    messages. peers: heard lately. loss: of the messages of all peers. age_ns: quantiles 50, 95
+    and 99 % of the age of what was fused. rejected: by reason. distrusted: peers not fused.
+    unsure: objects, of all fusions, that were left out since their places were not sure enough.
     """
 
     sent_bytes: dict[str, int]
@@ -60,6 +61,7 @@ class Report:
     age_ns: tuple[int, int, int]
     rejected: dict[str, int]
     distrusted: int
+    unsure: int
 
 
 class Station:
@@ -88,6 +90,10 @@ class Station:
         self._align = align or ALIGN[config.alignment]
         self._selector = make_selector(config)
         self._content = Content[config.content.upper()]
+        self._sequence: int | None = None
+        self._sent = Counter[str]()
+        self._rejected = Counter[str]()
+        self._messages = self._received = self._unsure = 0
         self.reset()
 
     def reset(self) -> None:
@@ -98,13 +104,9 @@ class Station:
         self._pose: Pose | None = None
         self._plan: Plan | None = None
         self._sight: Sight | None = None
-        self._tokens, self._filled_ns = 0.0, None
+        self._tokens = 0.0
+        self._filled_ns: int | None = None
         self._sent_ns = self._requested_ns = -(10**18)
-        if not hasattr(self, "_sequence"):
-            self._sequence = 0
-            self._sent = Counter[str]()
-            self._messages = self._received = 0
-            self._rejected = Counter[str]()
         self._ages: deque[int] = deque(maxlen=AGES)
         self._delays: deque[int] = deque(maxlen=AGES)
 
@@ -185,9 +187,10 @@ class Station:
 
     def _due_request(self, now_ns: int) -> bytes:
         """The payload of a request, if one is due and there are bytes for it; else nothing."""
-        if self._plan is None:
+        plan = self._plan
+        if plan is None or now_ns - plan.stamp_ns > plan.times_s[-1] * 1e9:
             return b""
-        payload = request.encode(self._plan, self._sight, self._pose_at(now_ns), now_ns)
+        payload = request.encode(plan, self._sight, self._pose_at(now_ns), now_ns)
         late = now_ns - self._requested_ns >= 1e9 * self._request_period(payload)
         return payload if late and self._overhead() + len(payload) <= self._tokens else b""
 
@@ -222,7 +225,9 @@ class Station:
         parts = [rows[k : k + each] for k in range(0, len(rows), each)]
         out = []
         for piece, part in enumerate(parts):
-            payload = codec.encode(objects.selected(part), pose, at_ns, self._content)
+            payload = codec.encode(
+                objects.selected(part), pose, at_ns, self._content, self.config.station
+            )
             told = bytes([len(wish)]) + wish + payload
             out.append(self._message(Layer.OBJECTS, told, pose, piece, len(parts), now_ns))
             self._sent["request"] += len(wish)
@@ -270,6 +275,8 @@ class Station:
     def _message(
         self, layer: Layer, payload: bytes, pose: Pose, piece: int, pieces: int, now_ns: int
     ) -> bytes:
+        if self._sequence is None:  # ahead of what this station may have sent before it restarted
+            self._sequence = now_ns // 1_000_000 % 2**32
         envelope = Envelope(
             self.config.station, self._sequence, pose.stamp_ns, round(self.config.ttl_ms), pose,
             self._clock, layer, self._content, piece, pieces, payload,
@@ -358,11 +365,13 @@ class Station:
         told = told_by(peers, valid_at_ns, self._align, self._pose)
         for peer in peers:
             self._ages.extend((valid_at_ns - peer.stamps_ns).tolist())
-        return fuse(
+        fused = fuse(
             own, peers, told, self._pose, self._sight, length_m=self.config.length_m,
             range_m=self.config.range_m, max_sigma_m=self.config.max_sigma_m,
             min_quality=self.config.min_quality,
         )  # fmt: skip
+        self._unsure += fused.unsure
+        return fused
 
     @property
     def loss(self) -> float:
@@ -382,5 +391,6 @@ class Station:
                 "request": self._sent["request"],
             },
             self._messages, self._received, len(self._peers.of), self.loss, (p50, p95, p99),
-            dict(self._rejected), sum(p.trust < LEAST_TRUST for p in self._peers.of.values()),
+            dict(self._rejected), sum(bool(p.trust < LEAST_TRUST) for p in self._peers.of.values()),
+            self._unsure,
         )  # fmt: skip

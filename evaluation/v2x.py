@@ -98,7 +98,7 @@ class Run:
     scored on the same messages; ``oracle`` knows the truth."""
 
     config: V2xConfig
-    channel: ChannelConfig = ChannelConfig()
+    channel: ChannelConfig = field(default_factory=ChannelConfig)
     pose_m: float = 0.2
     pose_deg: float = 0.2
     alignments: tuple[str, ...] = ("predict",)
@@ -120,7 +120,7 @@ def simulate(scene: Scene, run: Run) -> dict[str, dict[int, Score]]:
     }
     for snapshot, views in zip(scene.snapshots, scene.views, strict=True):
         now_ns = snapshot.stamp_ns
-        oracle.snapshot = snapshot
+        oracle.snapshot, oracle.views = snapshot, views
         for agent, view in views.items():
             _show(stations[agent], view, errors[agent], agent)
             for data in stations[agent].outgoing(now_ns):
@@ -145,7 +145,7 @@ def simulate(scene: Scene, run: Run) -> dict[str, dict[int, Score]]:
                 scores[name][ego] += score(fused, own, scene, snapshot, views, ego, errors[ego])
     seconds = len(scene.snapshots) * (scene.snapshots[1].stamp_ns - scene.snapshots[0].stamp_ns)
     for each in scores.values():
-        for ego, total in each.items():
+        for total in each.values():
             share = len(scene.egos)
             for station in stations.values():
                 sent = station.report().sent_bytes
@@ -254,8 +254,8 @@ class _Oracle:
     """Puts every object that was told of where its actor is."""
 
     def __init__(self, scene: Scene, errors: dict[int, PoseError]) -> None:
-        self._errors, self._scene = errors, scene
-        self.snapshot = scene.snapshots[0]
+        self._errors = errors
+        self.snapshot, self.views = scene.snapshots[0], scene.views[0]
         self.ego = 0
         self._names: dict[tuple[int, int], int] = {(a, SELF_ID): a for a in scene.agents}
         for views in scene.views:
@@ -269,11 +269,7 @@ class _Oracle:
         keys = zip(objects.stations.tolist(), objects.ids.tolist(), strict=True)
         rows = np.array([index.get(self._names.get(key, 0), -1) for key in keys], np.intp)
         known = rows >= 0
-        me = self.snapshot.row(self.ego)
-        view = next(v[self.ego] for v, s in zip(self._scene.views, self._scene.snapshots, strict=True)
-                    if s is self.snapshot)  # fmt: skip
-        del me
-        R, shift = self._errors[self.ego].to_believed(view.pose)
+        R, shift = self._errors[self.ego].to_believed(self.views[self.ego].pose)
         positions, velocities = moved.positions.copy(), moved.velocities.copy()
         positions[known] = self.snapshot.positions[rows[known]] @ R.T + shift
         velocities[known] = self.snapshot.velocities[rows[known]] @ R.T

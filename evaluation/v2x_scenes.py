@@ -1,17 +1,17 @@
-"""Recorded scenes for V2X: what every agent perceives at each moment, made once, shared by all runs.
+"""Recorded scenes for V2X: what every agent perceives at each moment, made once for all runs.
 
 Perception is relative to where an agent truly stands; the error of its pose is laid on per run, so
 that runs with other pose noise have the same detections.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from bridges.actors import Snapshot, TrafficWorld
-from bridges.sight import OwnSight, SightConfig
+from bridges.sight import Detections, OwnSight, SightConfig
 from bridges.visibility import Visibility, observer_of
 from comms.motion import MetricFilter
 from comms.relevance import relevance
@@ -22,7 +22,6 @@ from pipeline.pose import Pose
 
 PLAN_S = 6.0
 PLAN_POINTS = 10
-MOST_IDS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +113,7 @@ def _nearest(snapshot: Snapshot, seed: int, agents: int) -> list[int]:
     return [int(i) for i in snapshot.ids[equipped[np.argsort(away)][:agents]]]
 
 
-def _objects(found: object) -> Objects:
+def _objects(found: Detections) -> Objects:
     n = len(found)
     covariances = np.zeros((n, 6, 6))
     covariances[:, 0, 0] = covariances[:, 1, 1] = found.sigmas**2
@@ -193,17 +192,3 @@ def relevant(snapshot: Snapshot, plan: Plan) -> FloatArray:
         np.zeros((n, 6, 6)), snapshot.classes, np.ones(n), np.full(n, snapshot.stamp_ns),
     )  # fmt: skip
     return relevance(truth, plan, snapshot.stamp_ns)
-
-
-def worlds(
-    make: Callable[[int], TrafficWorld], seeds: Sequence[int], seconds: float
-) -> list[Scene]:
-    """One scene of each seed."""
-    out = []
-    for seed in seeds:
-        world = make(seed)
-        try:
-            out.append(record(world, seed, seconds))
-        finally:
-            world.close()
-    return out

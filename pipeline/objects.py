@@ -1,6 +1,6 @@
 """Objects in the world, own and heard of from others: parallel arrays, validated once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any
@@ -104,6 +104,15 @@ class Objects:
     def selected(self, rows: npt.NDArray[np.generic]) -> "Objects":
         """Some of them; rows: (N,) bool, or indices in any order."""
         return self.derived(**{name: getattr(self, name)[rows] for name in ARRAYS})
+
+    def changed(
+        self, rows: npt.NDArray[np.generic], values: Mapping[str, npt.NDArray[Any]]
+    ) -> "Objects":
+        """With some rows of some arrays replaced, by values that follow from checked ones."""
+        arrays = {name: getattr(self, name).copy() for name in values}
+        for name, new in values.items():
+            arrays[name][rows] = new
+        return self.derived(**arrays)
 
     def derived(self, **changed: Any) -> "Objects":
         """These objects with some fields changed, by values that follow from checked ones and are
