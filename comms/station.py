@@ -162,10 +162,11 @@ class Station:
             return []
         if now_ns - self._sent_ns < 0.99e9 / self.config.rate_hz:
             return []
-        wish = self._due_request(now_ns)
+        wish = self._due_request(now_ns, self._own.stamp_ns)
         out = self._objects(now_ns, wish)
         if wish and not out and self._overdue(wish, now_ns):
-            out = [self._message(Layer.REQUEST, wish, self._pose_at(now_ns), 0, 1, now_ns)]
+            pose = self._pose_at(self._own.stamp_ns)
+            out = [self._message(Layer.REQUEST, wish, pose, 0, 1, now_ns)]
             self._sent["request"] += len(wish)
         if out:
             self._sent_ns = now_ns
@@ -185,12 +186,13 @@ class Station:
             return HEADER_BYTES + 1
         return HEADER_BYTES + OVERHEAD_BYTES[WITH_CERTIFICATE]
 
-    def _due_request(self, now_ns: int) -> bytes:
-        """The payload of a request, if one is due and there are bytes for it; else nothing."""
+    def _due_request(self, now_ns: int, capture_ns: int) -> bytes:
+        """The payload of a request in a message of ``capture_ns``, if one is due and there are
+        bytes for it; else nothing."""
         plan = self._plan
         if plan is None or now_ns - plan.stamp_ns > plan.times_s[-1] * 1e9:
             return b""
-        payload = request.encode(plan, self._sight, self._pose_at(now_ns), now_ns)
+        payload = request.encode(plan, self._sight, self._pose_at(capture_ns), capture_ns)
         late = now_ns - self._requested_ns >= 1e9 * self._request_period(payload)
         return payload if late and self._overhead() + len(payload) <= self._tokens else b""
 
