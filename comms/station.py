@@ -31,7 +31,7 @@ from pipeline.pose import Pose
 SELF_ID = 65535
 """Of this vehicle, among the objects that it tells of; own perception uses other ids."""
 BURST_S = 1.0
-"""Budget that may be saved up."""
+"""Budget that may be saved up, or as much as one message of ``FEW`` objects takes."""
 FEW = 4
 """Objects for which a message is worth its header, while the budget is short."""
 PRICE = 1e-4
@@ -177,7 +177,8 @@ class Station:
     def _fill(self, now_ns: int) -> None:
         budget = self.config.budget_bytes_s
         since = 0.0 if self._filled_ns is None else max(0, now_ns - self._filled_ns) * 1e-9
-        self._tokens = min(self._tokens + since * budget, BURST_S * budget)
+        least = self._around() + FEW * codec.object_bytes(self._content)
+        self._tokens = min(self._tokens + since * budget, max(BURST_S * budget, least))
         self._filled_ns = now_ns
 
     def _overhead(self) -> int:
@@ -185,6 +186,10 @@ class Station:
         if self._signer is None:
             return HEADER_BYTES + 1
         return HEADER_BYTES + OVERHEAD_BYTES[WITH_CERTIFICATE]
+
+    def _around(self) -> int:
+        """Of a message of objects, all but these and a request."""
+        return self._overhead() + 1 + codec.head_bytes(self._content)
 
     def _due_request(self, now_ns: int, capture_ns: int) -> bytes:
         """The payload of a request in a message of ``capture_ns``, if one is due and there are
@@ -213,9 +218,9 @@ class Station:
         pose = self._pose_at(at_ns)
         near = np.linalg.norm(objects.positions - pose.position, axis=1) <= self.config.range_m
         objects = objects.selected(near & (objects.quality >= self.config.min_quality))
-        belief = self._belief.of(objects, now_ns)
+        belief = self._belief.of(objects, at_ns)
         scene = Scene(
-            objects, belief, self._heard(now_ns), pose, self._peers.requests(now_ns), now_ns,
+            objects, belief, self._heard(at_ns), pose, self._peers.requests(now_ns), at_ns,
             self._delay_s(),
             self.loss,
         )  # fmt: skip
@@ -245,12 +250,12 @@ class Station:
             return wanted
         one = codec.object_bytes(self._content)
         each = max(1, codec.capacity(self._content, MTU - self._overhead() - extra))
-        room, left = 0, self._tokens - extra
+        around, room, left = self._around(), 0, self._tokens - (extra - 1)
         while room < len(wanted):  # whole messages, then a part of one
-            more = min(each, len(wanted) - room, int((left - self._overhead()) // one))
+            more = min(each, len(wanted) - room, int((left - around) // one))
             if more <= 0:
                 break
-            room, left = room + more, left - self._overhead() - more * one
+            room, left = room + more, left - around - more * one
         if room < min(len(wanted), FEW):
             return wanted[:0]
         order = wanted[np.argsort(-choice.priority[wanted], kind="stable")]

@@ -36,7 +36,7 @@ def things(
     v[:, : given.shape[-1]] = given
     kinds = np.broadcast_to(np.asarray(kind, np.uint8), n).copy()
     if size is None:
-        size = (0.6, 0.6, 1.7) if kind == ObjectClass.PERSON else (4.5, 1.8, 1.5)
+        size = np.where(kinds[:, None] == ObjectClass.PERSON, (0.6, 0.6, 1.7), (4.5, 1.8, 1.5))
     variances = np.array([sigma_m**2] * 3 + [sigma_ms**2] * 3)
     return Objects(
         stamp_ns=stamp_ns,
