@@ -31,7 +31,7 @@ from pipeline.pose import Pose
 SELF_ID = 65535
 """Of this vehicle, among the objects that it tells of; own perception uses other ids."""
 BURST_S = 1.0
-"""Budget that may be saved up."""
+"""Budget that may be saved up, or as much as one message of ``FEW`` objects takes."""
 FEW = 4
 """Objects for which a message is worth its header, while the budget is short."""
 LEAST_PRICE, MOST_PRICE = 2e-5, 0.05
@@ -165,10 +165,11 @@ class Station:
             return []
         if now_ns - self._sent_ns < 0.99e9 / self.config.rate_hz:
             return []
-        wish = self._due_request(now_ns)
+        wish = self._due_request(now_ns, self._own.stamp_ns)
         out = self._objects(now_ns, wish)
         if wish and not out and self._overdue(wish, now_ns):
-            out = [self._message(Layer.REQUEST, wish, self._pose_at(now_ns), 0, 1, now_ns)]
+            pose = self._pose_at(self._own.stamp_ns)
+            out = [self._message(Layer.REQUEST, wish, pose, 0, 1, now_ns)]
             self._sent["request"] += len(wish)
         if out:
             self._sent_ns = now_ns
@@ -179,9 +180,10 @@ class Station:
     def _fill(self, now_ns: int) -> None:
         budget = self.config.budget_bytes_s
         since = 0.0 if self._filled_ns is None else max(0, now_ns - self._filled_ns) * 1e-9
-        self._tokens = min(self._tokens + since * budget, BURST_S * budget)
-        left = self._tokens / (BURST_S * budget) if budget else 0.0
-        change = float(np.exp(PACE * min(since, 1.0) * (0.5 - left)))
+        least = self._around() + FEW * codec.object_bytes(self._content)
+        most = max(BURST_S * budget, least)
+        self._tokens = min(self._tokens + since * budget, most)
+        change = float(np.exp(PACE * min(since, 1.0) * (0.5 - self._tokens / most)))
         self._price = float(np.clip(self._price * change, LEAST_PRICE, MOST_PRICE))
         self._filled_ns = now_ns
 
@@ -191,12 +193,17 @@ class Station:
             return HEADER_BYTES + 1
         return HEADER_BYTES + OVERHEAD_BYTES[WITH_CERTIFICATE]
 
-    def _due_request(self, now_ns: int) -> bytes:
-        """The payload of a request, if one is due and there are bytes for it; else nothing."""
+    def _around(self) -> int:
+        """Of a message of objects, all but these and a request."""
+        return self._overhead() + 1 + codec.head_bytes(self._content)
+
+    def _due_request(self, now_ns: int, capture_ns: int) -> bytes:
+        """The payload of a request in a message of ``capture_ns``, if one is due and there are
+        bytes for it; else nothing."""
         plan = self._plan
         if plan is None or now_ns - plan.stamp_ns > plan.times_s[-1] * 1e9:
             return b""
-        payload = request.encode(plan, self._sight, self._pose_at(now_ns), now_ns)
+        payload = request.encode(plan, self._sight, self._pose_at(capture_ns), capture_ns)
         late = now_ns - self._requested_ns >= 1e9 * self._request_period(payload)
         return payload if late and self._overhead() + len(payload) <= self._tokens else b""
 
@@ -217,9 +224,9 @@ class Station:
         pose = self._pose_at(at_ns)
         near = np.linalg.norm(objects.positions - pose.position, axis=1) <= self.config.range_m
         objects = objects.selected(near & (objects.quality >= self.config.min_quality))
-        belief = self._belief.of(objects, now_ns)
+        belief = self._belief.of(objects, at_ns)
         scene = Scene(
-            objects, belief, self._heard(now_ns), pose, self._peers.requests(now_ns), now_ns,
+            objects, belief, self._heard(at_ns), pose, self._peers.requests(now_ns), at_ns,
             self._delay_s(),
             self.loss,
         )  # fmt: skip
@@ -249,12 +256,12 @@ class Station:
             return wanted
         one = codec.object_bytes(self._content)
         each = max(1, codec.capacity(self._content, MTU - self._overhead() - extra))
-        room, left = 0, self._tokens - extra
+        around, room, left = self._around(), 0, self._tokens - (extra - 1)
         while room < len(wanted):  # whole messages, then a part of one
-            more = min(each, len(wanted) - room, int((left - self._overhead()) // one))
+            more = min(each, len(wanted) - room, int((left - around) // one))
             if more <= 0:
                 break
-            room, left = room + more, left - self._overhead() - more * one
+            room, left = room + more, left - around - more * one
         if room < min(len(wanted), FEW):
             return wanted[:0]
         order = wanted[np.argsort(-choice.priority[wanted], kind="stable")]
