@@ -34,8 +34,11 @@ BURST_S = 1.0
 """Budget that may be saved up, or as much as one message of ``FEW`` objects takes."""
 FEW = 4
 """Objects for which a message is worth its header, while the budget is short."""
-PRICE = 1e-4
-"""Utility that a byte must bring while nothing of the budget is used."""
+LEAST_PRICE, MOST_PRICE = 2e-5, 0.05
+"""Utility that a byte must bring. It rises while less than half of what may be saved up is left and
+falls while more is, so that what is sent is worth as much at any time."""
+PACE = 4.0
+"""1/s, how fast."""
 REQUEST_SHARE = 0.12
 """Of the budget, at most, for requests."""
 SILENT_NS = 5_000_000_000
@@ -104,7 +107,7 @@ class Station:
         self._pose: Pose | None = None
         self._plan: Plan | None = None
         self._sight: Sight | None = None
-        self._tokens = 0.0
+        self._tokens, self._price = 0.0, 1e-3
         self._filled_ns: int | None = None
         self._sent_ns = self._requested_ns = -(10**18)
         self._ages: deque[int] = deque(maxlen=AGES)
@@ -178,7 +181,10 @@ class Station:
         budget = self.config.budget_bytes_s
         since = 0.0 if self._filled_ns is None else max(0, now_ns - self._filled_ns) * 1e-9
         least = self._around() + FEW * codec.object_bytes(self._content)
-        self._tokens = min(self._tokens + since * budget, max(BURST_S * budget, least))
+        most = max(BURST_S * budget, least)
+        self._tokens = min(self._tokens + since * budget, most)
+        change = float(np.exp(PACE * min(since, 1.0) * (0.5 - self._tokens / most)))
+        self._price = float(np.clip(self._price * change, LEAST_PRICE, MOST_PRICE))
         self._filled_ns = now_ns
 
     def _overhead(self) -> int:
@@ -273,11 +279,10 @@ class Station:
     ) -> npt.NDArray[np.intp]:
         """Of rows in falling order of utility, those worth their bytes; none where they are not
         worth a header. A byte costs the more, the less is left."""
-        left = self._tokens / (BURST_S * self.config.budget_bytes_s)
-        price = PRICE / max(left, 1e-3) ** 2
-        gains = utility[order] - price * one
+        gains = utility[order] - self._price * one
         order = order[gains > 0]
-        return order if gains[gains > 0].sum() > price * self._overhead() else order[:0]
+        worth = gains[gains > 0].sum() > self._price * self._overhead()
+        return order if worth else order[:0]
 
     def _message(
         self, layer: Layer, payload: bytes, pose: Pose, piece: int, pieces: int, now_ns: int
