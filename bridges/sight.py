@@ -1,9 +1,8 @@
-"""What an agent's own perception gives of a scene: noisy, incomplete, in the frame it believes in.
+"""What an agent's own perception gives of a scene: noisy, incomplete, from where it stands.
 
-An agent measures others relative to where it truly stands and reports them relative to where it
-believes to stand, so an error of its pose moves all that it says, and one of its yaw moves what is
-far most. Everything random follows from the seed, the agent and the moment alone, whatever else is
-asked of the scene: two methods compared on one seed get the same detections.
+Everything random follows from the seed, the agent and the moment alone, whatever else is asked of
+the scene: two methods compared on one seed get the same detections. The error of the agent's pose
+is no part of it: ``PoseError`` (evaluation/v2x_scenes.py) lays it on.
 """
 
 from dataclasses import dataclass
@@ -12,18 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from bridges.actors import Snapshot
+from bridges.truth import true_pose
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
-from pipeline.objects import ObjectClass
-from pipeline.pose import MAP, Pose
+from pipeline.objects import ObjectClass, Objects
+from pipeline.pose import Pose
 
 _GHOST_ID = 1 << 30
 """Ids of false positives begin here."""
+_HEIGHT_VARIANCE = 0.04
+"""m², of a detection."""
 
 
 @dataclass(frozen=True)
 class SightConfig(Config):
-    """How good an agent's own perception and pose are."""
+    """How good an agent's own perception is."""
 
     range_m: float = option(80.0, "How far it detects.", low=1, high=1000)
     min_share: float = option(0.15, "Share of a body that must be seen.", low=0, high=1)
@@ -35,20 +37,16 @@ class SightConfig(Config):
     miss_far: float = option(0.25, "Chance to miss it at the end of the range.", low=0, high=1)
     ghosts_hz: float = option(0.1, "False positives that begin a second.", low=0, high=100)
     ghost_s: float = option(0.4, "How long one stays, at most.", low=0, high=10)
-    pose_bias_m: float = option(0.2, "Sigma of the constant pose error per axis.", low=0, high=10)
-    pose_bias_deg: float = option(0.2, "Sigma of the constant yaw error.", low=0, high=45)
-    pose_jitter_m: float = option(0.03, "Sigma of each pose's own error per axis.", low=0, high=10)
-    pose_jitter_deg: float = option(0.05, "Sigma of each yaw's own error.", low=0, high=45)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """M detections at ``pose.stamp_ns`` in the frame that the agent believes in.
+    """M detections at ``pose.stamp_ns``.
 
-    pose: where it believes to be, with the covariance that it knows of. ids: (M,) int32, of the
-    agent's own, the same for an actor throughout. truth_ids: (M,) int32, whom it is of, 0: nobody;
-    for scoring only. positions: (M, 3) m. sigmas: (M,) m, of each horizontal axis relative to the
-    agent. yaws: (M,) rad. sizes: (M, 3) m. classes: (M,) uint8. quality: (M,), 0 to 1.
+    pose: where the agent truly is. ids: (M,) int32, of the agent's own, the same for an actor
+    throughout. truth_ids: (M,) int32, whom it is of, 0: nobody; for scoring only.
+    positions: (M, 3) m. sigmas: (M,) m, of each horizontal axis relative to the agent.
+    yaws: (M,) rad. sizes: (M, 3) m. classes: (M,) uint8. quality: (M,), 0 to 1.
     """
 
     pose: Pose
@@ -64,18 +62,27 @@ class Detections:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def objects(self) -> Objects:
+        """As a filter takes them: places with their covariances, velocities not known."""
+        n, stamp_ns = len(self), self.pose.stamp_ns
+        covariances = np.zeros((n, 6, 6))
+        covariances[:, 0, 0] = covariances[:, 1, 1] = self.sigmas**2
+        covariances[:, 2, 2] = _HEIGHT_VARIANCE
+        return Objects(
+            stamp_ns, stamp_ns, self.ids, np.zeros(n, np.uint32), self.positions, np.zeros((n, 3)),
+            self.yaws, self.sizes, covariances, self.classes, self.quality,
+            np.full(n, stamp_ns, np.int64),
+        )  # fmt: skip
+
 
 class OwnSight:
     """The perception of one agent."""
 
     def __init__(self, config: SightConfig, seed: int, actor_id: int) -> None:
-        self._config = c = config
+        self._config = config
         self._key = (seed, actor_id)
-        rng = np.random.default_rng([0x5161, *self._key])
-        scale = np.array([c.pose_bias_m, c.pose_bias_m, np.radians(c.pose_bias_deg)])
-        self._bias: FloatArray = rng.normal(size=3) * scale
         self._ids: dict[int, int] = {}
-        self._next_id = int(rng.integers(1, 30_000))
+        self._next_id = int(np.random.default_rng([0x5161, *self._key]).integers(1, 30_000))
 
     def detect(self, snapshot: Snapshot, shares: FloatArray) -> Detections:
         """What it detects of ``snapshot``; shares: (N,) how much of each actor it sees.
@@ -86,10 +93,7 @@ class OwnSight:
         c = self._config
         me = snapshot.row(self._key[1])
         rng = np.random.default_rng([0xDE7EC7, *self._key, snapshot.stamp_ns // 1000])
-        jitter = np.array([c.pose_jitter_m, c.pose_jitter_m, np.radians(c.pose_jitter_deg)])
-        error = self._bias + rng.normal(size=3) * jitter
-        pose = self._pose(snapshot, me, error)
-
+        pose = true_pose(snapshot, self._key[1])
         chance, keyed = _by_id(rng, snapshot.ids)
         rel = snapshot.positions - snapshot.positions[me]
         away = np.linalg.norm(rel, axis=1)
@@ -107,9 +111,9 @@ class OwnSight:
         found = [
             np.array([self._id(int(i)) for i in snapshot.ids[rows]], np.int32),
             snapshot.ids[rows],
-            turned(rel[rows], error[2]) + pose.position,
+            rel[rows] + pose.position,
             sigmas[rows],
-            yaws[rows] + error[2],
+            yaws[rows],
             sizes[rows],
             snapshot.classes[rows],
             quality[rows],
@@ -117,16 +121,6 @@ class OwnSight:
         ghosts = self._ghosts(snapshot.stamp_ns, pose)
         both = [np.concatenate([a, b]) for a, b in zip(found, ghosts, strict=True)]
         return Detections(pose, *both)
-
-    def _pose(self, snapshot: Snapshot, me: int, error: FloatArray) -> Pose:
-        c = self._config
-        flat = c.pose_bias_m**2 + c.pose_jitter_m**2
-        turn = np.radians(c.pose_bias_deg) ** 2 + np.radians(c.pose_jitter_deg) ** 2
-        position = snapshot.positions[me] + np.array([error[0], error[1], 0.0])
-        velocity = turned(snapshot.velocities[me], error[2])
-        yaw = float(snapshot.yaws[me] + error[2])
-        covariance = np.diag([flat, flat, 0.01, turn])
-        return Pose(snapshot.stamp_ns, position, yaw, velocity, covariance, MAP)
 
     def _id(self, actor_id: int) -> int:
         if actor_id not in self._ids:
@@ -168,10 +162,3 @@ def _by_id(rng: np.random.Generator, ids: npt.NDArray[np.int32]) -> tuple[FloatA
     width = int(slot.max(initial=0)) + 1
     chance = rng.random(4096)
     return chance[slot], rng.normal(size=(width, 7))[slot]
-
-
-def turned(vectors: FloatArray, angle: float) -> FloatArray:
-    """(..., 3) vectors turned about z."""
-    c, s = np.cos(angle), np.sin(angle)
-    turned: FloatArray = vectors @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
-    return turned

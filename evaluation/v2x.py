@@ -8,22 +8,16 @@ worse than silence (GOSPA; Rahmathullah, García-Fernández & Svensson 2017), an
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.asymmetric import ec
 from scipy.optimize import linear_sum_assignment
 
 from bridges.actors import Snapshot
 from comms.alignment import ALIGN
-from comms.certificates import issue, point_of
-from comms.channel import Air, ChannelConfig
-from comms.config import V2xConfig
 from comms.fusion import Fused
-from comms.gate import Gate
-from comms.signing import Credentials, Signer
-from comms.station import SELF_ID, Station
+from comms.station import SELF_ID
+from evaluation.v2x_fleet import Fleet, Run, make_station, show
 from evaluation.v2x_scenes import PoseError, Scene, View, relevant
 from pipeline.box import FloatArray
 from pipeline.objects import IS_VULNERABLE, Objects
@@ -91,46 +85,25 @@ class Score:
         return sum(self.bytes.values()) / max(self.agent_s, 1e-9)
 
 
-@dataclass(frozen=True)
-class Run:
-    """One way to communicate. config: of every station; its number is set. pose_m, pose_deg:
-    sigmas of each agent's constant pose error. alignments: the receivers' ways with delay, each
-    scored on the same messages; ``oracle`` knows the truth."""
-
-    config: V2xConfig
-    channel: ChannelConfig = field(default_factory=ChannelConfig)
-    pose_m: float = 0.2
-    pose_deg: float = 0.2
-    alignments: tuple[str, ...] = ("predict",)
-
-
 def simulate(scene: Scene, run: Run) -> dict[str, dict[int, Score]]:
     """By alignment, each ego's score."""
-    errors = {a: PoseError.drawn(scene.seed, a, run.pose_m, run.pose_deg) for a in scene.agents}
-    oracle = _Oracle(scene, errors)
-    stations = {a: _station(run, a) for a in scene.agents}
+    fleet = Fleet(run, scene.seed, scene.agents)
+    errors, oracle = fleet.errors, _Oracle(scene, fleet.errors)
     ears = {
-        (ego, name): _station(run, ego, name, oracle)
+        (ego, name): make_station(run.config, ego, oracle if name == "oracle" else name)
         for ego in scene.egos
         for name in run.alignments
     }
-    air = Air(run.channel, scene.seed, scene.agents)
     scores: dict[str, dict[int, Score]] = {
         name: {ego: Score() for ego in scene.egos} for name in run.alignments
     }
     for snapshot, views in zip(scene.snapshots, scene.views, strict=True):
         now_ns = snapshot.stamp_ns
         oracle.snapshot, oracle.views = snapshot, views
-        for agent, view in views.items():
-            _show(stations[agent], view, errors[agent], agent)
-            for data in stations[agent].outgoing(now_ns):
-                air.send(agent, data, now_ns, view.pose.position)
-        for agent in views:
-            for arrival_ns, data in air.receive(agent, now_ns):
-                stations[agent].incoming(data, max(arrival_ns, 0))
-                if agent in scene.egos:
-                    for name in run.alignments:
-                        ears[agent, name].incoming(data, arrival_ns)
+        arrived = fleet.step(views, now_ns)
+        for (ego, _), ear in ears.items():
+            for arrival_ns, data in arrived.get(ego, ()):
+                ear.incoming(data, arrival_ns)
         if now_ns < WARM_UP_S * 1e9 + scene.snapshots[0].stamp_ns:
             continue
         for ego in scene.egos:
@@ -139,7 +112,7 @@ def simulate(scene: Scene, run: Run) -> dict[str, dict[int, Score]]:
             for name in run.alignments:
                 ear, view = ears[ego, name], views[ego]
                 oracle.ego = ego
-                _show(ear, view, errors[ego], ego)
+                show(ear, view, errors[ego])
                 fused = ear.fused(now_ns, now_ns)
                 own = errors[ego].objects(view.own, view.pose)
                 scores[name][ego] += score(fused, own, scene, snapshot, views, ego, errors[ego])
@@ -147,10 +120,8 @@ def simulate(scene: Scene, run: Run) -> dict[str, dict[int, Score]]:
     for each in scores.values():
         for total in each.values():
             share = len(scene.egos)
-            for station in stations.values():
-                sent = station.report().sent_bytes
-                total.bytes.update({k: v / share for k, v in sent.items()})
-            total.agent_s = len(stations) * seconds * 1e-9 / share
+            total.bytes.update({k: v / share for k, v in fleet.sent_bytes.items()})
+            total.agent_s = len(scene.agents) * seconds * 1e-9 / share
     return scores
 
 
@@ -225,29 +196,6 @@ def gospa(found: FloatArray, truth: FloatArray, c: float = GOSPA_M) -> float:
     apart = np.minimum(np.linalg.norm(found[:, None, :2] - truth[:, :2], axis=2), c)
     r, s = linear_sum_assignment(apart)
     return float(apart[r, s].sum() + c / 2 * (len(found) + len(truth) - 2 * len(r)))
-
-
-def _station(
-    run: Run, agent: int, align: str = "predict", oracle: "_Oracle | None" = None
-) -> Station:
-    """Signs in earnest. The signatures are not verified: all of them would hold, and take time."""
-    config = replace(run.config, station=agent)
-    gate = Gate(agent, config.frame_id, None, config.max_future_ms, config.ttl_ms)
-    align_by = oracle if oracle and align == "oracle" else ALIGN[align]
-    return Station(config, gate, Signer(_credentials(agent)), align_by)
-
-
-@lru_cache(1024)
-def _credentials(agent: int) -> Credentials:
-    key = ec.generate_private_key(ec.SECP256R1())
-    point = point_of(key.public_key())
-    return Credentials(issue(key, None, point, agent, 0, 2**32 - 1), key)
-
-
-def _show(station: Station, view: View, error: PoseError, agent: int) -> None:
-    pose, own = error.pose(view.pose), error.objects(view.own, view.pose)
-    plan = error.plan(view.plan, view.pose) if view.plan else None
-    station.see(own, pose, plan, error.sight(view.sight, view.pose))
 
 
 class _Oracle:

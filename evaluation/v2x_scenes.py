@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bridges.actors import Snapshot, TrafficWorld
-from bridges.sight import Detections, OwnSight, SightConfig
+from bridges.sight import OwnSight, SightConfig
+from bridges.truth import true_objects
 from bridges.visibility import Visibility, observer_of
 from comms.motion import MetricFilter
 from comms.relevance import relevance
@@ -35,6 +36,37 @@ class View:
     plan: Plan | None
     sight: Sight
     shares: FloatArray
+
+
+class Eye:
+    """What one agent perceives and means to do, from moment to moment. Not thread-safe."""
+
+    def __init__(
+        self, agent: int, seed: int, visibility: Visibility, sight: SightConfig | None = None
+    ) -> None:
+        self._agent, self._visibility = agent, visibility
+        self._config = sight or SightConfig()
+        self._sight = OwnSight(self._config, seed, agent)
+        self._filter = MetricFilter()
+        self._truth: dict[int, int] = {}
+
+    def look(self, snapshot: Snapshot, way: tuple[FloatArray, FloatArray]) -> View:
+        """way: seconds from now and places, where the agent means to be.
+
+        Raises:
+            InputError: the agent is not in the scene now.
+        """
+        observer = observer_of(snapshot, self._agent, self._config.range_m)
+        shares = self._visibility.shares(observer, snapshot)
+        found = self._sight.detect(snapshot, shares)
+        self._truth.update(zip(found.ids.tolist(), found.truth_ids.tolist(), strict=True))
+        own = self._filter.observe(found.objects())
+        truth = np.array([self._truth[i] for i in own.ids.tolist()], np.int32)
+        free = self._visibility.free_space(observer, snapshot)
+        return View(
+            own, truth, found.pose, _plan(snapshot.stamp_ns, *way),
+            Sight(found.pose.position[:2], free), shares,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,37 +95,18 @@ def record(
     agents: at most so many, the ones nearest to the first ego, so that they are in reach of each
     other. egos: of them, those nearest to it that drive.
     """
-    exact = replace(
-        sight or SightConfig(), pose_bias_m=0.0, pose_bias_deg=0.0, pose_jitter_m=0.0,
-        pose_jitter_deg=0.0,
-    )  # fmt: skip
     snapshot = world.snapshot()
     chosen = _nearest(snapshot, seed, agents)
     uav = {int(i) for i in snapshot.ids[snapshot.classes == ObjectClass.UAV]}
     scored = [a for a in chosen if a not in uav][:egos]
-    eyes = {a: OwnSight(exact, seed, a) for a in chosen}
-    filters = {a: MetricFilter() for a in chosen}
-    names: dict[int, dict[int, int]] = {a: {} for a in chosen}
     visibility = Visibility(world.buildings)
+    eyes = {a: Eye(a, seed, visibility, sight) for a in chosen}
     snapshots, views = [], []
     for _ in range(round(seconds / world.step_s)):
-        now = {}
         present = set(snapshot.ids.tolist())
-        for agent in chosen:
-            if agent not in present:
-                continue
-            observer = observer_of(snapshot, agent, exact.range_m)
-            shares = visibility.shares(observer, snapshot)
-            found = eyes[agent].detect(snapshot, shares)
-            names[agent].update(zip(found.ids.tolist(), found.truth_ids.tolist(), strict=True))
-            own = filters[agent].observe(_objects(found))
-            truth = np.array([names[agent][i] for i in own.ids.tolist()], np.int32)
-            free = visibility.free_space(observer, snapshot)
-            times, points = world.plan(agent, PLAN_S)
-            now[agent] = View(
-                own, truth, found.pose, _plan(snapshot.stamp_ns, times, points),
-                Sight(found.pose.position[:2], free), shares,
-            )  # fmt: skip
+        now = {
+            a: eye.look(snapshot, world.plan(a, PLAN_S)) for a, eye in eyes.items() if a in present
+        }
         snapshots.append(snapshot)
         views.append(now)
         snapshot = world.step()
@@ -111,18 +124,6 @@ def _nearest(snapshot: Snapshot, seed: int, agents: int) -> list[int]:
     first = driving[np.argmax((apart < 60).sum(axis=1))]
     away = np.linalg.norm(snapshot.positions[equipped] - snapshot.positions[first], axis=1)
     return [int(i) for i in snapshot.ids[equipped[np.argsort(away)][:agents]]]
-
-
-def _objects(found: Detections) -> Objects:
-    n = len(found)
-    covariances = np.zeros((n, 6, 6))
-    covariances[:, 0, 0] = covariances[:, 1, 1] = found.sigmas**2
-    covariances[:, 2, 2] = 0.04
-    stamp = found.pose.stamp_ns
-    return Objects(
-        stamp, stamp, found.ids, np.zeros(n, np.uint32), found.positions, np.zeros((n, 3)),
-        found.yaws, found.sizes, covariances, found.classes, found.quality, np.full(n, stamp),
-    )  # fmt: skip
 
 
 def _plan(stamp_ns: int, times: FloatArray, points: FloatArray) -> Plan:
@@ -165,13 +166,12 @@ class PoseError:
         )  # fmt: skip
 
     def objects(self, objects: Objects, pose: Pose) -> Objects:
+        return _in_frame(objects, *self.to_believed(pose), self.yaw)
+
+    def true_objects(self, objects: Objects, pose: Pose) -> Objects:
+        """Back: what the agent believes, as it stands about where the agent truly is."""
         R, shift = self.to_believed(pose)
-        T = np.zeros((6, 6))
-        T[:3, :3] = T[3:, 3:] = R
-        return replace(
-            objects, positions=objects.positions @ R.T + shift, velocities=objects.velocities @ R.T,
-            yaws=objects.yaws + self.yaw, covariances=T @ objects.covariances @ T.T,
-        )  # fmt: skip
+        return _in_frame(objects, R.T, -R.T @ shift, -self.yaw)
 
     def plan(self, plan: Plan, pose: Pose) -> Plan:
         R, shift = self.to_believed(pose)
@@ -183,12 +183,15 @@ class PoseError:
         return replace(sight, center=R[:2, :2] @ sight.center + shift[:2])
 
 
+def _in_frame(objects: Objects, R: FloatArray, shift: FloatArray, turn: float) -> Objects:
+    T = np.zeros((6, 6))
+    T[:3, :3] = T[3:, 3:] = R
+    return replace(
+        objects, positions=objects.positions @ R.T + shift, velocities=objects.velocities @ R.T,
+        yaws=objects.yaws + turn, covariances=T @ objects.covariances @ T.T,
+    )  # fmt: skip
+
+
 def relevant(snapshot: Snapshot, plan: Plan) -> FloatArray:
     """(N,) how near each actor comes to a plan as it truly moves now."""
-    n = len(snapshot)
-    truth = Objects(
-        snapshot.stamp_ns, snapshot.stamp_ns, snapshot.ids, np.zeros(n, np.uint32),
-        snapshot.positions, snapshot.velocities, snapshot.yaws, snapshot.sizes,
-        np.zeros((n, 6, 6)), snapshot.classes, np.ones(n), np.full(n, snapshot.stamp_ns),
-    )  # fmt: skip
-    return relevance(truth, plan, snapshot.stamp_ns)
+    return relevance(true_objects(snapshot), plan, snapshot.stamp_ns)

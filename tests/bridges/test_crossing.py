@@ -9,8 +9,8 @@ from bridges.actors import Snapshot
 from bridges.crossing import BRAKE, KINDS, TTC_HORIZON_S, Crossing, CrossingConfig
 from bridges.crossing import time_to_collision as time_to
 from bridges.driver import EgoState, drive
-from bridges.filtering import true_objects
 from bridges.footprints import overlaps
+from bridges.truth import true_objects
 from bridges.visibility import Visibility, observer_of
 from pipeline.objects import ObjectClass
 
@@ -70,8 +70,8 @@ def played(scene, speed_of):
 def by_rule(scene):
     s = scene.snapshot()
     row = s.row(scene.ego_id)
-    objects = true_objects(s, scene.ego_id)
-    objects = objects.selected(objects.classes != ObjectClass.UAV)
+    objects = true_objects(s)
+    objects = objects.selected((objects.classes != ObjectClass.UAV) & (s.ids != scene.ego_id))
     ego = EgoState(s.positions[row, :2], float(np.linalg.norm(s.velocities[row])), s.sizes[row, :2])
     return drive(objects, ego, scene.path, 12.0)
 

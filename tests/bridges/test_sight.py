@@ -1,4 +1,4 @@
-"""An agent's own perception: repeatable, as noisy as it says, and filtered honestly."""
+"""An agent's own perception: repeatable, as noisy as it says, and honestly filtered."""
 
 from dataclasses import fields, replace
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from bridges.actors import Snapshot
-from bridges.filtering import COAST_S, OwnFilter
 from bridges.sight import OwnSight, SightConfig
+from comms.motion import MetricFilter
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass
 
 EXACT = SightConfig(
     noise_m=0.0, noise_per_m=0.0, yaw_noise_deg=0.0, size_noise=0.0, miss=0.0, miss_far=0.0,
-    ghosts_hz=0.0, pose_bias_m=0.0, pose_bias_deg=0.0, pose_jitter_m=0.0, pose_jitter_deg=0.0,
+    ghosts_hz=0.0,
 )  # fmt: skip
 
 
@@ -83,8 +83,7 @@ def test_ids_are_the_agents_own_and_stay_with_the_actor():
 
 
 def test_noise_misses_and_ghosts_are_as_configured():
-    config = replace(SightConfig(), ghosts_hz=2.0, pose_bias_m=0.0, pose_bias_deg=0.0,
-                     pose_jitter_m=0.0, pose_jitter_deg=0.0)  # fmt: skip
+    config = replace(SightConfig(), ghosts_hz=2.0)
     sight, scaled, missed, possible, ghosts = OwnSight(config, 11, 1), [], 0, 0, set()
     for k in range(300):
         s = replace(moment(0), stamp_ns=k * 100_000_000)
@@ -109,31 +108,26 @@ def test_what_is_hidden_or_far_is_not_detected():
     assert len(OwnSight(replace(EXACT, range_m=2.0), 3, 1).detect(s, np.ones(40))) == 0
 
 
-def test_a_pose_error_moves_and_turns_everything_alike():
-    s = moment()
-    config = replace(EXACT, pose_bias_m=1.0, pose_bias_deg=2.0)
-    found = detect_all(OwnSight(config, 3, 1), s)
-    shift, turn = found.pose.position - s.positions[0], found.pose.yaw - s.yaws[0]
-    assert np.linalg.norm(shift) > 0.3 and abs(turn) > 0.003
-    rel = s.positions[found.truth_ids - 1] - s.positions[0]
-    c, n = np.cos(turn), np.sin(turn)
-    turned = rel @ np.array([[c, n, 0], [-n, c, 0], [0, 0, 1]])
-    assert np.allclose(found.positions, s.positions[0] + shift + turned)
-    assert np.allclose(found.yaws, s.yaws[found.truth_ids - 1] + turn)
-    again = detect_all(OwnSight(config, 3, 1), moment(5))
-    assert np.allclose(again.pose.position - moment(5).positions[0], shift)
-    assert found.pose.covariance[0, 0] == 1.0
+def test_objects_of_detections_have_the_noise_that_they_say_and_no_velocity():
+    found = detect_all(OwnSight(SightConfig(), 3, 1), moment(4))
+    objects = found.objects()
+    assert objects.stamp_ns == 400_000_000 == objects.measured_ns[0]
+    assert np.array_equal(objects.ids, found.ids)
+    assert np.array_equal(objects.positions, found.positions)
+    for axis in (0, 1):
+        assert np.allclose(objects.covariances[:, axis, axis], found.sigmas**2)
+    assert not objects.velocities.any() and not objects.stations.any()
 
 
 def test_filter_finds_velocities_and_its_covariance_is_honest():
     config = replace(EXACT, noise_m=0.3, noise_per_m=0.0)
     errors = []
     for seed in range(12):
-        sight, own = OwnSight(config, seed, 1), OwnFilter()
+        sight, own = OwnSight(config, seed, 1), MetricFilter()
         for k in range(25):
             s = moment(k)
             found = detect_all(sight, s)
-            objects = own.update(found)
+            objects = own.observe(found.objects())
         truth = {int(i): t - 1 for i, t in zip(found.ids, found.truth_ids, strict=True)}
         rows = [truth[int(i)] for i in objects.ids if int(i) in truth]
         objects = objects.selected(np.isin(objects.ids, list(truth)))
@@ -144,18 +138,6 @@ def test_filter_finds_velocities_and_its_covariance_is_honest():
         assert np.abs(z[:, 2:]).mean() < 0.6 and np.abs(z[:, :2]).mean() < 0.25
     nees = np.concatenate(errors)
     assert 1.5 < nees.mean() < 4.4  # 4 were it all noise; straight courses need less
-
-
-def test_filter_coasts_for_a_while_with_growing_covariance_then_forgets():
-    sight, own = OwnSight(EXACT, 0, 1), OwnFilter()
-    for k in range(6):
-        objects = own.update(detect_all(sight, moment(k)))
-    before = objects.covariances[0, 0, 0]
-    coasted = own.update(sight.detect(moment(9), np.zeros(40)))
-    assert len(coasted) == len(objects) and coasted.covariances[0, 0, 0] > before
-    assert (coasted.measured_ns == 500_000_000).all() and coasted.stamp_ns == 900_000_000
-    late = int(6 + COAST_S * 10)
-    assert len(own.update(sight.detect(moment(late), np.zeros(40)))) == 0
 
 
 def test_an_agent_that_is_gone_is_an_input_error():
