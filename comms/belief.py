@@ -80,7 +80,7 @@ class Belief:
         self._memory = _NOTHING
 
     def of(self, objects: Objects, now_ns: int) -> Told:
-        """Of the objects as they are now."""
+        """Of the objects as they are at ``now_ns``."""
         n = len(objects)
         sent, states, missing = np.zeros(n, np.int64), np.zeros((n, 7)), np.ones(n)
         departed = np.zeros(n)

@@ -56,3 +56,8 @@ def capacity(content: Content, room_bytes: int) -> int:
 def object_bytes(content: Content) -> int:
     """What one more object takes at most."""
     return math.ceil(cpm.OBJECT_BITS / 8) if content is Content.CPM else compact.OBJECT_BYTES
+
+
+def head_bytes(content: Content) -> int:
+    """What a payload takes at most beside its objects."""
+    return cpm.HEAD_BYTES if content is Content.CPM else compact.HEAD_BYTES

@@ -30,7 +30,8 @@ class Peer:
     m, where the station said it was then. claimed: (3, 3), what it says of its pose's error over
     x, y and yaw. bias: (3,), by how much its pose is off as far as known, and bias_covariance;
     agreed, disagreed: evidence for and against it, fading, as of assessed_ns; 0: never. fit: share
-    of what it places in our free view that is there.
+    of what it places in our free view that is there. doubt: factor on the sigmas claimed, where
+    nothing fits within them.
     """
 
     station: int
@@ -48,6 +49,7 @@ class Peer:
     agreed: float = AGREED
     disagreed: float = DISAGREED
     fit: float = 1.0
+    doubt: float = 1.0
     loss: float = 0.0
     received: int = 0
     _sequence: int = -1

@@ -21,7 +21,6 @@ MAX_LEAD_S = 25.5
 MAX_WIDTH_M = 25.5
 _HEAD = struct.Struct("<BBB")
 _DM = 0.1
-_FAR_M = 3276.7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,9 +92,13 @@ class Request:
 
 
 def encode(plan: Plan, sight: Sight | None, pose: Pose, capture_ns: int) -> bytes:
-    """The payload: 3 bytes, 5 for each point, 1 for each sector."""
+    """The payload: 3 bytes, 5 for each point that is ahead or the last, 1 for each sector.
+
+    pose: of the message's envelope, as is capture_ns.
+    """
     late_s = (capture_ns - plan.stamp_ns) * 1e-9
     ahead = plan.times_s >= late_s
+    ahead[-1] = True
     times, points = plan.times_s[ahead] - late_s, plan.points[ahead]
     offsets = np.clip((points - pose.position[:2]) / _DM, -32768, 32767).round().astype("<i2")
     ranges = np.zeros(0) if sight is None else np.floor(np.clip(sight.free_m, 0, 255))

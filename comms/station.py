@@ -31,11 +31,14 @@ from pipeline.pose import Pose
 SELF_ID = 65535
 """Of this vehicle, among the objects that it tells of; own perception uses other ids."""
 BURST_S = 1.0
-"""Budget that may be saved up."""
+"""Budget that may be saved up, or as much as one message of ``FEW`` objects takes."""
 FEW = 4
 """Objects for which a message is worth its header, while the budget is short."""
-PRICE = 1e-4
-"""Utility that a byte must bring while nothing of the budget is used."""
+LEAST_PRICE, MOST_PRICE = 2e-5, 0.05
+"""Utility that a byte must bring. It rises while less than half of what may be saved up is left and
+falls while more is, so that what is sent is worth as much at any time."""
+PACE = 4.0
+"""1/s, how fast."""
 REQUEST_SHARE = 0.12
 """Of the budget, at most, for requests."""
 SILENT_NS = 5_000_000_000
@@ -104,7 +107,7 @@ class Station:
         self._pose: Pose | None = None
         self._plan: Plan | None = None
         self._sight: Sight | None = None
-        self._tokens = 0.0
+        self._tokens, self._price = 0.0, 1e-3
         self._filled_ns: int | None = None
         self._sent_ns = self._requested_ns = -(10**18)
         self._ages: deque[int] = deque(maxlen=AGES)
@@ -162,10 +165,11 @@ class Station:
             return []
         if now_ns - self._sent_ns < 0.99e9 / self.config.rate_hz:
             return []
-        wish = self._due_request(now_ns)
+        wish = self._due_request(now_ns, self._own.stamp_ns)
         out = self._objects(now_ns, wish)
         if wish and not out and self._overdue(wish, now_ns):
-            out = [self._message(Layer.REQUEST, wish, self._pose_at(now_ns), 0, 1, now_ns)]
+            pose = self._pose_at(self._own.stamp_ns)
+            out = [self._message(Layer.REQUEST, wish, pose, 0, 1, now_ns)]
             self._sent["request"] += len(wish)
         if out:
             self._sent_ns = now_ns
@@ -176,7 +180,11 @@ class Station:
     def _fill(self, now_ns: int) -> None:
         budget = self.config.budget_bytes_s
         since = 0.0 if self._filled_ns is None else max(0, now_ns - self._filled_ns) * 1e-9
-        self._tokens = min(self._tokens + since * budget, BURST_S * budget)
+        least = self._around() + FEW * codec.object_bytes(self._content)
+        most = max(BURST_S * budget, least)
+        self._tokens = min(self._tokens + since * budget, most)
+        change = float(np.exp(PACE * min(since, 1.0) * (0.5 - self._tokens / most)))
+        self._price = float(np.clip(self._price * change, LEAST_PRICE, MOST_PRICE))
         self._filled_ns = now_ns
 
     def _overhead(self) -> int:
@@ -185,12 +193,17 @@ class Station:
             return HEADER_BYTES + 1
         return HEADER_BYTES + OVERHEAD_BYTES[WITH_CERTIFICATE]
 
-    def _due_request(self, now_ns: int) -> bytes:
-        """The payload of a request, if one is due and there are bytes for it; else nothing."""
+    def _around(self) -> int:
+        """Of a message of objects, all but these and a request."""
+        return self._overhead() + 1 + codec.head_bytes(self._content)
+
+    def _due_request(self, now_ns: int, capture_ns: int) -> bytes:
+        """The payload of a request in a message of ``capture_ns``, if one is due and there are
+        bytes for it; else nothing."""
         plan = self._plan
         if plan is None or now_ns - plan.stamp_ns > plan.times_s[-1] * 1e9:
             return b""
-        payload = request.encode(plan, self._sight, self._pose_at(now_ns), now_ns)
+        payload = request.encode(plan, self._sight, self._pose_at(capture_ns), capture_ns)
         late = now_ns - self._requested_ns >= 1e9 * self._request_period(payload)
         return payload if late and self._overhead() + len(payload) <= self._tokens else b""
 
@@ -211,9 +224,9 @@ class Station:
         pose = self._pose_at(at_ns)
         near = np.linalg.norm(objects.positions - pose.position, axis=1) <= self.config.range_m
         objects = objects.selected(near & (objects.quality >= self.config.min_quality))
-        belief = self._belief.of(objects, now_ns)
+        belief = self._belief.of(objects, at_ns)
         scene = Scene(
-            objects, belief, self._heard(now_ns), pose, self._peers.requests(now_ns), now_ns,
+            objects, belief, self._heard(at_ns), pose, self._peers.requests(now_ns), at_ns,
             self._delay_s(),
             self.loss,
         )  # fmt: skip
@@ -243,12 +256,12 @@ class Station:
             return wanted
         one = codec.object_bytes(self._content)
         each = max(1, codec.capacity(self._content, MTU - self._overhead() - extra))
-        room, left = 0, self._tokens - extra
+        around, room, left = self._around(), 0, self._tokens - (extra - 1)
         while room < len(wanted):  # whole messages, then a part of one
-            more = min(each, len(wanted) - room, int((left - self._overhead()) // one))
+            more = min(each, len(wanted) - room, int((left - around) // one))
             if more <= 0:
                 break
-            room, left = room + more, left - self._overhead() - more * one
+            room, left = room + more, left - around - more * one
         if room < min(len(wanted), FEW):
             return wanted[:0]
         order = wanted[np.argsort(-choice.priority[wanted], kind="stable")]
@@ -266,11 +279,10 @@ class Station:
     ) -> npt.NDArray[np.intp]:
         """Of rows in falling order of utility, those worth their bytes; none where they are not
         worth a header. A byte costs the more, the less is left."""
-        left = self._tokens / (BURST_S * self.config.budget_bytes_s)
-        price = PRICE / max(left, 1e-3) ** 2
-        gains = utility[order] - price * one
+        gains = utility[order] - self._price * one
         order = order[gains > 0]
-        return order if gains[gains > 0].sum() > price * self._overhead() else order[:0]
+        worth = gains[gains > 0].sum() > self._price * self._overhead()
+        return order if worth else order[:0]
 
     def _message(
         self, layer: Layer, payload: bytes, pose: Pose, piece: int, pieces: int, now_ns: int

@@ -18,6 +18,7 @@ from itertools import count
 from typing import Any
 
 from comms.config import V2xConfig
+from comms.ground import GroundConfig
 from isp.config import IspConfig
 from isp.exposure import Advice, CameraState, ExposureAdvisor, ExposureConfig
 from isp.make import make_isp
@@ -53,9 +54,11 @@ CONFIGS: dict[str, type[Config]] = {
     "predictor": PredictorConfig,
     "latency": LatencyConfig,
     "v2x": V2xConfig,
+    "ground": GroundConfig,
 }
-"""Every stage with its configuration, as ``pipeline.config.build`` takes them. V2X is a node of its
-own (ros_nodes/v2x.py) and no part of the stack below."""
+"""Every stage with its configuration, as ``pipeline.config.build`` takes them. V2X, and the ground
+on which it places tracks, are a node of their own (ros_nodes/v2x.py) and no part of the stack
+below."""
 
 
 class Stack:

@@ -33,7 +33,8 @@ class PipelineNode(Node):
     def __init__(self) -> None:
         super().__init__("pipeline")
         live: dict[str, Live[Any, Any]] = {}
-        stages = {name: cls for name, cls in CONFIGS.items() if name != "v2x"}  # another node
+        elsewhere = ("v2x", "ground")
+        stages = {name: cls for name, cls in CONFIGS.items() if name not in elsewhere}
         for name, cls in (stages | {"latency_monitor": MonitorConfig}).items():
             live[name] = Live(self, name, cls, lambda config: config, _fixed(cls))
         self._tracker_options = live["tracker"]
