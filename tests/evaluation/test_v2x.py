@@ -102,8 +102,11 @@ def objects(*rows):
 
 
 def by_hand(*told, seen=((20.0, 0.2),), error=EXACT, went=(0.0, 0.0), left=()):
-    """``went``: how far all are on when it is used; ``left``: who is gone then. Ego 1 at 0, 0 sees 2 at 20, 0; agent 3 at 0, 30 sees 4 at 40, 0, in the ego's way, and 5 at
-    40, 40, a person; nobody sees 6 at -20, 0; 7 is 100 m off."""
+    """Ego 1 at 0, 0 sees 2 at 20, 0; agent 3 at 0, 30 sees 4 at 40, 0, in the ego's way, and 5 at
+    40, 40, a person; nobody sees 6 at -20, 0; 7 is 100 m off.
+
+    went: how far all are on when it is used. left: who is gone then.
+    """
     at = np.array([(0, 0), (20, 0), (0, 30), (40, 0), (40, 40), (-20, 0), (100, 0)], float)
     classes = np.array([4, 4, 4, 4, 1, 4, 4], np.uint8)
     now = Snapshot(
