@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from bridges.filtering import OwnFilter
 
 from bridges.actors import TrafficWorld
-from bridges.filtering import OwnFilter
 from bridges.sight import OwnSight, SightConfig
 from bridges.sumo import SumoConfig, SumoTraffic
 from bridges.traffic import KinematicTraffic
