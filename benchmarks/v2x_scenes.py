@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from bridges.filtering import OwnFilter
 
 from bridges.actors import TrafficWorld
 from bridges.sight import OwnSight, SightConfig
 from bridges.sumo import SumoConfig, SumoTraffic
 from bridges.traffic import KinematicTraffic
 from bridges.visibility import Visibility, observer_of
+from comms.motion import MetricFilter
 from pipeline.errors import InputError
 
 RANGE_M = 100.0
@@ -42,7 +42,7 @@ def row(name: str, world: TrafficWorld, steps: int) -> str:
     snapshot = world.snapshot()
     for actor in snapshot.ids[snapshot.equipped][:LOOKS].tolist():
         observer = observer_of(snapshot, actor, RANGE_M)
-        sight, own = OwnSight(SightConfig(range_m=RANGE_M), 0, actor), OwnFilter()
+        sight, own = OwnSight(SightConfig(range_m=RANGE_M), 0, actor), MetricFilter()
         for _ in range(3):
             shares = visibility.shares(observer, snapshot)
             timed(lambda o=observer: visibility.shares(o, snapshot), times["look"])
