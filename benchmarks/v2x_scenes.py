@@ -49,7 +49,7 @@ def row(name: str, world: TrafficWorld, steps: int) -> str:
             timed(lambda o=observer: visibility.free_space(o, snapshot), times["free"])
             seen = sight.detect(snapshot, shares)
             timed(lambda s=sight, p=shares: s.detect(snapshot, p), times["detect"])
-            timed(lambda f=own, d=seen: f.update(d), times["filter"])
+            timed(lambda f=own, d=seen: f.observe(d.objects()), times["filter"])
     cells = [f"{np.median(t):.2f} ({np.quantile(t, 0.99):.2f})" for t in times.values()]
     return f"| {name} | {len(snapshot)} | {len(world.buildings)} | {' | '.join(cells)} |"
 
