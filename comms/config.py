@@ -54,6 +54,9 @@ class V2xConfig(Config):
         "How late data come to the moment of fusion: predicted, in whole 100 ms, or not at all.",
         choices=ALIGNMENTS,
     )
+    sender_prediction: bool = option(
+        False, "Tell the mean velocity over the delay of what turns, instead of the present one."
+    )
     credentials: str = option("", "Folder with key and certificate (`leadsight v2x-pki`).")
     trust: str = option("", "Folder with root certificate and revocation list.")
     require_signature: bool = option(True, "Refuse unsigned messages, where trust is given.")

@@ -26,6 +26,7 @@ from comms.reasons import Reason, Rejected
 from comms.request import Plan, Sight
 from comms.selectors import Choice, Scene, make_selector
 from comms.signing import OVERHEAD_BYTES, WITH_CERTIFICATE, Signer, frame_unsigned
+from comms.turning import TurnRates, along_chord
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass, Objects, joined
@@ -114,6 +115,7 @@ class Station:
         self._plan: Plan | None = None
         self._sight: Sight | None = None
         self._features: Features | None = None
+        self._turns = TurnRates()
         self._tokens, self._price = 0.0, 1e-3
         self._filled_ns: int | None = None
         self._sent_ns = self._requested_ns = -(10**18)
@@ -145,6 +147,8 @@ class Station:
         self._own, self._pose, self._plan, self._sight = own, pose, plan, sight
         self._features = self._features if features is None else features
         anchored = joined([own, self._itself(own.stamp_ns)])
+        if self.config.sender_prediction:
+            self._turns.observe(anchored)
         peers = self._telling()
         if peers:
             told = told_by(peers, own.stamp_ns, self._align, pose)
@@ -275,6 +279,8 @@ class Station:
         rows = self._fitting(self._selector.choose(scene), extra)
         if not len(rows):
             return []
+        if self.config.sender_prediction:
+            objects = along_chord(objects, self._turns.of(objects.ids), self._delay_s())
         each = codec.capacity(self._content, MTU - self._overhead() - extra)
         parts = [rows[k : k + each] for k in range(0, len(rows), each)]
         out = []
