@@ -37,6 +37,8 @@ MOST_REGISTRATIONS = 8
 """In one look."""
 FIT_S, LEAST_FIT = 0.5, 0.5
 """Where less of what a peer places in our free view is there, over so long, its pose is off."""
+DOUBT, MOST_DOUBT, LEAST_AMISS = 3.0, 30.0, 3
+"""Factor on its claim each time, at most so much, where so many objects are not there."""
 LEAST_TRUST = 0.5
 """Below it nothing of a station is fused."""
 
@@ -82,8 +84,8 @@ def told_by(peers: Sequence[Peer], at_ns: int, align: Align, own: Pose | None = 
 
 def priors(peers: Sequence[Peer], now_ns: int, own: Pose | None) -> FloatArray:
     """(P, 3, 3) of what is left of each pose's error against ours: as estimated, never more than
-    both claim."""
-    claimed = np.array([p.claimed for p in peers])
+    both claim, as far as that is believed."""
+    claimed = np.array([p.doubt**2 * p.claimed for p in peers])
     if own is not None:
         claimed = claimed + own.covariance[np.ix_([0, 1, 3], [0, 1, 3])]
         places = [own.position if p.pose is None else p.pose.position for p in peers]
@@ -137,7 +139,7 @@ def assess(
             _gather(information, pull, told, rows[back], anchors.selected(near))
     after = np.linalg.inv(information)
     change = (after @ pull[..., None])[..., 0]
-    fits = _fits(told, other, sight, len(peers))
+    fits, amiss = _fits(told, other, sight, len(peers))
     for k, peer in enumerate(peers):
         dt = max(0.0, (now_ns - peer.assessed_ns) * 1e-9) if peer.assessed_ns else 0.1
         fade, share = float(np.exp(-dt / EVIDENCE_S)), min(dt, 1.0)
@@ -151,6 +153,8 @@ def assess(
             peer.fit += min(dt / FIT_S, 1.0) * (fits[k] - peer.fit)
             if peer.fit < LEAST_FIT:  # the bias is another one than was found: begin anew
                 peer.bias, peer.bias_covariance, peer.fit = np.zeros(3), None, 1.0
+                if amiss[k] >= LEAST_AMISS:
+                    peer.doubt = min(DOUBT * peer.doubt, MOST_DOUBT)
 
 
 def _gather(
@@ -170,18 +174,21 @@ def _gather(
     np.add.at(pull, of, (HW @ rest[..., None])[..., 0])
 
 
-def _fits(told: Told, matched: npt.NDArray[np.intp], sight: Sight | None, peers: int) -> FloatArray:
-    """(P,) share of each peer's objects in our free view that are ours as well; NaN of none."""
+def _fits(
+    told: Told, matched: npt.NDArray[np.intp], sight: Sight | None, peers: int
+) -> tuple[FloatArray, npt.NDArray[np.intp]]:
+    """(P,) share of each peer's objects in our free view that are ours as well, NaN of none; (P,)
+    how many are not."""
     if sight is None:
-        return np.full(peers, np.nan)
+        return np.full(peers, np.nan), np.zeros(peers, np.intp)
     inside = in_view(told.plain, sight)
     own = np.zeros(len(inside), np.bool_)
     own[matched] = True
-    count = np.bincount(told.peer[inside], minlength=peers).astype(np.float64)
+    count = np.bincount(told.peer[inside], minlength=peers)
     with_own = np.bincount(told.peer[inside & own], minlength=peers)
     shares: FloatArray = np.full(peers, np.nan)
     np.divide(with_own, count, out=shares, where=count > 0)
-    return shares
+    return shares, count - with_own
 
 
 def _place_variance(B: FloatArray) -> FloatArray:

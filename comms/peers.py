@@ -34,8 +34,9 @@ class Peer:
     m, where the station said it was then. claimed: (3, 3), what it says of its pose's error over
     x, y and yaw. bias: (3,), by how much its pose is off as far as known, and bias_covariance;
     agreed, disagreed: evidence for and against it, fading, as of assessed_ns; 0: never. fit: share
-    of what it places in our free view that is there. features: the newest cells that it told, from
-    (2,) m, where it said it was then.
+    of what it places in our free view that is there. doubt: factor on the sigmas claimed, where
+    nothing fits within them. features: the newest cells that it told, from (2,) m, where it said it
+    was then.
     """
 
     station: int
@@ -53,6 +54,7 @@ class Peer:
     agreed: float = AGREED
     disagreed: float = DISAGREED
     fit: float = 1.0
+    doubt: float = 1.0
     loss: float = 0.0
     received: int = 0
     features: Features | None = None

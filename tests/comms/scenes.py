@@ -112,10 +112,11 @@ def seen_by(bias, objects, origin):
     return objects.derived(positions=p, velocities=v)
 
 
-def station(number=1, signer=None, verifier=None, **options):
-    """A station with room for many messages a second."""
+def station(number=1, signer=None, verifier=None, max_rate_hz=1000.0, **options):
+    """A station, with room for many messages a second."""
     config = V2xConfig(station=number, **options)
     gate = Gate(
-        number, config.frame_id, verifier, config.max_future_ms, config.ttl_ms, max_rate_hz=1000.0
-    )
+        number, config.frame_id, verifier, config.max_future_ms, config.ttl_ms,
+        max_rate_hz=max_rate_hz,
+    )  # fmt: skip
     return Station(config, gate, signer, clock=ClockQuality.GNSS)
