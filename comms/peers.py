@@ -1,17 +1,21 @@
 """What other stations told, newest state of each object, in bounded memory."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from comms.envelope import ClockQuality, Envelope
+from comms.features import Features
+from comms.reasons import Reason, Rejected
 from comms.request import Request
 from pipeline.box import FloatArray
 from pipeline.objects import Objects, joined
 from pipeline.pose import Pose
 
 MAX_OBJECTS_EACH = 256
+MAX_CELLS_EACH, MAX_VALUES_EACH = 8192, 1 << 17
+"""Of the feature layer, from one station."""
 MAX_PEERS = 256
 AGREED, DISAGREED = 2.0, 0.5
 """Evidence for and against a station before any."""
@@ -31,7 +35,8 @@ class Peer:
     x, y and yaw. bias: (3,), by how much its pose is off as far as known, and bias_covariance;
     agreed, disagreed: evidence for and against it, fading, as of assessed_ns; 0: never. fit: share
     of what it places in our free view that is there. doubt: factor on the sigmas claimed, where
-    nothing fits within them.
+    nothing fits within them. features: the newest cells that it told, from (2,) m, where it said it
+    was then.
     """
 
     station: int
@@ -52,6 +57,8 @@ class Peer:
     doubt: float = 1.0
     loss: float = 0.0
     received: int = 0
+    features: Features | None = None
+    features_from: FloatArray = field(default_factory=lambda: np.zeros(2))
     _sequence: int = -1
 
     @property
@@ -96,6 +103,29 @@ class Peer:
         if len(self.objects) > MAX_OBJECTS_EACH:
             self.keep(np.sort(np.argsort(self.stamps_ns, kind="stable")[-MAX_OBJECTS_EACH:]))
 
+    def put_features(self, envelope: Envelope, features: Features) -> None:
+        """Take in a message of cells: pieces of one moment add up, older ones change nothing.
+
+        Raises:
+            Rejected: more than is kept of one station; a piece with other cells than those of the
+                same moment.
+        """
+        known = self.features
+        if known is not None and features.stamp_ns < known.stamp_ns:
+            return
+        if known is not None and features.stamp_ns == known.stamp_ns:
+            kinds = [(f.cell_m, f.values.shape[1]) for f in (known, features)]
+            if kinds[0] != kinds[1]:
+                raise Rejected(Reason.MALFORMED, "pieces of one moment with unlike cells")
+            features = replace(
+                features,
+                cells=np.concatenate([known.cells, features.cells]),
+                values=np.concatenate([known.values, features.values]),
+            )
+        if len(features) > MAX_CELLS_EACH or features.values.size > MAX_VALUES_EACH:
+            raise Rejected(Reason.OVERSIZE, f"over {MAX_CELLS_EACH} cells of one moment")
+        self.features, self.features_from = features, envelope.pose.position[:2]
+
     def keep(self, rows: npt.NDArray[np.generic]) -> None:
         """Only these; (N,) bool or indices."""
         self.objects = self.objects.selected(rows)
@@ -124,6 +154,8 @@ class Peers:
             fresh = now_ns - peer.stamps_ns <= self._ttl_ns
             if not fresh.all():
                 peer.keep(fresh)
+            if peer.features is not None and now_ns - peer.features.stamp_ns > self._ttl_ns:
+                peer.features = None
 
     def requests(self, now_ns: int) -> list[Request]:
         """Those that are not over."""

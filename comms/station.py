@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from comms import codec, request
+from comms import codec, feature_layer, request
 from comms.alignment import ALIGN, Align, predict
 from comms.belief import Belief
 from comms.config import V2xConfig
 from comms.consistency import LEAST_TRUST, assess, told_by
 from comms.envelope import HEADER_BYTES, MTU, ClockQuality, Content, Envelope, Layer, pack
+from comms.features import Features
+from comms.features import decode as decode_cells
+from comms.features import encode as encode_cells
 from comms.fusion import Fused, fuse
 from comms.gate import Gate
 from comms.motion import predicted
@@ -24,6 +27,7 @@ from comms.reasons import Reason, Rejected
 from comms.request import Plan, Sight
 from comms.selectors import Choice, Scene, make_selector
 from comms.signing import OVERHEAD_BYTES, WITH_CERTIFICATE, Signer, frame_unsigned
+from comms.turning import TurnRates, along_chord
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass, Objects, joined
@@ -40,6 +44,9 @@ LEAST_PRICE, MOST_PRICE = 2e-5, 0.05
 falls while more is, so that what is sent is worth as much at any time."""
 PACE = 4.0
 """1/s, how fast."""
+FEATURE_LEVEL = 0.5
+"""Of what may be saved up: what is above, after the objects, is for features."""
+MAX_PIECES = 255
 REQUEST_SHARE = 0.12
 """Of the budget, at most, for requests."""
 SILENT_NS = 5_000_000_000
@@ -51,7 +58,7 @@ LEAST_DELAY_S = 0.0
 class Report:
     """A station's counters.
 
-    sent_bytes: by kind: payload (without requests), header, signature, request. sent, received:
+    sent_bytes: by kind: payload (of objects), header, signature, request, features. sent, received:
     messages. peers: heard lately. loss: of the messages of all peers. age_ns: quantiles 50, 95
     and 99 % of the age of what was fused. rejected: by reason. distrusted: peers not fused.
     unsure: objects, of all fusions, that were left out since their places were not sure enough.
@@ -108,6 +115,8 @@ class Station:
         self._pose: Pose | None = None
         self._plan: Plan | None = None
         self._sight: Sight | None = None
+        self._features: Features | None = None
+        self._turns = TurnRates()
         self._tokens, self._price = 0.0, 1e-3
         self._filled_ns: int | None = None
         self._sent_ns = self._requested_ns = -(10**18)
@@ -122,9 +131,11 @@ class Station:
         pose: Pose,
         plan: Plan | None = None,
         sight: Sight | None = None,
+        features: Features | None = None,
     ) -> None:
         """The newest of this vehicle: what it perceives, where it is, where it means to go and how
-        far its view is free, as of ``own.stamp_ns``.
+        far its view is free, as of ``own.stamp_ns``; and a map of cells, of its own moment, which
+        is sent once at most; None keeps the last one.
 
         Raises:
             InputError: a pose in another frame than ``config.frame_id``.
@@ -135,7 +146,10 @@ class Station:
                 f"{self.config.frame_id!r:.40}: stations that share must share a frame"
             )
         self._own, self._pose, self._plan, self._sight = own, pose, plan, sight
+        self._features = self._features if features is None else features
         anchored = joined([own, self._itself(own.stamp_ns)])
+        if self.config.sender_prediction:
+            self._turns.observe(anchored)
         peers = self._telling()
         if peers:
             told = told_by(peers, own.stamp_ns, self._align, pose)
@@ -172,17 +186,48 @@ class Station:
             pose = self._pose_at(self._own.stamp_ns)
             out = [self._message(Layer.REQUEST, wish, pose, 0, 1, now_ns)]
             self._sent["request"] += len(wish)
-        if out:
-            self._sent_ns = now_ns
         if wish and out:
             self._requested_ns = now_ns
+        out += self._cells(now_ns)
+        if out:
+            self._sent_ns = now_ns
         return out
+
+    def _cells(self, now_ns: int) -> list[bytes]:
+        """Messages of features in peers' corridors, from what the budget has left over."""
+        own, bits = self._features, self.config.feature_bits
+        room = self._tokens - FEATURE_LEVEL * self._most_tokens()
+        requests = self._peers.requests(now_ns)
+        if own is None or not bits or not requests or room <= self._overhead():
+            return []
+        if not 0 <= now_ns - own.stamp_ns <= self.config.ttl_ms * 1e6:
+            return []
+        pose = self._pose_at(own.stamp_ns)
+        try:
+            cells = feature_layer.wanted(own, requests, pose.position[:2])
+            payloads = encode_cells(cells, bits, MTU - self._overhead())
+        except InputError:  # of cells that no message holds: objects must not suffer
+            return []
+        costs = np.cumsum([self._overhead() + len(p) for p in payloads])
+        payloads = payloads[: min(int(np.searchsorted(costs, room, "right")), MAX_PIECES)]
+        out = [
+            self._message(Layer.FEATURES, payload, pose, piece, len(payloads), now_ns)
+            for piece, payload in enumerate(payloads)
+        ]
+        self._sent["features"] += sum(map(len, payloads))
+        if out:
+            self._features = None
+        return out
+
+    def _most_tokens(self) -> float:
+        """Bytes that may be saved up."""
+        least = self._around() + FEW * codec.object_bytes(self._content)
+        return max(BURST_S * self.config.budget_bytes_s, least)
 
     def _fill(self, now_ns: int) -> None:
         budget = self.config.budget_bytes_s
         since = 0.0 if self._filled_ns is None else max(0, now_ns - self._filled_ns) * 1e-9
-        least = self._around() + FEW * codec.object_bytes(self._content)
-        most = max(BURST_S * budget, least)
+        most = self._most_tokens()
         self._tokens = min(self._tokens + since * budget, most)
         change = float(np.exp(PACE * min(since, 1.0) * (0.5 - self._tokens / most)))
         self._price = float(np.clip(self._price * change, LEAST_PRICE, MOST_PRICE))
@@ -235,6 +280,8 @@ class Station:
         rows = self._fitting(self._selector.choose(scene), extra)
         if not len(rows):
             return []
+        if self.config.sender_prediction:
+            objects = along_chord(objects, self._turns.of(objects.ids), self._delay_s())
         each = codec.capacity(self._content, MTU - self._overhead() - extra)
         parts = [rows[k : k + each] for k in range(0, len(rows), each)]
         out = []
@@ -343,7 +390,7 @@ class Station:
         return None
 
     def _take(self, envelope: Envelope, now_ns: int) -> None:
-        objects = wish = None
+        objects = wish = cells = None
         payload = envelope.payload
         if envelope.layer == Layer.OBJECTS:
             length = payload[0] if payload else 0
@@ -351,6 +398,8 @@ class Station:
             objects = codec.decode(payload[1 + length :], envelope)
         elif envelope.layer == Layer.REQUEST:
             wish = request.decode(payload, envelope)
+        elif envelope.layer == Layer.FEATURES:
+            cells = decode_cells(payload, envelope)
         known = envelope.station in self._peers.of
         peer = self._peers.get(envelope.station)
         if peer is None:
@@ -359,9 +408,12 @@ class Station:
             self._signer.attach_next()  # it may not know us, either
         peer.hear(envelope, now_ns)
         self._received += 1
-        self._delays.append(max(0, now_ns - envelope.capture_ns))
+        if cells is None:  # maps take longer to make
+            self._delays.append(max(0, now_ns - envelope.capture_ns))
         if objects is not None:
             peer.put(envelope, objects)
+        if cells is not None:
+            peer.put_features(envelope, cells)
         if wish is not None and (
             peer.request is None or peer.request.plan.stamp_ns <= wish.plan.stamp_ns
         ):
@@ -388,6 +440,16 @@ class Station:
         self._unsure += fused.unsure
         return fused
 
+    def features(self, valid_at_ns: int, now_ns: int) -> Features | None:
+        """What trusted peers told of their cells, at any moment near now, in this station's frame
+        (comms/feature_layer.py); None while nobody told any."""
+        self._peers.forget(now_ns, SILENT_NS)
+        if self._pose is None:
+            return None
+        peers = [p for p in self._peers.of.values() if p.trust >= LEAST_TRUST]
+        here = self._pose.position[:2]
+        return feature_layer.gathered(peers, valid_at_ns, self._align, here, self.config.range_m)
+
     @property
     def peers(self) -> Mapping[int, Peer]:
         """Stations that were heard lately, by number."""
@@ -405,10 +467,11 @@ class Station:
         p50, p95, p99 = (int(v) for v in np.percentile(ages, (50, 95, 99)))
         return Report(
             {
-                "payload": self._sent["payload"] - self._sent["request"],
+                "payload": self._sent["payload"] - self._sent["request"] - self._sent["features"],
                 "header": self._sent["header"],
                 "signature": self._sent["signature"],
                 "request": self._sent["request"],
+                "features": self._sent["features"],
             },
             self._messages, self._received, len(self._peers.of), self.loss, (p50, p95, p99),
             dict(self._rejected), sum(bool(p.trust < LEAST_TRUST) for p in self._peers.of.values()),

@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from bridges.actors import Snapshot
 from comms.alignment import ALIGN
 from comms.fusion import Fused
+from comms.motion import predicted
 from comms.station import SELF_ID
 from evaluation.v2x_fleet import Fleet, Run, make_station, show
 from evaluation.v2x_scenes import PoseError, Scene, View, relevant
@@ -97,9 +98,9 @@ def simulate(scene: Scene, run: Run) -> dict[str, dict[int, Score]]:
     scores: dict[str, dict[int, Score]] = {
         name: {ego: Score() for ego in scene.egos} for name in run.alignments
     }
-    for snapshot, views in zip(scene.snapshots, scene.views, strict=True):
+    for snapshot, views, use in zip(scene.snapshots, scene.views, scene.uses, strict=True):
         now_ns = snapshot.stamp_ns
-        oracle.snapshot, oracle.views = snapshot, views
+        oracle.snapshot, oracle.views = use, views
         arrived = fleet.step(views, now_ns)
         for (ego, _), ear in ears.items():
             for arrival_ns, data in arrived.get(ego, ()):
@@ -113,9 +114,9 @@ def simulate(scene: Scene, run: Run) -> dict[str, dict[int, Score]]:
                 ear, view = ears[ego, name], views[ego]
                 oracle.ego = ego
                 show(ear, view, errors[ego])
-                fused = ear.fused(now_ns, now_ns)
-                own = errors[ego].objects(view.own, view.pose)
-                scores[name][ego] += score(fused, own, scene, snapshot, views, ego, errors[ego])
+                fused = ear.fused(use.stamp_ns, now_ns)
+                own = predicted(errors[ego].objects(view.own, view.pose), use.stamp_ns)
+                scores[name][ego] += score(fused, own, snapshot, use, views, ego, errors[ego])
     seconds = len(scene.snapshots) * (scene.snapshots[1].stamp_ns - scene.snapshots[0].stamp_ns)
     for each in scores.values():
         for total in each.values():
@@ -128,16 +129,17 @@ def simulate(scene: Scene, run: Run) -> dict[str, dict[int, Score]]:
 def score(
     fused: Fused,
     own: Objects,
-    scene: Scene,
     snapshot: Snapshot,
+    use: Snapshot,
     views: dict[int, View],
     ego: int,
     error: PoseError,
 ) -> Score:
-    """One ego's frame. own: its perception alone; all in the frame that the ego believes in."""
+    """One ego's frame. own: its perception alone, as fused, at the moment of use and in the frame
+    that the ego believes in. snapshot: when all looked; use: the truth."""
     view, me = views[ego], snapshot.row(ego)
     R, shift = error.to_believed(view.pose)
-    truth = snapshot.positions @ R.T + shift
+    truth = _then(snapshot, use) @ R.T + shift
     away = np.linalg.norm(truth - truth[me], axis=1)
     asked = (away <= SCORE_M) & (np.arange(len(truth)) != me)
     others = np.max([v.shares * (a != ego) for a, v in views.items()], axis=0, initial=0)
@@ -163,6 +165,13 @@ def score(
         int(with_others > without + HARM_M), int(with_others < without - HARM_M),
         with_others, without,
     )  # fmt: skip
+
+
+def _then(snapshot: Snapshot, use: Snapshot) -> FloatArray:
+    """(N, 3) where a snapshot's actors are in another; one that has left stays where it was."""
+    rows = np.minimum(np.searchsorted(use.ids, snapshot.ids), len(use) - 1)
+    there = use.ids[rows] == snapshot.ids
+    return np.where(there[:, None], use.positions[rows], snapshot.positions)
 
 
 def _within(objects: Objects, here: FloatArray, beyond: FloatArray) -> FloatArray:

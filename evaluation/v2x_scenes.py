@@ -21,6 +21,7 @@ from pipeline.box import FloatArray
 from pipeline.objects import ObjectClass, Objects
 from pipeline.pose import Pose
 
+PERIOD_S = 0.1
 PLAN_S = 6.0
 PLAN_POINTS = 10
 
@@ -72,13 +73,15 @@ class Eye:
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """T moments of a world. agents: ids of those that take part. egos: those that are scored.
-    views: of each moment, by agent; an agent that has left the scene is not in it."""
+    views: of each moment, by agent; an agent that has left the scene is not in it. uses: the world
+    when what is made of that moment is used."""
 
     seed: int
     snapshots: list[Snapshot]
     agents: list[int]
     egos: list[int]
     views: list[dict[int, View]]
+    uses: list[Snapshot]
 
 
 def record(
@@ -93,25 +96,30 @@ def record(
     """Drive a world and look at it through the eyes of some of its equipped actors.
 
     agents: at most so many, the ones nearest to the first ego, so that they are in reach of each
-    other. egos: of them, those nearest to it that drive.
+    other. egos: of them, those nearest to it that drive. They look each ``PERIOD_S``, and what is
+    made of it is used half a period later, where the world's step allows.
     """
+    steps = max(1, round(PERIOD_S / world.step_s))
     snapshot = world.snapshot()
     chosen = _nearest(snapshot, seed, agents)
     uav = {int(i) for i in snapshot.ids[snapshot.classes == ObjectClass.UAV]}
     scored = [a for a in chosen if a not in uav][:egos]
     visibility = Visibility(world.buildings)
     eyes = {a: Eye(a, seed, visibility, sight) for a in chosen}
-    snapshots, views = [], []
-    for _ in range(round(seconds / world.step_s)):
+    snapshots, views, uses = [], [], []
+    for _ in range(round(seconds / PERIOD_S)):
         present = set(snapshot.ids.tolist())
         now = {
             a: eye.look(snapshot, world.plan(a, PLAN_S)) for a, eye in eyes.items() if a in present
         }
         snapshots.append(snapshot)
         views.append(now)
-        snapshot = world.step()
+        for k in range(steps):
+            if k == steps // 2:
+                uses.append(snapshot)
+            snapshot = world.step()
         progress()
-    return Scene(seed, snapshots, chosen, scored, views)
+    return Scene(seed, snapshots, chosen, scored, views, uses)
 
 
 def _nearest(snapshot: Snapshot, seed: int, agents: int) -> list[int]:

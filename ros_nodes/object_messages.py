@@ -108,12 +108,7 @@ def pose_of(message: Odometry, frame_id: str) -> Pose:
         InputError: another frame, a value that is not finite, an orientation that is none.
     """
     _check_frame("Odometry", message.header.frame_id, frame_id)
-    at, q = message.pose.pose.position, message.pose.pose.orientation
-    turn = np.array([q.w, q.x, q.y, q.z])
-    length = float(np.linalg.norm(turn))
-    if not 0.99 < length < 1.01:
-        raise InputError(f"Odometry: an orientation of length {length:g} is none; normalize it")
-    rotation = _rotation(turn / length)
+    at, rotation = message.pose.pose.position, attitude_of(message)
     velocity = message.twist.twist.linear
     given = np.array(message.pose.covariance, np.float64).reshape(6, 6)
     if given.any():
@@ -130,6 +125,20 @@ def pose_of(message: Odometry, frame_id: str) -> Pose:
         covariance,
         frame_id,
     )
+
+
+def attitude_of(message: Odometry) -> FloatArray:
+    """(3, 3) rotation, the vehicle's axes → the fixed frame's.
+
+    Raises:
+        InputError: an orientation that is none.
+    """
+    q = message.pose.pose.orientation
+    turn = np.array([q.w, q.x, q.y, q.z])
+    length = float(np.linalg.norm(turn))
+    if not 0.99 < length < 1.01:
+        raise InputError(f"Odometry: an orientation of length {length:g} is none; normalize it")
+    return _rotation(turn / length)
 
 
 def plan_of(message: Path, frame_id: str, speed: float, now_ns: int) -> Plan | None:

@@ -1,15 +1,17 @@
-"""Node ``v2x``: ``objects``, ``odometry``, ``plan`` and the others' messages → ``v2x/objects``."""
+"""Node ``v2x``: ``objects`` or ``tracks``, ``odometry``, ``plan`` and the others' messages →
+``v2x/objects``."""
 
 import sys
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from leadsight_msgs.msg import LatencyReport, ObjectArray
+from leadsight_msgs.msg import LatencyReport, ObjectArray, TrackArray
 from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
+from std_msgs.msg import Header
 
 from comms.config import V2xConfig
 from comms.fusion import Fused
@@ -18,6 +20,7 @@ from comms.make_link import make_link
 from comms.make_station import make_station
 from comms.motion import predicted
 from comms.request import Plan
+from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError
 from pipeline.objects import Objects
@@ -26,6 +29,7 @@ from ros_nodes import messages, object_messages, process, qos
 from ros_nodes.parameters import Live
 from ros_nodes.stage import STEADY, Stage
 from ros_nodes.v2x_diagnostics import diagnostics_of
+from ros_nodes.v2x_ground import GroundInput
 from ros_nodes.v2x_link import RosLink
 
 POLL_S = 0.01
@@ -34,6 +38,8 @@ MAX_EACH = 64
 POSES = 64
 FAR_NS = 1_000_000_000
 """Odometry from further away in time says nothing of where the vehicle was."""
+ATTITUDE_NS = 100_000_000
+"""Nor of how it was turned, from further away than this."""
 SILENT_NS = 500_000_000
 """Own perception that is silent for so long is taken to see nothing."""
 REPORT_SILENT_NS = 2_000_000_000
@@ -41,7 +47,14 @@ REPORT_SILENT_NS = 2_000_000_000
 
 @dataclass(frozen=True)
 class V2xNodeConfig(Config):
-    """For when the fused objects speak."""
+    """What own perception is, and for when the fused objects speak."""
+
+    tracks: str = option(
+        "auto",
+        "When tracks, placed on the ground, are own perception: while no objects come, or whenever "
+        "they come, or never.",
+        choices=("auto", "always", "never"),
+    )
 
     consumer: str = option("control", "Whose moment of use it is, among latency.consumers.")
     ahead_ms: float = option(
@@ -60,6 +73,7 @@ class V2xNode(Node):
         self._verified = bool(config.trust)
         self._station = make_station(config)
         self._stage = Stage(self, self._reset)
+        self._ground = GroundInput(self, self._stage.complain)
         self._flooded = 0
         self._link: Link = (
             RosLink(self, self._listen) if config.link == "ros" else make_link(config.link)
@@ -68,6 +82,7 @@ class V2xNode(Node):
         self._objects = self.create_publisher(ObjectArray, "v2x/objects", qos.results())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.results())
         self.create_subscription(ObjectArray, "objects", self._receive, qos.results(1))
+        self.create_subscription(TrackArray, "tracks", self._follow, qos.results(1))
         self.create_subscription(Odometry, "odometry", self._move, qos.samples())
         self.create_subscription(Path, "plan", self._intend, qos.results(1))
         self.create_subscription(LatencyReport, "latency", self._adjust, qos.results(1))
@@ -81,17 +96,23 @@ class V2xNode(Node):
 
     def _reset(self) -> None:
         self._station.reset()
+        self._ground.reset()
         self._poses: deque[Pose] = deque(maxlen=POSES)
+        self._attitudes: deque[FloatArray] = deque(maxlen=POSES)
         self._plan: Plan | None = None
         self._horizon_ns: int | None = None
-        self._reported_ns = self._seen_ns = -(10**18)
+        self._reported_ns = self._seen_ns = self._heard_ns = -(10**18)
+        self._told_ns = self._placed_ns = -(10**18)
 
     def _receive(self, message: ObjectArray, info: Any) -> None:
-        self._stage.handle(message.header, info, lambda _: self._see(message))
+        late = _overtaken(message.header, self._placed_ns)
+        if self._options.config.tracks != "always" and not late:
+            self._stage.handle(message.header, info, lambda _: self._see(message))
 
     def _see(self, message: ObjectArray) -> bool:
         own = object_messages.objects_of(message, self._frame_id)
-        self._seen_ns = self._stage.clock.now_ns()
+        self._seen_ns = self._heard_ns = self._stage.clock.now_ns()
+        self._told_ns = own.stamp_ns
         pose = self._pose_at(own.stamp_ns)
         if pose is not None:
             self._exchange(own, pose)
@@ -99,6 +120,29 @@ class V2xNode(Node):
         self._stage.warn("no odometry at the time of objects: nothing is shared")
         at_ns = self._moment(own.stamp_ns, self._seen_ns)
         self._publish(Fused.alone(predicted(own, at_ns)))
+        return True
+
+    def _follow(self, message: TrackArray, info: Any) -> None:
+        wanted = self._options.config.tracks
+        told = self._stage.clock.now_ns() - self._heard_ns <= SILENT_NS
+        if _overtaken(message.header, self._told_ns):
+            return
+        if wanted == "always" or (wanted == "auto" and not told):
+            self._stage.handle(message.header, info, lambda _: self._place(message))
+
+    def _place(self, message: TrackArray) -> bool:
+        stamp_ns = messages.stamp_of(message.header)
+        pose = self._pose_at(stamp_ns)
+        late_ns = 0 if pose is None else stamp_ns - pose.stamp_ns
+        if pose is None or abs(late_ns) > ATTITUDE_NS:
+            self._stage.warn("no odometry at the time of tracks: they cannot be placed")
+            return False
+        rotation = self._attitudes[self._poses.index(pose)]
+        there = pose.position + late_ns * 1e-9 * pose.velocity
+        pose = replace(pose, stamp_ns=stamp_ns, position=there)
+        own = self._ground.objects_of(message, pose, rotation)
+        self._seen_ns, self._placed_ns = self._stage.clock.now_ns(), stamp_ns
+        self._exchange(own, pose)
         return True
 
     def _exchange(self, own: Objects, pose: Pose) -> None:
@@ -149,6 +193,7 @@ class V2xNode(Node):
     def _move(self, message: Odometry) -> None:
         try:
             pose = object_messages.pose_of(message, self._frame_id)
+            attitude = object_messages.attitude_of(message)
         except InputError as error:
             self._stage.complain(str(error))
             return
@@ -156,7 +201,9 @@ class V2xNode(Node):
             if self._poses[-1].stamp_ns - pose.stamp_ns < FAR_NS:
                 return
             self._poses.clear()
+            self._attitudes.clear()
         self._poses.append(pose)
+        self._attitudes.append(attitude)
 
     def _intend(self, message: Path) -> None:
         speed = float(np.linalg.norm(self._poses[-1].velocity)) if self._poses else 0.0
@@ -185,9 +232,15 @@ class V2xNode(Node):
             self._link.counts,
             self._flooded,
             self._verified,
+            self._ground.left_out,
         )
         head = messages.header(self._stage.clock.now_ns())
         self._diagnostics.publish(DiagnosticArray(header=head, status=[status]))
+
+
+def _overtaken(head: Header, newest_ns: int) -> bool:
+    """Whether what the other source of own perception told is newer: no jump of time."""
+    return bool(0 < newest_ns - (head.stamp.sec * 10**9 + head.stamp.nanosec) < FAR_NS)
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """A line of ``/diagnostics`` on what a station exchanges."""
 
+from collections.abc import Mapping
+
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from comms.link import LinkCount
@@ -7,9 +9,17 @@ from comms.station import Report
 
 
 def diagnostics_of(
-    name: str, report: Report, link: LinkCount, flooded: int, verified: bool
+    name: str,
+    report: Report,
+    link: LinkCount,
+    flooded: int,
+    verified: bool,
+    left_out: Mapping[str, int],
 ) -> DiagnosticStatus:
-    """WARN where a peer contradicts what is seen, or messages came faster than they were read."""
+    """WARN where a peer contradicts what is seen, or messages came faster than they were read.
+
+    left_out: boxes that could not be placed on the ground, by reason.
+    """
     problems = []
     if report.distrusted:
         problems.append(f"{report.distrusted} of {report.peers} peers contradict and are not fused")
@@ -26,6 +36,7 @@ def diagnostics_of(
         "age p99 [ms]": f"{report.age_ns[2] * 1e-6:.1f}",
         "signatures": "required" if verified else "not looked at",
         **{f"rejected: {reason}": str(n) for reason, n in sorted(report.rejected.items())},
+        **{f"boxes left out: {reason}": str(n) for reason, n in sorted(left_out.items())},
         "not sent": str(link.failed),
         "not read": str(flooded + link.overrun),
     }

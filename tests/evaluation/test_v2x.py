@@ -13,7 +13,7 @@ from comms.fusion import Fused
 from comms.request import Plan, Sight
 from evaluation.v2x import GOSPA_M, Score, gospa, matched, score, simulate
 from evaluation.v2x_fleet import Fleet, Run
-from evaluation.v2x_scenes import PoseError, Scene, View, record
+from evaluation.v2x_scenes import PoseError, View, record
 from pipeline.objects import ObjectClass, Objects
 from pipeline.pose import Pose
 
@@ -118,10 +118,9 @@ def by_hand(*told, seen=((20.0, 0.2),), error=EXACT):
         3: View(Objects.none(S), none, Pose(S, np.array([0.0, 30, 0]), 0.0), None, sight,
                 np.array([0, 0, 0, 0.8, 0.9, 0, 0.9])),
     }  # fmt: skip
-    scene = Scene(0, [now], [1, 3], [1], [views])
     own = objects(*((0, x, y) for x, y in seen))
     fused = Fused.alone(objects(*((0, x, y) for x, y in seen), *told))
-    return score(fused, own, scene, now, views, 1, error)
+    return score(fused, own, now, now, views, 1, error)
 
 
 def test_score_by_hand():

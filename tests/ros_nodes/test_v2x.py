@@ -3,6 +3,7 @@
 import itertools
 import os
 import socket
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from nav_msgs.msg import Odometry, Path  # noqa: E402
 from rich.console import Console  # noqa: E402
+from sensor_msgs.msg import CameraInfo  # noqa: E402
 
 from comms.envelope import MTU  # noqa: E402
 from comms.fusion import Fused  # noqa: E402
@@ -24,6 +26,7 @@ from pipeline.errors import InputError  # noqa: E402
 from pipeline.objects import MAX_OBJECTS, ObjectClass, Objects  # noqa: E402
 from ros_nodes import messages, object_messages, qos  # noqa: E402
 from ros_nodes.v2x_link import TOPIC, air  # noqa: E402
+from tests.comms import test_ground as ground  # noqa: E402
 from tests.ros_nodes.test_conversions import wire  # noqa: E402
 from tests.ros_nodes.test_nodes import connected, now_ns  # noqa: E402
 
@@ -450,9 +453,106 @@ def test_it_speaks_for_the_moment_that_the_latency_report_names(ros):
     assert ros.spin(step)
 
 
+class Flyer(Agent):
+    """A UAV that looks down 40° by its own attitude, and has tracks instead of objects."""
+
+    def __init__(self, ros, name, station, *parameters):
+        super().__init__(ros, name, station, *parameters)
+        self.tracks = ros.node.create_publisher(own.TrackArray, f"/{name}/tracks", qos.results(1))
+        self.info = ros.node.create_publisher(CameraInfo, f"/{name}/camera_info", qos.results(1))
+        for publisher in (self.tracks, self.info):
+            connected(ros, publisher)
+
+    def look(self, place, camera=ground.CAMERA, tracks=None):
+        stamp_ns = now_ns()
+        turn, half = odometry(stamp_ns), np.radians(40) / 2
+        turn.pose.pose.position.z = 30.0
+        turn.pose.pose.orientation.w = float(np.cos(half))
+        turn.pose.pose.orientation.y = float(np.sin(half))
+        axes = ground.rotation_of(np.array([0, 2 * half, 0])) @ ground.OPTICAL
+        box = ground.box_of(place[:2], 0.3, ground.CAR, np.array([0, 0, 30.0]), axes)
+        if camera is not None:
+            self.info.publish(messages.camera_message(camera, stamp_ns, "camera"))
+        self.odometry.publish(turn)
+        self.ros.spin(lambda: False, 0.01)
+        found = ground.tracks([box], stamp_ns=stamp_ns) if tracks is None else tracks(stamp_ns)
+        self.tracks.publish(messages.tracks_message(found, "camera"))
+        self.ros.spin(lambda: False, 0.05)
+
+
+def test_tracks_of_a_uav_are_placed_on_the_ground_and_told(ros):
+    flyer, listener = Flyer(ros, "g1", 1), Agent(ros, "g2", 2)
+    status = diagnostics(ros)
+    place = (36.0, 5.0, 0.8)
+
+    def step():
+        flyer.look(place)
+        listener.perceive([], 10.0)
+        return knows(listener, place, 1) and knows(flyer, place, 0)
+
+    assert ros.spin(step), flyer.process.text()
+    cut = ground.tracks([[0.0, 10, 40, 40]])
+    line = "/g1/v2x/exchange"
+    assert ros.spin(
+        lambda: (
+            flyer.look(place, tracks=lambda ns: replace(cut, stamp_ns=ns, answered_ns=None))
+            or (line in status and value(status, line, "boxes left out: cut"))
+        )
+    )
+
+    def spoilt():
+        flyer.look(place)
+        flyer.tracks.publish(own.TrackArray(header=messages.header(now_ns()), ids=[1]))  # no boxes
+        return "TrackArray" in flyer.process.text()
+
+    assert ros.spin(spoilt)
+    assert ros.spin(step), flyer.process.text()
+
+
+def test_objects_go_before_tracks_and_tracks_without_a_camera_cost_a_line(ros):
+    flyer = Flyer(ros, "h1", 1)
+    mine, tracked = (30.0, -8.0, 0.0), (36.0, 5.0, 0.8)
+    assert ros.spin(
+        lambda: (
+            flyer.look(tracked, camera=None)
+            or "without a calibrated camera_info" in flyer.process.text()
+        )
+    )
+
+    def both():
+        flyer.perceive([mine], 0.0)
+        flyer.look(tracked)
+        return knows(flyer, mine, 0) and not knows(flyer, tracked, 0)
+
+    assert ros.spin(both)
+    assert ros.spin(lambda: flyer.look(tracked) or knows(flyer, tracked, 0)), flyer.process.text()
+    assert ros.spin(both)
+    assert "jumped back" not in flyer.process.text()
+
+
+def test_tracks_can_be_taken_always_or_never(ros):
+    always = Flyer(ros, "i1", 1, "v2x_node.tracks:=always")
+    never = Flyer(ros, "i2", 2, "v2x_node.tracks:=never", "v2x.link:=udp://127.0.0.1:41999")
+    mine, tracked = (30.0, -8.0, 0.0), (36.0, 5.0, 0.8)
+
+    def step():
+        always.perceive([mine], 0.0)
+        for flyer in (always, never):
+            flyer.look(tracked)
+        return knows(always, tracked, 0)
+
+    assert ros.spin(step), always.process.text()
+    for _ in range(12):
+        step()
+    assert not knows(always, mine, 0)
+    assert not knows(never, tracked, 0)
+
+
 @pytest.mark.parametrize(
     ("parameter", "says"),
     [
+        ("ground.labels:=[]", "ground.labels"),
+        ("ground.camera_rpy_deg:=[1.0]", "give three"),
         ("v2x.link:=tcp://1.2.3.4:5", "give ros"),
         ("v2x.station:=0", "v2x.station"),
         ("v2x.trust:=/no/such/folder", "/no/such/folder"),
