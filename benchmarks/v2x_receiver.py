@@ -1,6 +1,6 @@
 """How many agents one receiver sustains on one core, all of its work included.
 
-    python -m benchmarks.v2x_receiver [--agents 25 50 100 150 200] [--seconds 4]
+python -m benchmarks.v2x_receiver [--agents 25 50 100 150 200] [--seconds 4]
 """
 
 import argparse
@@ -122,7 +122,9 @@ def run(agents: int, seconds: float, content: Content, pki: Pki) -> tuple[Counte
         station.outgoing(stamp_ns + 50 * MS)
         times.append(time.process_time())
         if step >= warm:
-            for name, took in zip(("incoming", "see", "fused", "outgoing"), np.diff(times), strict=True):
+            for name, took in zip(
+                ("incoming", "see", "fused", "outgoing"), np.diff(times), strict=True
+            ):
                 spent[name] += took / seconds
     return spent, station
 
@@ -140,7 +142,9 @@ def main() -> None:
     for agents in args.agents:
         spent, station = run(agents, args.seconds, Content[args.content.upper()], pki)
         totals.append(sum(spent.values()))
-        cells = " | ".join(f"{1e3 * spent[k]:.0f}" for k in ("incoming", "see", "fused", "outgoing"))
+        cells = " | ".join(
+            f"{1e3 * spent[k]:.0f}" for k in ("incoming", "see", "fused", "outgoing")
+        )
         refused = sum(station.report().rejected.values())
         print(f"| {agents} | {cells} | {100 * totals[-1]:.0f} % | {refused} |", flush=True)
     if len(totals) > 1:

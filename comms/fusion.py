@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from comms.association import match, overlapping
 from comms.consistency import LEAST_TRUST, Told, contradicted
-from comms.motion import densities, horizontal, moved_covariances
+from comms.motion import densities, horizontal
 from comms.peers import Peer
 from comms.request import Sight
 from pipeline.box import FloatArray
@@ -124,31 +124,43 @@ def _refined(fused: Objects, rows: npt.NDArray[np.intp], theirs: Objects, trust:
     """Some of the fused by what a peer tells of the same objects: their existence, and their states
     where the peer is clearly surer of them."""
     ours = fused.selected(rows)
+    surer = _spread(theirs) < SURER * _spread(ours)
+    unknown = np.isnan(ours.yaws)
+    fused = fused.changed(
+        rows,
+        {
+            "quality": 1 - (1 - ours.quality) * (1 - trust * theirs.quality),
+            "measured_ns": np.maximum(ours.measured_ns, theirs.measured_ns),
+            "yaws": np.where(unknown, theirs.yaws, ours.yaws),
+            "sizes": np.where(ours.sizes > 0, ours.sizes, theirs.sizes),
+        },
+    )
+    if not surer.any():
+        return fused
+    rows, ours, theirs = rows[surer], ours.selected(surer), theirs.selected(surer)
     state, covariance = intersected(
         np.hstack([ours.positions, ours.velocities]), ours.covariances,
         np.hstack([theirs.positions, theirs.velocities]), theirs.covariances / trust,
     )  # fmt: skip
-    surer = _spread(theirs) < SURER * _spread(ours)
-    take = surer & (ours.stations != OWN)
-    unknown = np.isnan(ours.yaws)
-    changes = {
-        "positions": np.where(surer[:, None], state[:, :3], ours.positions),
-        "velocities": np.where(surer[:, None], state[:, 3:], ours.velocities),
-        "covariances": np.where(surer[:, None, None], covariance, ours.covariances),
-        "quality": 1 - (1 - ours.quality) * (1 - trust * theirs.quality),
-        "measured_ns": np.maximum(ours.measured_ns, theirs.measured_ns),
-        "yaws": np.where(unknown, theirs.yaws, ours.yaws),
-        "sizes": np.where(ours.sizes > 0, ours.sizes, theirs.sizes),
-        "stations": np.where(take, theirs.stations, ours.stations),
-        "ids": np.where(take, theirs.ids, ours.ids),
-    }
-    return fused.changed(rows, changes)
+    take = ours.stations != OWN
+    return fused.changed(
+        rows,
+        {
+            "positions": state[:, :3],
+            "velocities": state[:, 3:],
+            "covariances": covariance,
+            "stations": np.where(take, theirs.stations, ours.stations),
+            "ids": np.where(take, theirs.ids, ours.ids),
+        },
+    )
 
 
 def _spread(objects: Objects) -> FloatArray:
     """(N,) m², of the place on the ground in ``SOON_S``: it counts the velocity's, too."""
-    soon = moved_covariances(objects.covariances, np.full(len(objects), SOON_S), densities(objects))
-    return np.asarray(soon[:, 0, 0] + soon[:, 1, 1])
+    P, t = objects.covariances, SOON_S
+    soon = P[:, 0, 0] + P[:, 1, 1] + t * t * (P[:, 3, 3] + P[:, 4, 4])
+    soon += 2 * t * (P[:, 0, 3] + P[:, 1, 4]) + 2 * densities(objects) * t**3 / 3
+    return np.asarray(soon)
 
 
 def _inverse(P: FloatArray) -> FloatArray:

@@ -97,9 +97,11 @@ class Peer:
         new = objects.selected(take).derived(stamp_ns=0, ready_ns=0)
         stamps = np.full(len(new), envelope.capture_ns)
         origins = np.broadcast_to(envelope.pose.position[:2], (len(new), 2))
-        self.objects = joined([self.objects.selected(keep), new])
-        self.stamps_ns = np.concatenate([self.stamps_ns[keep], stamps])
-        self.origins = np.concatenate([self.origins[keep], origins])
+        if keep.any():
+            new = joined([self.objects.selected(keep), new])
+            stamps = np.concatenate([self.stamps_ns[keep], stamps])
+            origins = np.concatenate([self.origins[keep], origins])
+        self.objects, self.stamps_ns, self.origins = new, stamps, origins
         if len(self.objects) > MAX_OBJECTS_EACH:
             self.keep(np.sort(np.argsort(self.stamps_ns, kind="stable")[-MAX_OBJECTS_EACH:]))
 
