@@ -38,7 +38,7 @@ def match(ours: Objects, theirs: Objects) -> tuple[Rows, Rows]:
     """Rows of both that are the same object: the assignment of most pairs, and of them the one of
     least total distance."""
     i, j, squared = pairs(ours, theirs)
-    if len(i) < 2:
+    if (np.diff(i) > 0).all() and len(set(j.tolist())) == len(j):
         return i, j
     rows, r = np.unique(i, return_inverse=True)
     columns, c = np.unique(j, return_inverse=True)
