@@ -1,6 +1,25 @@
 """How many agents one receiver sustains on one core, all of its work included.
 
-python -m benchmarks.v2x_receiver [--agents 25 50 100 150 200] [--seconds 4]
+    python -m benchmarks.v2x_receiver [--agents 25 50 100 150 200] [--seconds 4] [--content cpm]
+
+Agents within 300 x 300 m, among 363 road users, each tell of the 20 nearest ones at 10 Hz: signed,
+a certificate once a second. One ``Station`` takes all of it in (every check, verification,
+decoding), and ten times a second gets its own 20 objects (``see``: peers' poses and truthfulness
+assessed), fuses all of them and makes its own messages. CPU time of one thread, from the median
+step; a core is full at 1000 ms/s.
+
+Two shared cores of an AMD EPYC guest at load 7, so upper bounds (a signature then took 0.13 ms to
+verify, 0.08 ms at best); all agents' messages are taken, none refused:
+
+| agents | take in, ms/s | see | fused | outgoing | of a core | refused |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| 25 | 103 | 25 | 119 | 33 | 28 % | 0 |
+| 50 | 215 | 42 | 235 | 53 | 55 % | 0 |
+| 100 | 415 | 79 | 397 | 79 | 97 % | 0 |
+| 150 | 655 | 113 | 589 | 111 | 147 % | 0 |
+| 200 | 877 | 140 | 753 | 133 | 190 % | 0 |
+
+sustained by one core: 103 agents; with objects as CPMs (UPER in Python) 74.
 """
 
 import argparse
@@ -34,7 +53,7 @@ WORK = ("incoming", "see", "fused", "outgoing")
 
 
 class Town:
-    """Road users that drive straight on, every sixteenth square of 9 m, and agents among them."""
+    """Road users that drive straight on, in a third of squares of 9 m, and agents among them."""
 
     def __init__(self, agents: int, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -131,7 +150,9 @@ def run(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--agents", type=int, nargs="+", default=[25, 50, 100, 150, 200])
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--content", choices=("compact", "cpm"), default="compact")
