@@ -16,7 +16,7 @@ from zlib import crc32
 
 import numpy as np
 
-from bridges.actors import Building, Snapshot, checked_horizon, joined
+from bridges.actors import BODY, Building, Snapshot, checked_horizon, joined
 from bridges.blocks import fill_blocks
 from bridges.sumo_session import QUIET, SumoActors, SumoSession
 from pipeline.box import FloatArray
@@ -35,7 +35,6 @@ _TYPES = """<additional>
 <vType id="person" vClass="pedestrian" length="0.5" width="0.6" height="1.72"/>
 </additional>
 """
-_UAV_SIZE = (0.9, 0.9, 0.3)
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ class SumoTraffic:
             np.full(n, ObjectClass.UAV, np.uint8),
             np.column_stack([now, np.full(n, c.altitude_m)]),
             np.column_stack([velocity, np.zeros(n)]),
-            np.arctan2(velocity[:, 1], velocity[:, 0]), np.tile(_UAV_SIZE, (n, 1)),
+            np.arctan2(velocity[:, 1], velocity[:, 0]), np.tile(BODY[ObjectClass.UAV], (n, 1)),
             np.ones(n, bool),
         )  # fmt: skip
 

@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from bridges.actors import Building, Snapshot, TrafficWorld, checked_horizon
+from bridges.actors import BODY, Building, Snapshot, TrafficWorld, checked_horizon
 from bridges.streets import (
     CURVATURE,
     FIRST_SLOT,
@@ -180,7 +180,7 @@ class KinematicTraffic:
                 np.full(c.uavs, ObjectClass.UAV),
             ]
         ).astype(np.uint8)
-        self._sizes = np.array([_BODY[k] for k in self._classes.tolist()])
+        self._sizes = np.array([BODY[k] for k in self._classes.tolist()])
         self._sizes *= rng.uniform(0.94, 1.06, self._sizes.shape)
         edges = np.cumsum([0, *counts])
         self._parts = [slice(a, b) for a, b in pairwise(edges.tolist())]
@@ -479,16 +479,6 @@ class KinematicTraffic:
         point = point + out * (side / 2 + radius * np.cos(angle))[:, None]
         heading = forward * np.cos(angle)[:, None] - out * np.sin(angle)[:, None]
         return point, heading
-
-
-_BODY: dict[int, tuple[float, float, float]] = {
-    ObjectClass.PERSON: (0.5, 0.6, 1.72),
-    ObjectClass.CYCLIST: (1.8, 0.65, 1.75),
-    ObjectClass.CAR: (4.5, 1.8, 1.5),
-    ObjectClass.TRUCK: (8.5, 2.45, 3.5),
-    ObjectClass.BUS: (12.0, 2.55, 3.2),
-    ObjectClass.UAV: (0.9, 0.9, 0.3),
-}
 
 
 def _idm(speed: FloatArray, wish: FloatArray, gap: FloatArray, other: FloatArray) -> FloatArray:

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from comms import codec, feature_layer, request
 from comms.alignment import ALIGN, Align, predict
 from comms.belief import Belief
+from comms.budget import Budget
 from comms.config import V2xConfig
 from comms.consistency import LEAST_TRUST, assess, told_by
 from comms.envelope import HEADER_BYTES, MTU, ClockQuality, Content, Envelope, Layer, pack
@@ -25,25 +25,15 @@ from comms.motion import predicted
 from comms.peers import Peer, Peers
 from comms.reasons import Reason, Rejected
 from comms.request import Plan, Sight
-from comms.selectors import Choice, Scene, make_selector
+from comms.selectors import Scene, make_selector
 from comms.signing import OVERHEAD_BYTES, WITH_CERTIFICATE, Signer, frame_unsigned
 from comms.turning import TurnRates, along_chord
-from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass, Objects, joined
 from pipeline.pose import Pose
 
 SELF_ID = 65535
 """Of this vehicle, among the objects that it tells of; own perception uses other ids."""
-BURST_S = 1.0
-"""Budget that may be saved up, or as much as one message of ``FEW`` objects takes."""
-FEW = 4
-"""Objects for which a message is worth its header, while the budget is short."""
-LEAST_PRICE, MOST_PRICE = 2e-5, 0.05
-"""Utility that a byte must bring. It rises while less than half of what may be saved up is left and
-falls while more is, so that what is sent is worth as much at any time."""
-PACE = 4.0
-"""1/s, how fast."""
 FEATURE_LEVEL = 0.5
 """Of what may be saved up: what is above, after the objects, is for features."""
 MAX_PIECES = 255
@@ -101,6 +91,9 @@ class Station:
         self._align = align or ALIGN[config.alignment]
         self._selector = make_selector(config)
         self._content = Content[config.content.upper()]
+        around = self._overhead() + 1 + codec.head_bytes(self._content)
+        one = codec.object_bytes(self._content)
+        self._budget = Budget(config.budget_bytes_s, around, one, config.reserved_share)
         self._sequence: int | None = None
         self._sent = Counter[str]()
         self._rejected = Counter[str]()
@@ -117,8 +110,7 @@ class Station:
         self._sight: Sight | None = None
         self._features: Features | None = None
         self._turns = TurnRates()
-        self._tokens, self._price = 0.0, 1e-3
-        self._filled_ns: int | None = None
+        self._budget.reset()
         self._sent_ns = self._requested_ns = -(10**18)
         self._ages: deque[int] = deque(maxlen=AGES)
         self._delays: deque[int] = deque(maxlen=AGES)
@@ -175,8 +167,8 @@ class Station:
 
     def outgoing(self, now_ns: int) -> list[bytes]:
         """Datagrams to send now, within the budget; none while there is nothing to tell."""
-        self._fill(now_ns)
-        if self._own is None or self._pose is None or self.config.budget_bytes_s <= 0:
+        self._budget.fill(now_ns)
+        if self._own is None or self._pose is None or not self._budget.bytes_s:
             return []
         if now_ns - self._sent_ns < 0.99e9 / self.config.rate_hz:
             return []
@@ -196,7 +188,7 @@ class Station:
     def _cells(self, now_ns: int) -> list[bytes]:
         """Messages of features in peers' corridors, from what the budget has left over."""
         own, bits = self._features, self.config.feature_bits
-        room = self._tokens - FEATURE_LEVEL * self._most_tokens()
+        room = self._budget.left - FEATURE_LEVEL * self._budget.most
         requests = self._peers.requests(now_ns)
         if own is None or not bits or not requests or room <= self._overhead():
             return []
@@ -219,29 +211,11 @@ class Station:
             self._features = None
         return out
 
-    def _most_tokens(self) -> float:
-        """Bytes that may be saved up."""
-        least = self._around() + FEW * codec.object_bytes(self._content)
-        return max(BURST_S * self.config.budget_bytes_s, least)
-
-    def _fill(self, now_ns: int) -> None:
-        budget = self.config.budget_bytes_s
-        since = 0.0 if self._filled_ns is None else max(0, now_ns - self._filled_ns) * 1e-9
-        most = self._most_tokens()
-        self._tokens = min(self._tokens + since * budget, most)
-        change = float(np.exp(PACE * min(since, 1.0) * (0.5 - self._tokens / most)))
-        self._price = float(np.clip(self._price * change, LEAST_PRICE, MOST_PRICE))
-        self._filled_ns = now_ns
-
     def _overhead(self) -> int:
         """Of a message around its payload; a certificate may be due."""
         if self._signer is None:
             return HEADER_BYTES + 1
         return HEADER_BYTES + OVERHEAD_BYTES[WITH_CERTIFICATE]
-
-    def _around(self) -> int:
-        """Of a message of objects, all but these and a request."""
-        return self._overhead() + 1 + codec.head_bytes(self._content)
 
     def _due_request(self, now_ns: int, capture_ns: int) -> bytes:
         """The payload of a request in a message of ``capture_ns``, if one is due and there are
@@ -251,7 +225,7 @@ class Station:
             return b""
         payload = request.encode(plan, self._sight, self._pose_at(capture_ns), capture_ns)
         late = now_ns - self._requested_ns >= 1e9 * self._request_period(payload)
-        return payload if late and self._overhead() + len(payload) <= self._tokens else b""
+        return payload if late and self._overhead() + len(payload) <= self._budget.left else b""
 
     def _request_period(self, payload: bytes) -> float:
         """s between requests, of which objects must not suffer."""
@@ -273,16 +247,14 @@ class Station:
         belief = self._belief.of(objects, at_ns)
         scene = Scene(
             objects, belief, self._heard(at_ns), pose, self._peers.requests(now_ns), at_ns,
-            self._delay_s(),
-            self.loss,
+            self._delay_s(), self.loss,
         )  # fmt: skip
-        extra = 1 + len(wish)
-        rows = self._fitting(self._selector.choose(scene), extra)
+        each = codec.capacity(self._content, MTU - self._overhead() - 1 - len(wish))
+        rows = self._budget.choose(self._selector.choose(scene), len(wish), each)
         if not len(rows):
             return []
         if self.config.sender_prediction:
             objects = along_chord(objects, self._turns.of(objects.ids), self._delay_s())
-        each = codec.capacity(self._content, MTU - self._overhead() - extra)
         parts = [rows[k : k + each] for k in range(0, len(rows), each)]
         out = []
         for piece, part in enumerate(parts):
@@ -295,42 +267,6 @@ class Station:
             wish = b""
         self._belief.told(objects, belief, rows, self.loss)
         return out
-
-    def _fitting(self, choice: Choice, extra: int) -> npt.NDArray[np.intp]:
-        """Rows that go out now: what the tokens hold beside ``extra`` bytes, from the highest
-        priority down, with a share that vulnerable ones and surprises use before others do."""
-        wanted = np.flatnonzero(choice.priority > 0)
-        if not len(wanted):
-            return wanted
-        one = codec.object_bytes(self._content)
-        each = max(1, codec.capacity(self._content, MTU - self._overhead() - extra))
-        around, room, left = self._around(), 0, self._tokens - (extra - 1)
-        while room < len(wanted):  # whole messages, then a part of one
-            more = min(each, len(wanted) - room, int((left - around) // one))
-            if more <= 0:
-                break
-            room, left = room + more, left - around - more * one
-        if room < min(len(wanted), FEW):
-            return wanted[:0]
-        order = wanted[np.argsort(-choice.priority[wanted], kind="stable")]
-        if choice.weighed:
-            order = self._worth(order, choice.priority, one)
-        if room >= len(order):
-            return order
-        kept = int(np.ceil(self.config.reserved_share * room)) if choice.reserved.any() else 0
-        first = order[choice.reserved[order]][:kept]
-        rest = order[~np.isin(order, first)]
-        return np.concatenate([first, rest])[:room]
-
-    def _worth(
-        self, order: npt.NDArray[np.intp], utility: FloatArray, one: int
-    ) -> npt.NDArray[np.intp]:
-        """Of rows in falling order of utility, those worth their bytes; none where they are not
-        worth a header. A byte costs the more, the less is left."""
-        gains = utility[order] - self._price * one
-        order = order[gains > 0]
-        worth = gains[gains > 0].sum() > self._price * self._overhead()
-        return order if worth else order[:0]
 
     def _message(
         self, layer: Layer, payload: bytes, pose: Pose, piece: int, pieces: int, now_ns: int
@@ -345,7 +281,7 @@ class Station:
         packed = pack(envelope)
         data = self._signer.sign(packed, now_ns) if self._signer else frame_unsigned(packed)
         self._messages += 1
-        self._tokens -= len(data)
+        self._budget.spend(len(data))
         self._sent["payload"] += len(payload)
         self._sent["header"] += HEADER_BYTES
         self._sent["signature"] += len(data) - len(packed)
