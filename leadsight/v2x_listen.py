@@ -131,7 +131,7 @@ def run_listen(
         _listen(listener, end, clock, seconds, stopped, console)
         took_s = (clock.now_ns() - start_ns) * 1e-9
         lost = end.counts.overrun
-    console.print(_table(listener, _totals(listener), took_s, f"all in all, {took_s:.1f} s"))
+    console.print(table_of(listener, totals_of(listener), took_s, f"all in all, {took_s:.1f} s"))
     console.print(_refused(listener, hints=True))
     if lost:
         console.print(f"too many to take in: {lost}")
@@ -162,26 +162,30 @@ def _listen(
                 continue
             span_s, shown_ns = (now_ns - shown_ns) * 1e-9, now_ns
             listener.settle(now_ns)
-            totals = _totals(listener)
+            totals = totals_of(listener)
             news = {n: count - before.get(n, Counter()) for n, count in totals.items()}
             before = totals
             if live:
                 at_s = (now_ns - start_ns) * 1e-9
-                table = _table(listener, news, span_s, f"{at_s:.0f} s")
+                table = table_of(listener, news, span_s, f"{at_s:.0f} s")
                 live.update(Group(table, _refused(listener)), refresh=True)
             else:
                 console.print(_line(listener, news, span_s, now_ns - start_ns), soft_wrap=True)
     listener.settle(clock.now_ns())
 
 
-def _totals(listener: Listener) -> dict[int, Counter[str]]:
+def totals_of(listener: Listener) -> dict[int, Counter[str]]:
     """By station, and under 0 of all."""
     each = {0: listener.total, **listener.heard}
     return {n: h.sizes + Counter(messages=h.messages) for n, h in each.items()}
 
 
-def _table(listener: Listener, counts: dict[int, Counter[str]], span_s: float, title: str) -> Table:
-    table = Table("station", title=f"{title}; messages and bytes in a second", box=SIMPLE_HEAD)
+def table_of(
+    listener: Listener, counts: dict[int, Counter[str]], span_s: float, title: str
+) -> Table:
+    title += "; messages and bytes in a second"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=0)
+    table.add_column("station", no_wrap=True)
     for name in ("sent", *KINDS, "objects", "age ms", "lost %"):
         table.add_column(name, justify="right", no_wrap=True)
     for number in [*sorted(listener.heard), 0]:

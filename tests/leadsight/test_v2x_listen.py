@@ -1,10 +1,12 @@
 """``leadsight v2x-listen``: hears stations over UDP, counts their bytes and what it refuses."""
 
+import io
 import re
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +15,11 @@ import pytest
 from rich.console import Console
 
 from comms.config import V2xConfig
-from comms.envelope import unpack
+from comms.envelope import HEADER_BYTES, unpack
 from comms.make_station import make_station
 from comms.signing import split
 from comms.udp import UdpLink
-from leadsight.v2x_listen import MAX_ROWS, NUMBER, Listener, sizes_of
+from leadsight.v2x_listen import KINDS, MAX_ROWS, NUMBER, Listener, sizes_of, table_of, totals_of
 from leadsight.v2x_pki import run_v2x_pki
 from pipeline.clock import WallClock
 from tests.comms.made import MS, NOW
@@ -110,6 +112,30 @@ def test_kinds_add_up_to_the_datagram():
             kinds = sizes_of(data, unpack(split(data).envelope))
             assert sum(kinds.values()) == len(data)
     assert sender.report().sent_bytes["request"] > 0
+
+
+def test_the_table_fits_80_columns_whatever_the_numbers():
+    number = NUMBER - 1
+    mine, sender = Listener(station(NUMBER)), station(number)
+    sender.see(things([(10, 0)]), at())
+    sender.outgoing(NOW - 1000 * MS)
+    for data in sender.outgoing(NOW):
+        mine.take(data, NOW + 999 * MS)
+    mine.settle(NOW)
+    busy = {n: Counter({k: 100_000 * v for k, v in c.items()}) for n, c in totals_of(mine).items()}
+    out = Console(width=80, record=True, file=io.StringIO())
+    out.print(table_of(mine, busy, 1.0, "3600 s"))
+    text = out.export_text()
+    for whole in (
+        *KINDS,
+        "objects",
+        "lost %",
+        f"{number} ",
+        "999/999",
+        f"{100_000 * HEADER_BYTES}",
+    ):
+        assert whole in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_any_number_of_stations_takes_bounded_memory():
