@@ -30,6 +30,7 @@ QUICK = {
     "raw_doctor": ["--repeats", "1", "--limit", "6"],
     "runner": ["--frames", "20"],
     "v2x_codec": ["--stream", "200", "--repeats", "20"],
+    "v2x_ground": ["--seeds", "1", "--frames", "3"],
     "v2x_udp": ["--seconds", "2", "--messages", "200"],
     "world": ["--frames", "4"],
 }
