@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=20_000.0, help="bytes a second and agent")
     parser.add_argument("--cruise", type=float, default=12.0, help="what the ego wishes, m/s")
     parser.add_argument("--spread", type=float, default=1.0, help="of the times of meeting, s")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, help="CSV file of all outcomes")
     args = parser.parse_args()
     modes = args.modes.split(",")
@@ -66,7 +66,7 @@ def main() -> None:
     )
     tasks: list[Task] = [(args.first + k, modes, loop) for k in range(args.seeds)]
     outcomes: list[Outcome] = []
-    with get_context("spawn").Pool(args.processes) as pool:  # SUMO: one simulation a process
+    with get_context("spawn").Pool(args.jobs) as pool:  # SUMO: one simulation a process
         done = pool.imap(_all_modes, tasks)
         for some in track(done, description="encounters", total=len(tasks)):
             outcomes += some

@@ -14,9 +14,19 @@ import numpy.typing as npt
 from bridges.footprints import area
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
+from pipeline.objects import ObjectClass
 
 MAX_CORNERS = 256
 MAX_PLAN_S = 20.0
+BODY: dict[int, tuple[float, float, float]] = {
+    ObjectClass.PERSON: (0.5, 0.6, 1.72),
+    ObjectClass.CYCLIST: (1.8, 0.65, 1.75),
+    ObjectClass.CAR: (4.5, 1.8, 1.5),
+    ObjectClass.TRUCK: (8.5, 2.45, 3.5),
+    ObjectClass.BUS: (12.0, 2.55, 3.2),
+    ObjectClass.UAV: (0.9, 0.9, 0.3),
+}
+"""m, length, width and height of actors that SUMO does not give."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bridges.actors import Building, Snapshot, checked_horizon, joined
+from bridges.actors import BODY, Building, Snapshot, checked_horizon, joined
 from bridges.footprints import overlaps, rectangle
 from bridges.sumo_session import SumoActors, SumoSession
 from pipeline.box import FloatArray
@@ -209,7 +209,7 @@ class Crossing:
         low, high = self._speed - BRAKE * self.step_s, self._speed + ENGINE * self.step_s
         self._speed = float(np.clip(wished, max(low, 0.0), high))
         self._api.vehicle.setSpeed(_EGO, self._speed)
-        self._api.simulationStep()
+        self._session.step()
         self._stamp_ns += round(self.step_s * 1e9)
         self._now = joined([*self._standing(), self._actors.read(self._stamp_ns)])
         if not self._begun:
@@ -233,26 +233,25 @@ class Crossing:
     def _standing(self) -> list[Snapshot]:
         """The parked truck, who walks, and the UAV, where there are any."""
         seconds = self._stamp_ns * 1e-9
-        found: list[tuple[int, ObjectClass, Any, tuple[float, float], float, Any, bool]] = []
+        found: list[tuple[int, ObjectClass, Any, tuple[float, float], float, bool]] = []
         if self._truck:
             found.append((_STATIC_ID, ObjectClass.TRUCK, (4.85, self._truck_y, 1.75), (0, 0),
-                          np.pi / 2, (8.5, 2.45, 3.5), False))  # fmt: skip
+                          np.pi / 2, False))  # fmt: skip
         if self._walks:
             walked = self._walk_mps * (seconds - self._meet_s) + self._walker[0] - LANE
             x = self._walker[0] - np.clip(walked, 0.0, 12.0)
             moving = self._walk_mps * (0 < walked < 12)
             found.append((_WALKER_ID, ObjectClass.PERSON, (x, self._walker[1], 0.86), (-moving, 0),
-                          np.pi, (0.5, 0.6, 1.72), False))  # fmt: skip
+                          np.pi, False))  # fmt: skip
         if self._uav_at is not None:
-            found.append((_UAV_ID, ObjectClass.UAV, self._uav_at, (0, 0), 0.0, (0.9, 0.9, 0.3),
-                          True))  # fmt: skip
+            found.append((_UAV_ID, ObjectClass.UAV, self._uav_at, (0, 0), 0.0, True))
         return [
             Snapshot(
                 self._stamp_ns, np.array([i], np.int32), np.array([kind], np.uint8),
                 np.array([position], float), np.array([[*velocity, 0.0]]), np.array([yaw], float),
-                np.array([size], float), np.array([equipped]),
+                np.array([BODY[kind]]), np.array([equipped]),
             )
-            for i, kind, position, velocity, yaw, size, equipped in found
+            for i, kind, position, velocity, yaw, equipped in found
         ]  # fmt: skip
 
     def _judge(self) -> Moment:

@@ -4,6 +4,7 @@ Knows no clock and no socket: times and datagrams are handed in. Nothing that co
 """
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -374,17 +375,19 @@ class Station:
 
     # in
 
-    def incoming(self, data: bytes, now_ns: int) -> None:
-        """A datagram; whatever is wrong with it is counted under its reason."""
+    def incoming(self, data: bytes, now_ns: int) -> Envelope | None:
+        """A datagram; whatever is wrong with it is counted under its reason. What was taken."""
         try:
             envelope = self._gate.admit(data, now_ns)
             self._take(envelope, now_ns)
+            return envelope
         except Rejected as rejected:
             self._rejected[rejected.reason.value] += 1
             if rejected.reason is Reason.UNKNOWN_SIGNER and self._signer is not None:
                 self._signer.attach_next()
         except InputError:
             self._rejected[Reason.MALFORMED.value] += 1
+        return None
 
     def _take(self, envelope: Envelope, now_ns: int) -> None:
         objects = wish = cells = None
@@ -446,6 +449,11 @@ class Station:
         peers = [p for p in self._peers.of.values() if p.trust >= LEAST_TRUST]
         here = self._pose.position[:2]
         return feature_layer.gathered(peers, valid_at_ns, self._align, here, self.config.range_m)
+
+    @property
+    def peers(self) -> Mapping[int, Peer]:
+        """Stations that were heard lately, by number."""
+        return self._peers.of
 
     @property
     def loss(self) -> float:

@@ -13,7 +13,7 @@ from comms.fusion import Fused
 from comms.request import Plan, Sight
 from evaluation.v2x import GOSPA_M, Score, gospa, matched, score, simulate
 from evaluation.v2x_fleet import Fleet, Run
-from evaluation.v2x_scenes import PoseError, Scene, View, record
+from evaluation.v2x_scenes import PoseError, View, record
 from pipeline.objects import ObjectClass, Objects
 from pipeline.pose import Pose
 
@@ -25,7 +25,7 @@ EXACT = PoseError(0, 0, 0, 0, 0)
 BUDGET = V2xConfig(budget_bytes_s=20_000)
 
 
-def town(seed=3, seconds=5.0):
+def town(seed=5, seconds=5.0):
     return record(KinematicTraffic(TOWN, seed), seed, seconds, agents=5, egos=2)
 
 
@@ -101,15 +101,20 @@ def objects(*rows):
     )  # fmt: skip
 
 
-def by_hand(*told, seen=((20.0, 0.2),), error=EXACT):
+def by_hand(*told, seen=((20.0, 0.2),), error=EXACT, went=(0.0, 0.0), left=()):
     """Ego 1 at 0, 0 sees 2 at 20, 0; agent 3 at 0, 30 sees 4 at 40, 0, in the ego's way, and 5 at
-    40, 40, a person; nobody sees 6 at -20, 0; 7 is 100 m off."""
+    40, 40, a person; nobody sees 6 at -20, 0; 7 is 100 m off.
+
+    went: how far all are on when it is used. left: who is gone then.
+    """
     at = np.array([(0, 0), (20, 0), (0, 30), (40, 0), (40, 40), (-20, 0), (100, 0)], float)
     classes = np.array([4, 4, 4, 4, 1, 4, 4], np.uint8)
     now = Snapshot(
         S, np.arange(1, 8, dtype=np.int32), classes, np.column_stack([at, np.zeros(7)]),
         np.zeros((7, 3)), np.zeros(7), np.ones((7, 3)), np.isin(np.arange(1, 8), (1, 3)),
     )  # fmt: skip
+    use = replace(now, stamp_ns=S + S // 20, positions=now.positions + np.array([*went, 0.0]))
+    use = use.selected(~np.isin(use.ids, left))
     none, sight = np.zeros(0, np.int32), Sight(np.zeros(2), np.ones(4))
     plan = Plan(S, np.array([0.0, 3.0]), np.array([[0.0, 0.0], [45.0, 0.0]]))
     views = {
@@ -118,10 +123,9 @@ def by_hand(*told, seen=((20.0, 0.2),), error=EXACT):
         3: View(Objects.none(S), none, Pose(S, np.array([0.0, 30, 0]), 0.0), None, sight,
                 np.array([0, 0, 0, 0.8, 0.9, 0, 0.9])),
     }  # fmt: skip
-    scene = Scene(0, [now], [1, 3], [1], [views])
     own = objects(*((0, x, y) for x, y in seen))
     fused = Fused.alone(objects(*((0, x, y) for x, y in seen), *told))
-    return score(fused, own, scene, now, views, 1, error)
+    return score(fused, own, now, use, views, 1, error)
 
 
 def test_score_by_hand():
@@ -143,6 +147,20 @@ def test_score_by_hand():
     assert np.isclose(wrong.gospa, silent.gospa - GOSPA_M / 2 + 1.5 + 2 * GOSPA_M / 2)
     # Neither what is told of beyond 80 m nor own objects count as told of right or wrong.
     assert by_hand((3, 99, 0)).told in (0, 1) and by_hand((3, 99, 0)).harmed == 0
+
+
+def test_truth_is_that_of_the_moment_of_use_for_all_who_are_still_there():
+    later = by_hand((3, 43.0, 0), seen=((23.0, 0.2),), went=(3.0, 0.0))
+    assert (later.hidden, later.found, later.helped) == (3, 1, 1)
+    assert by_hand((3, 40.0, 0), seen=((23.0, 0.2),), went=(3.0, 0.0)).found == 0
+    gone = by_hand((3, 40.0, 0), seen=((23.0, 0.2),), went=(3.0, 0.0), left=(4,))
+    assert gone.hidden == 3 and gone.found == 1
+
+
+def test_what_is_seen_is_used_half_a_period_later_where_the_steps_allow():
+    fine = record(KinematicTraffic(replace(TOWN, step_s=0.05), 3), 3, 0.5, agents=2, egos=1)
+    stamps, uses = ([s.stamp_ns // 1_000_000 for s in t] for t in (fine.snapshots, fine.uses))
+    assert stamps == [0, 100, 200, 300, 400] and uses == [50, 150, 250, 350, 450]
 
 
 def test_truth_is_taken_into_the_frame_that_the_ego_believes_in():
