@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -180,17 +181,17 @@ def _totals(listener: Listener) -> dict[int, Counter[str]]:
 
 
 def _table(listener: Listener, counts: dict[int, Counter[str]], span_s: float, title: str) -> Table:
-    table = Table("station", "messages/s", title=title)
-    for kind in (*(f"{k} B/s" for k in KINDS), "objects", "age ms", "p95", "lost %"):
-        table.add_column(kind, justify="right")
+    table = Table("station", title=f"{title}; messages and bytes in a second", box=SIMPLE_HEAD)
+    for name in ("sent", *KINDS, "objects", "age ms", "lost %"):
+        table.add_column(name, justify="right", no_wrap=True)
     for number in [*sorted(listener.heard), 0]:
         heard, count = listener.heard.get(number, listener.total), counts.get(number, Counter())
         p50, p95 = np.percentile(heard.ages or [0], (50, 95)) * 1e-6
         table.add_row(
-            str(number) if number else f"{len(listener.heard)} in all",
+            str(number) if number else f"all {len(listener.heard)}",
             f"{count['messages'] / span_s:.1f}",
             *(f"{count[kind] / span_s:.0f}" for kind in KINDS),
-            str(heard.objects), f"{p50:.0f}", f"{p95:.0f}", f"{100 * heard.loss:.1f}",
+            str(heard.objects), f"{p50:.0f}/{p95:.0f}", f"{100 * heard.loss:.1f}",
         )  # fmt: skip
     return table
 

@@ -33,6 +33,7 @@ QUICK = {
     "v2x_codec": ["--stream", "200", "--repeats", "20"],
     "v2x_ground": ["--seeds", "1", "--frames", "3"],
     "v2x_scenes": ["--steps", "5"],
+    "v2x_receiver": ["--agents", "5", "10", "--seconds", "0.5"],
     "v2x_udp": ["--seconds", "2", "--messages", "200"],
     "world": ["--frames", "4"],
 }
