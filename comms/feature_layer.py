@@ -23,7 +23,10 @@ MAX_REQUESTS = 16
 MAX_CELLS_SENT = 16_384
 STILL = 0.25
 """Of a cell's side: what moves less need not be moved."""
-_CHUNK = 32
+MAX_PAIRS = 1 << 17
+"""Of a cell and an object that may own it, of one peer; what is more stays where it was."""
+MAX_CELLS = 1 << 17
+"""That are looked at, of all peers, newest maps first."""
 
 
 def wanted(features: Features, requests: Sequence[Request], here: FloatArray) -> Features:
@@ -59,21 +62,22 @@ def gathered(
     here: (2,) m; nothing farther than ``range_m`` from it. Peers whose cells have another side or
     number of channels than the newest ones are left out: they mean something else.
     """
-    heard = [(p, p.features) for p in peers if p.features is not None]
+    heard = [(p, p.features) for p in peers if p.features is not None and len(p.features)]
     if not heard:
         return None
-    newest = max(heard, key=lambda pair: pair[1].stamp_ns)[1]
-    side, channels = newest.cell_m, newest.values.shape[1]
-    cells, values = [], []
+    heard.sort(key=lambda pair: -pair[1].stamp_ns)
+    side, channels = heard[0][1].cell_m, heard[0][1].values.shape[1]
+    cells, values, room = [], [], MAX_CELLS
     for peer, features in heard:
-        if features.cell_m == side and features.values.shape[1] == channels:
+        room -= len(features)
+        if features.cell_m == side and features.values.shape[1] == channels and room >= 0:
             points = _moved(features, peer, at_ns, align)
             near = np.linalg.norm(points - here, axis=1) <= range_m
             cells.append(np.floor(points[near] / side).astype(np.int32))
             values.append(features.values[near])
     all_cells, all_values = np.concatenate(cells), np.concatenate(values)
     order = np.argsort(-all_values[:, 0], kind="stable")
-    _, first = np.unique(all_cells[order], axis=0, return_index=True)
+    _, first = np.unique(_keys(all_cells[order]), return_index=True)
     rows = order[first]
     return Features(at_ns, side, all_cells[rows], all_values[rows])
 
@@ -84,35 +88,50 @@ def _moved(features: Features, peer: Peer, at_ns: int, align: Align) -> FloatArr
     then = align(peer.objects, peer.stamps_ns, features.stamp_ns)
     shift = align(peer.objects, peer.stamps_ns, at_ns).positions[:, :2] - then.positions[:, :2]
     moves = np.linalg.norm(shift, axis=1) > STILL * features.cell_m
-    owner = _inside(points, then.selected(moves), features.cell_m / 2)
+    owner = _owners(features, then.selected(moves))
     shifts = np.concatenate([shift[moves], np.zeros((1, 2))])
     away = points - peer.features_from
     turned = np.stack([-away[:, 1], away[:, 0]], axis=1)
     return np.asarray(points + shifts[owner] + peer.bias[:2] + peer.bias[2] * turned)
 
 
-def _inside(points: FloatArray, objects: Objects, margin_m: float) -> npt.NDArray[np.intp]:
-    """(K,) row of the object in whose box, and ``margin_m`` around it, a point (K, 2) lies; −1:
+def _owners(features: Features, objects: Objects) -> npt.NDArray[np.intp]:
+    """(K,) row of the object in whose box, and half a cell around it, a cell's center lies; −1:
     none. Where the heading is not known, it is that of the velocity."""
-    owner = np.full(len(points), -1)
-    closest = np.full(len(points), np.inf)
+    side = features.cell_m
     yaws = np.where(
         np.isfinite(objects.yaws),
         objects.yaws,
         np.arctan2(objects.velocities[:, 1], objects.velocities[:, 0]),
     )
+    c, s = np.cos(yaws), np.sin(yaws)
     sizes = np.where(objects.sizes > 0, objects.sizes, TYPICAL[objects.classes])[:, :2]
-    ahead = np.stack([np.cos(yaws), np.sin(yaws)], axis=1)
-    for k in range(0, len(objects), _CHUNK):
-        part = slice(k, k + _CHUNK)
-        away = points[:, None] - objects.positions[part, :2]
-        along = np.abs((away * ahead[part]).sum(axis=2))
-        across = np.abs(away[..., 1] * ahead[part, 0] - away[..., 0] * ahead[part, 1])
-        reach = sizes[part] / 2 + margin_m
-        within = (along <= reach[:, 0]) & (across <= reach[:, 1])
-        apart = np.where(within, np.hypot(along, across), np.inf)
-        best = apart.argmin(axis=1)
-        least = apart[np.arange(len(points)), best]
-        owner = np.where(least < closest, k + best, owner)
-        closest = np.minimum(least, closest)
-    return owner
+    half = sizes / 2 + side / 2
+    around = np.abs(np.stack([c, s], 1)) * half[:, :1] + np.abs(np.stack([s, c], 1)) * half[:, 1:]
+    low = np.floor((objects.positions[:, :2] - around) / side).astype(np.int64)
+    high = np.floor((objects.positions[:, :2] + around) / side).astype(np.int64)
+    width, height = (high - low + 1).T
+    counts = width * height
+    counts[np.cumsum(counts) > MAX_PAIRS] = 0
+    of = np.repeat(np.arange(len(objects)), counts)
+    nth = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
+    i, j = low[of, 0] + nth % width[of], low[of, 1] + nth // width[of]
+
+    away = (np.stack([i, j], axis=1) + 0.5) * side - objects.positions[of, :2]
+    along = np.abs(away[:, 0] * c[of] + away[:, 1] * s[of])
+    across = np.abs(away[:, 1] * c[of] - away[:, 0] * s[of])
+    inside = np.flatnonzero((along <= half[of, 0]) & (across <= half[of, 1]))
+    nearest_last = inside[np.argsort(-np.hypot(along, across)[inside], kind="stable")]
+    keys, whose = np.unique(_keys(features.cells), return_inverse=True)
+    wanted_keys = _keys(np.stack([i, j], axis=1)[nearest_last])
+    at = np.minimum(np.searchsorted(keys, wanted_keys), len(keys) - 1)
+    hit = keys[at] == wanted_keys
+    owner = np.full(len(keys), -1)
+    owner[at[hit]] = of[nearest_last[hit]]
+    return np.asarray(owner[whose])
+
+
+def _keys(cells: npt.NDArray[np.int32] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(K,) one number a cell."""
+    wide = cells.astype(np.int64)
+    return np.asarray(wide[:, 0] * 2**32 + wide[:, 1])

@@ -31,6 +31,7 @@ QUICK = {
     "runner": ["--frames", "20"],
     "v2x_closed_loop": ["--seeds", "1"],
     "v2x_codec": ["--stream", "200", "--repeats", "20"],
+    "v2x_ground": ["--seeds", "1", "--frames", "3"],
     "v2x_scenes": ["--steps", "5"],
     "v2x_receiver": ["--agents", "5", "10", "--seconds", "0.5"],
     "v2x_udp": ["--seconds", "2", "--messages", "200"],

@@ -348,6 +348,27 @@ def test_absurd_cells_far_away_and_absurd_objects_neither_crash_nor_show():
     assert receiver.features(NOW, NOW) is None
 
 
+def test_an_object_of_absurd_size_moves_nothing_and_takes_no_memory():
+    fine = grid((0, 0), (0.5, 0.5), cell_m=0.01)
+    peer = peer_of(things([[0.2, 0.2]] * 9, (9.0, 0, 0), size=(900.0, 900.0, 9.0), ids=range(9)))
+    peer.put_features(envelope_of(), fine)
+    found = gathered([peer], NOW + S, predict, np.zeros(2), 150.0)
+    assert {tuple(c) for c in found.cells.tolist()} == {tuple(c) for c in fine.cells.tolist()}
+
+
+def test_of_too_many_cells_the_newest_maps_are_looked_at(monkeypatch):
+    monkeypatch.setattr("comms.feature_layer.MAX_CELLS", 40)
+    peers = []
+    for k in range(3):
+        peers.append(peer_of(things([[500.0, 0]]), 7 + k))
+        corner = (10.0 * k, 0.0)
+        peers[-1].put_features(
+            envelope_of(), grid(corner, (corner[0] + 2, 2), stamp_ns=NOW - k * MS)
+        )
+    found = gathered(peers[::-1], NOW, predict, np.zeros(2), 150.0)
+    assert len(found) == 32 and found.centers()[:, 0].max() < 13
+
+
 def test_cells_of_a_map_larger_than_a_message_reaches_and_many_requests_are_bounded():
     big = grid((-200, -200), (200, 200), channels=1)
     plans = [Request(k, straight((9.0 * k, 50.0)), None) for k in range(1, 40)]
