@@ -558,10 +558,10 @@ def v2x_listen(
 ) -> None:
     """Listen to V2X stations, and send nothing: who is there, what it weighs, what is refused.
 
-    A row for each station: messages and bytes in a second (payload, header, signature, request),
-    objects known of it, age of its messages as they come (50 and 95 %) and the share that its
-    sequence numbers show to be lost. Below, the messages refused, by reason; at the end, all in
-    all. Where there is no terminal, a line a second.
+    A row for each station: messages sent and their bytes in a second (payload of objects, header,
+    signature, request, features), how many objects of it are known, age of its messages as they
+    come (50 and 95 %), and the share that its sequence numbers show to be lost. Below, what was
+    refused, by reason; at the end, all in all. Where there is no terminal, a line a second.
 
     Example: `leadsight v2x-listen udp://239.255.0.1:47347 --trust pki/trust`
     """

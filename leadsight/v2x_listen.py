@@ -23,7 +23,7 @@ from comms.station import Station
 from leadsight.signals import until_signalled
 from pipeline.clock import Clock, WallClock
 
-KINDS = ("payload", "header", "signature", "request")
+KINDS = ("payload", "header", "signature", "request", "features")
 NUMBER = 2**32 - 1
 """Of this station, which sends nothing."""
 MAX_ROWS = 256
@@ -95,18 +95,15 @@ class Listener:
 
 def sizes_of(data: bytes, envelope: Envelope) -> dict[str, int]:
     """The bytes of a message by kind; they add up to its length."""
+    sizes = dict.fromkeys(KINDS, 0)
     payload = len(envelope.payload)
-    request = 0
-    if envelope.layer == Layer.REQUEST:
-        request = payload
-    elif envelope.layer == Layer.OBJECTS and payload:
-        request = envelope.payload[0]
-    return {
-        "payload": payload - request,
-        "header": HEADER_BYTES,
-        "signature": len(data) - payload - HEADER_BYTES,
-        "request": request,
-    }
+    sizes["header"] = HEADER_BYTES
+    sizes["signature"] = len(data) - payload - HEADER_BYTES
+    if envelope.layer == Layer.OBJECTS and payload:
+        sizes["request"] = envelope.payload[0]
+    kinds = {Layer.REQUEST: "request", Layer.FEATURES: "features"}
+    sizes[kinds.get(envelope.layer, "payload")] += payload - sizes["request"]
+    return sizes
 
 
 def run_listen(
@@ -186,7 +183,8 @@ def table_of(
     title += "; messages and bytes in a second"
     table = Table(title=title, box=SIMPLE_HEAD, padding=0)
     table.add_column("station", no_wrap=True)
-    for name in ("sent", *KINDS, "objects", "age ms", "lost %"):
+    for name in ("sent", *KINDS, "known", "age ms", "lost%"):
+        name = "signed" if name == "signature" else name  # or the table is too wide
         table.add_column(name, justify="right", no_wrap=True)
     for number in [*sorted(listener.heard), 0]:
         heard, count = listener.heard.get(number, listener.total), counts.get(number, Counter())
