@@ -209,7 +209,7 @@ class Crossing:
         low, high = self._speed - BRAKE * self.step_s, self._speed + ENGINE * self.step_s
         self._speed = float(np.clip(wished, max(low, 0.0), high))
         self._api.vehicle.setSpeed(_EGO, self._speed)
-        self._api.simulationStep()
+        self._session.step()
         self._stamp_ns += round(self.step_s * 1e9)
         self._now = joined([*self._standing(), self._actors.read(self._stamp_ns)])
         if not self._begun:

@@ -109,7 +109,7 @@ class SumoTraffic:
     def step(self) -> Snapshot:
         if self._edges:
             self._keep_going()
-        self._api.simulationStep()
+        self._session.step()
         self._stamp_ns += round(self.step_s * 1e9)
         self._follow()
         self._now = self._read()
@@ -150,7 +150,7 @@ class SumoTraffic:
             self._api.vehicle.add(f"v{k}", f"r{k}", typeID=kind, departPos="random_free")
         for k in range(c.people):
             first, last = self._rng.choice(edges, 2, replace=False).tolist()
-            at = float(self._rng.uniform(10, c.spacing_m - 20))
+            at = float(self._rng.uniform(0.2, 0.8)) * self._api.lane.getLength(f"{first}_0")
             self._api.person.add(f"p{k}", first, at, typeID="person")
             self._walk(f"p{k}", first, last)
         return edges
@@ -158,7 +158,8 @@ class SumoTraffic:
     def _walk(self, person: str, first: str, last: str) -> None:
         stages = self._api.simulation.findIntermodalRoute(first, last, pType="person")
         edges = stages[0].edges if stages else (first,)
-        self._api.person.appendWalkingStage(person, edges, self._config.spacing_m / 2)
+        middle = self._api.lane.getLength(f"{edges[-1]}_0") / 2
+        self._api.person.appendWalkingStage(person, edges, middle)
 
     def _keep_going(self) -> None:
         """Give everybody who is about to arrive another place to go."""

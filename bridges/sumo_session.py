@@ -98,6 +98,17 @@ class SumoSession:
         except self.api.TraCIException as error:
             raise InputError(f"SUMO cannot run this ({first_line(error)})") from None
 
+    def step(self) -> None:
+        """One step of the simulation.
+
+        Raises:
+            InputError: SUMO gives up, for example over a route file that goes wrong later on.
+        """
+        try:
+            self.api.simulationStep()
+        except (self.api.TraCIException, self.api.FatalTraCIError) as error:
+            raise InputError(f"SUMO stopped ({first_line(error)})") from None
+
     def close(self) -> None:
         """End the simulation; a second time it does nothing."""
         if self._mine:

@@ -46,6 +46,8 @@ __all__ = ["Building", "KinematicTraffic", "Snapshot", "TrafficConfig", "Traffic
 GAP_M, HEADWAY_S, ACCELERATION, BRAKING, HARDEST = 2.0, 1.2, 1.8, 2.5, 6.0
 LATERAL = 2.5
 """m/s² in a turn."""
+STOP_M = 5.0
+"""From a stop line to the crossing: room for the front of a bus that turns in."""
 WARM_UP_S = 20.0
 WALK, WAIT, CROSS = 0, 1, 2
 _FAR = 1e6
@@ -257,14 +259,15 @@ class KinematicTraffic:
 
         gap, other, room, first = self._leaders(length, reach, following)
         v = self._claims(length, room, first)
-        to_line = self._streets.length - 0.5 - v.s - length / 2
+        to_line = self._streets.length - STOP_M - v.s - length / 2
         held = (v.claim >= 0) & (v.approach == v.lane)
         stop = np.where(held, _FAR, np.maximum(to_line, 0.1))
         person = self._person_ahead(points, headings, length)
+        tail = self._tail_in_crossing(length)
         wish = np.minimum(self._wish, self._turn_speed(v))
 
         change = _idm(v.speed, wish, gap, other)
-        for obstacle in (stop, person):
+        for obstacle in (stop, person, tail):
             change = np.minimum(change, _idm(v.speed, wish, obstacle, np.zeros_like(obstacle)))
         change = np.clip(change, -HARDEST, ACCELERATION)
         speed = np.maximum(v.speed + change * dt, 0.0)
@@ -302,6 +305,15 @@ class KinematicTraffic:
         gap = np.where(leader >= 0, distance - (length[leader] + length) / 2, _FAR)
         return np.maximum(gap, 0.1), v.speed[leader], room, first
 
+    def _tail_in_crossing(self, length: FloatArray) -> FloatArray:
+        """(V,) free meters to the tail of who left a vehicle's lane but not yet the crossing."""
+        v = self._vehicles
+        out = (v.claim >= 0) & (v.approach != v.lane)
+        tails = np.full(len(self._streets.ends), _FAR)
+        beyond = self._streets.length + TURN_LENGTH.min()
+        np.minimum.at(tails, v.approach[out], beyond + v.s[out] - length[out] / 2)
+        return np.maximum(tails[v.lane] - v.s - length / 2, 0.1)
+
     def _claims(
         self, length: FloatArray, room: FloatArray, first: npt.NDArray[np.bool_]
     ) -> _Vehicles:
@@ -311,7 +323,7 @@ class KinematicTraffic:
         """
         v = self._vehicles
         crossing = self._streets.ends[v.lane]
-        to_line = self._streets.length - v.s - length / 2
+        to_line = self._streets.length - STOP_M - v.s - length / 2
         lead = np.full(len(self._streets.ends), -_FAR)
         unclaimed = ~((v.claim >= 0) & (v.approach == v.lane)) & (v.s <= self._streets.length)
         np.maximum.at(lead, v.lane[unclaimed], v.s[unclaimed])

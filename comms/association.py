@@ -23,13 +23,11 @@ Rows = npt.NDArray[np.intp]
 def pairs(ours: Objects, theirs: Objects) -> tuple[Rows, Rows, FloatArray]:
     """All pairs that may be the same object: rows of both, and squared Mahalanobis distances
     below ``GATE``. Both lists speak for one moment."""
-    apart = ours.positions[:, None] - theirs.positions
-    near = (np.abs(apart) < [FARTHEST_M, FARTHEST_M, HEIGHT_M]).all(axis=2)
-    near &= alike(ours.classes[:, None], theirs.classes)
-    i, j = np.nonzero(near)
-    rest = np.concatenate(
-        [apart[i, j, :2], ours.velocities[i, :2] - theirs.velocities[j, :2]], axis=1
-    )
+    i, j = _within(ours, theirs, FARTHEST_M)
+    near = alike(ours.classes[i], theirs.classes[j])
+    i, j = i[near], j[near]
+    apart = ours.positions[i, :2] - theirs.positions[j, :2]
+    rest = np.concatenate([apart, ours.velocities[i, :2] - theirs.velocities[j, :2]], axis=1)
     S = (ours.covariances[i] + theirs.covariances[j])[:, _PLANE[:, None], _PLANE] + _FLOOR
     squared = (rest * np.linalg.solve(S, rest[..., None])[..., 0]).sum(axis=1)
     inside = squared < GATE
@@ -40,7 +38,7 @@ def match(ours: Objects, theirs: Objects) -> tuple[Rows, Rows]:
     """Rows of both that are the same object: the assignment of most pairs, and of them the one of
     least total distance."""
     i, j, squared = pairs(ours, theirs)
-    if len(i) < 2:
+    if (np.diff(i) > 0).all() and len(set(j.tolist())) == len(j):
         return i, j
     rows, r = np.unique(i, return_inverse=True)
     columns, c = np.unique(j, return_inverse=True)
@@ -69,16 +67,29 @@ def mutual(ours: Objects, theirs: Objects, groups: Rows) -> tuple[Rows, Rows]:
 
 def overlapping(ours: Objects, theirs: Objects) -> npt.NDArray[np.bool_]:
     """(M,) of theirs, those that stand inside one of ours, where no second object can be."""
-    apart = theirs.positions[:, :2] - ours.positions[:, None, :2]
-    room = SOLID * (ours.sizes[:, None, :2] + theirs.sizes[:, :2]) / 2
-    known = np.isfinite(ours.yaws)
-    room[~known] = room[~known].min(axis=2, keepdims=True)
-    yaw = np.where(known, ours.yaws, 0.0)[:, None]
-    along = np.abs(np.cos(yaw) * apart[..., 0] + np.sin(yaw) * apart[..., 1])
-    across = np.abs(np.cos(yaw) * apart[..., 1] - np.sin(yaw) * apart[..., 0])
-    inside = (along < room[..., 0]) & (across < room[..., 1])
-    inside &= np.abs(ours.positions[:, None, 2] - theirs.positions[:, 2]) < HEIGHT_M
-    return np.asarray(inside.any(axis=0))
+    out = np.zeros(len(theirs), np.bool_)
+    if not len(ours) or not len(theirs):
+        return out
+    reach = SOLID * (ours.sizes[:, :2].max() + theirs.sizes[:, :2].max())
+    i, j = _within(ours, theirs, float(reach))
+    apart = theirs.positions[j, :2] - ours.positions[i, :2]
+    room = SOLID * (ours.sizes[i, :2] + theirs.sizes[j, :2]) / 2
+    known = np.isfinite(ours.yaws[i])
+    room[~known] = room[~known].min(axis=1, keepdims=True)
+    yaw = np.where(known, ours.yaws[i], 0.0)
+    along = np.abs(np.cos(yaw) * apart[:, 0] + np.sin(yaw) * apart[:, 1])
+    across = np.abs(np.cos(yaw) * apart[:, 1] - np.sin(yaw) * apart[:, 0])
+    out[j[(along < room[:, 0]) & (across < room[:, 1])]] = True
+    return out
+
+
+def _within(ours: Objects, theirs: Objects, reach_m: float) -> tuple[Rows, Rows]:
+    """Rows of both that are that near along x and along y, and at about the same height."""
+    near = np.abs(ours.positions[:, :1] - theirs.positions[:, 0]) < reach_m
+    i, j = np.nonzero(near)
+    apart = np.abs(ours.positions[i, 1:] - theirs.positions[j, 1:])
+    inside = (apart < [reach_m, HEIGHT_M]).all(axis=1)
+    return i[inside], j[inside]
 
 
 def alike(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

@@ -123,9 +123,11 @@ def _axis(covariances: FloatArray) -> FloatArray:
 
 def _turned(covariances: FloatArray, angles: FloatArray) -> FloatArray:
     """(N, 6, 6) turned about z by (N,) rad."""
-    turn = np.tile(np.eye(6), (len(angles), 1, 1))
+    turn = np.zeros((len(angles), 6, 6))
+    turn[:, 2, 2] = turn[:, 5, 5] = 1
+    cos, sin = np.cos(angles), np.sin(angles)
     for x, y in ((0, 1), (3, 4)):
-        turn[:, x, x] = turn[:, y, y] = np.cos(angles)
-        turn[:, y, x] = np.sin(angles)
-        turn[:, x, y] = -turn[:, y, x]
+        turn[:, x, x] = turn[:, y, y] = cos
+        turn[:, y, x] = sin
+        turn[:, x, y] = -sin
     return turn @ covariances @ turn.swapaxes(1, 2)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.config import Config, option
+from pipeline.errors import InputError
 
 SELECTORS = (
     "apc", "send_all", "random", "etsi", "confidence", "codriving", "select2drive",
@@ -25,6 +26,9 @@ class V2xConfig(Config):
     selector: str = option("apc", "Which objects go first.", choices=SELECTORS)
     content: str = option(
         "compact", "Encoding of objects: compact, or ETSI's CPM.", choices=("compact", "cpm")
+    )
+    feature_bits: int = option(
+        8, "Of each value of the feature layer, 4 or 8; 0 sends none.", low=0, high=8
     )
     reserved_share: float = option(
         0.2, "Share of each message for vulnerable road users and surprises.", low=0, high=1
@@ -50,6 +54,9 @@ class V2xConfig(Config):
         "How late data come to the moment of fusion: predicted, in whole 100 ms, or not at all.",
         choices=ALIGNMENTS,
     )
+    sender_prediction: bool = option(
+        False, "Tell the mean velocity over the delay of what turns, instead of the present one."
+    )
     credentials: str = option("", "Folder with key and certificate (`leadsight v2x-pki`).")
     trust: str = option("", "Folder with root certificate and revocation list.")
     require_signature: bool = option(True, "Refuse unsigned messages, where trust is given.")
@@ -64,3 +71,8 @@ class V2xConfig(Config):
             "obstacle",
         ),
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.feature_bits not in (0, 4, 8):
+            raise InputError(f"feature_bits: {self.feature_bits} is none of 0, 4, 8")

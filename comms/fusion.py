@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from comms.association import match, overlapping
 from comms.consistency import LEAST_TRUST, Told, contradicted
-from comms.motion import densities, horizontal, moved_covariances
+from comms.motion import driven, horizontal
 from comms.peers import Peer
 from comms.request import Sight
 from pipeline.box import FloatArray
@@ -80,16 +80,20 @@ def fuse(
     use &= sure
     use &= ~contradicted(theirs, own, np.zeros(0, np.intp), sight)
     trust = np.array([p.trust for p in peers])
+    usable = np.flatnonzero(use)
+    of_peer = np.searchsorted(told.peer[usable], np.arange(len(peers) + 1))
     fused, sources = own, [[OWN] for _ in range(len(own))]
     for k in np.argsort(-trust, kind="stable"):
-        rows = np.flatnonzero(use & (told.peer == k))
+        rows = usable[of_peer[k] : of_peer[k + 1]]
         if trust[k] < LEAST_TRUST or not len(rows):
             continue
         station = peers[k].station
         part = theirs.selected(rows)
         mine, other = match(fused, part)
-        new = ~overlapping(fused, part)
+        new = np.ones(len(part), np.bool_)
         new[other] = False
+        if new.any():
+            new &= ~overlapping(fused, part)
         if len(mine):
             fused = _refined(fused, mine, part.selected(other), trust[k])
             for row in mine.tolist():
@@ -123,32 +127,39 @@ def intersected(
 def _refined(fused: Objects, rows: npt.NDArray[np.intp], theirs: Objects, trust: float) -> Objects:
     """Some of the fused by what a peer tells of the same objects: their existence, and their states
     where the peer is clearly surer of them."""
+    surer = _spread(theirs) < SURER * _spread(fused, rows)
+    yaws, sizes = fused.yaws[rows], fused.sizes[rows]
+    changes = {
+        "quality": 1 - (1 - fused.quality[rows]) * (1 - trust * theirs.quality),
+        "measured_ns": np.maximum(fused.measured_ns[rows], theirs.measured_ns),
+        "yaws": np.where(np.isnan(yaws), theirs.yaws, yaws),
+        "sizes": np.where(sizes > 0, sizes, theirs.sizes),
+    }
+    fused = fused.changed(rows, changes)
+    if not surer.any():
+        return fused
+    rows, theirs = rows[surer], theirs.selected(surer)
     ours = fused.selected(rows)
     state, covariance = intersected(
         np.hstack([ours.positions, ours.velocities]), ours.covariances,
         np.hstack([theirs.positions, theirs.velocities]), theirs.covariances / trust,
     )  # fmt: skip
-    surer = _spread(theirs) < SURER * _spread(ours)
-    take = surer & (ours.stations != OWN)
-    unknown = np.isnan(ours.yaws)
+    take = ours.stations != OWN
     changes = {
-        "positions": np.where(surer[:, None], state[:, :3], ours.positions),
-        "velocities": np.where(surer[:, None], state[:, 3:], ours.velocities),
-        "covariances": np.where(surer[:, None, None], covariance, ours.covariances),
-        "quality": 1 - (1 - ours.quality) * (1 - trust * theirs.quality),
-        "measured_ns": np.maximum(ours.measured_ns, theirs.measured_ns),
-        "yaws": np.where(unknown, theirs.yaws, ours.yaws),
-        "sizes": np.where(ours.sizes > 0, ours.sizes, theirs.sizes),
+        "positions": state[:, :3], "velocities": state[:, 3:], "covariances": covariance,
         "stations": np.where(take, theirs.stations, ours.stations),
         "ids": np.where(take, theirs.ids, ours.ids),
-    }
+    }  # fmt: skip
     return fused.changed(rows, changes)
 
 
-def _spread(objects: Objects) -> FloatArray:
+def _spread(objects: Objects, rows: npt.NDArray[np.generic] | slice = slice(None)) -> FloatArray:
     """(N,) m², of the place on the ground in ``SOON_S``: it counts the velocity's, too."""
-    soon = moved_covariances(objects.covariances, np.full(len(objects), SOON_S), densities(objects))
-    return np.asarray(soon[:, 0, 0] + soon[:, 1, 1])
+    P, t = objects.covariances[rows], SOON_S
+    soon = P[:, 0, 0] + P[:, 1, 1] + t * t * (P[:, 3, 3] + P[:, 4, 4])
+    soon += 2 * t * (P[:, 0, 3] + P[:, 1, 4])
+    soon += 2 * driven(objects.classes[rows], objects.velocities[rows]) * t**3 / 3
+    return np.asarray(soon)
 
 
 def _inverse(P: FloatArray) -> FloatArray:

@@ -41,6 +41,7 @@ PIXEL = 1.0
 """Sigma, px, of any edge at least."""
 FARTHEST_PX = 1e5
 """From the picture's corner; no box reaches farther."""
+FARTHEST_M = 1e5
 LEAST_HEIGHT_M = 0.2
 """Of a camera above the ground."""
 NOWHERE_M = 1e3
@@ -303,8 +304,8 @@ def _undistorted(points: FloatArray, camera: CameraCalibration) -> FloatArray:
 class _Bodies:
     """N of them.
 
-    ahead: (N, 2) unit vector on the ground from the camera to the middle. distance, height, depth,
-    width: (N,) m. variances: (N, 2) m² of the distance and sideways, by the boxes' error; shapes:
+    ahead: (N, 2) unit vector on the ground from the camera to the middle. distance, height, width:
+    (N,) m. variances: (N, 2) m² of the distance and sideways, by the boxes' error; shapes:
     (N, 3) of the distance, sideways and of the middle's height, by the body's unknown form. rise:
     (N,) m of distance for 1 m of the ground's height. tilt: (N, 2) m of distance for a radian of
     pitch, and sideways for one of roll. below: (N,) whether the near edge is under the horizon.
@@ -313,7 +314,6 @@ class _Bodies:
     ahead: FloatArray
     distance: FloatArray
     height: FloatArray
-    depth: FloatArray
     width: FloatArray
     variances: FloatArray
     shapes: FloatArray
@@ -354,10 +354,9 @@ def _bodies(
     H = np.stack([-rising, -rising * [-0.5, 0.5], along * top], axis=2)
     z = along * h
     # How the equations move with an edge, the ground, the pitch: by the depths of their rays.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        near = h / np.maximum(-rising[:, 0], 1e-9)
-        end = np.maximum(near * along[:, 0] + depth, 0) / np.maximum(along[:, 1], 1e-9)
-    depths = np.stack([near, np.maximum(end, 1e-3)], axis=1)
+    near = h / np.maximum(-rising[:, 0], 1e-9)
+    end = np.maximum(near * along[:, 0] + depth, 0) / np.maximum(along[:, 1], 1e-9)
+    depths = np.clip(np.stack([near, end], axis=1), 1e-3, FARTHEST_M)
     edge = np.column_stack([sides.away, np.zeros(n)]) @ axes.T
     edge_u, edge_z = (edge[:, :2] * ahead).sum(axis=1)[:, None], edge[:, 2:]
     pull = depths * (edge_u * -rising + edge_z * along)
@@ -367,7 +366,9 @@ def _bodies(
     shape = (SHAPE * depth[:, None] * rising) ** 2
     shape[:, 1] += np.where(sides.open, NOWHERE_M**2, 0)
     R = boxed + shape[:, :, None] * np.eye(2)
-    gain = P @ H.transpose(0, 2, 1) @ np.linalg.inv(H @ P @ H.transpose(0, 2, 1) + R)
+    S = H @ P @ H.transpose(0, 2, 1) + R
+    S += 1e-9 * S * np.eye(2)  # however flat the view, it has an inverse
+    gain = P @ H.transpose(0, 2, 1) @ np.linalg.inv(S)
     state = mean + (gain @ (z - (H @ mean[..., None])[..., 0])[..., None])[..., 0]
     left = np.eye(3) - gain @ H
     P = left @ P @ left.transpose(0, 2, 1) + gain @ R @ gain.transpose(0, 2, 1)
@@ -379,16 +380,13 @@ def _bodies(
     tall = np.maximum(tall, 0.1)
     straight = np.maximum(np.hypot(distance, h - tall / 2), 0.1) / np.linalg.norm(middle, axis=1)
     width = 2 * sides.across * straight
-    skewed = (
-        width * np.maximum(body, 0.1) / (4 * straight)
-    )  # left from one end, right from the other
+    skewed = width * np.maximum(body, 0.1) / (4 * straight)  # its sides are at unlike distances
     by_box = (gain @ boxed @ gain.transpose(0, 2, 1))[:, 0, 0]
     variances = np.stack([by_box, sides.side * straight**2], axis=1)
     shapes = np.stack([P[:, 0, 0] - by_box, skewed**2 / 3, P[:, 2, 2] / 4], axis=1)
-    roll = np.full(n, h) - tall / 2
     return _Bodies(
-        ahead, distance, tall, np.maximum(body, 0.1), width, variances, shapes, rise,
-        np.stack([pitch, roll], axis=1), below,
+        ahead, distance, tall, width, variances, shapes, rise,
+        np.stack([pitch, h - tall / 2], axis=1), below,
     )  # fmt: skip
 
 

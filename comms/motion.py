@@ -36,9 +36,14 @@ START_SPEED: FloatArray = np.array(
 
 def densities(objects: Objects) -> FloatArray:
     """(N,) of the driving acceleration: by class and by whether it moves at all."""
-    speed = np.linalg.norm(objects.velocities[:, :2], axis=1)
+    return driven(objects.classes, objects.velocities)
+
+
+def driven(classes: npt.NDArray[np.uint8], velocities: FloatArray) -> FloatArray:
+    """``densities`` of (N,) classes and (N, 3) velocities."""
+    speed = np.hypot(velocities[:, 0], velocities[:, 1])
     moving = np.clip(speed / MOVING_SPEED, STANDING_SHARE, 1)
-    return np.asarray(DENSITY[objects.classes] * moving)
+    return np.asarray(DENSITY[classes] * moving)
 
 
 def moved_covariances(covariances: FloatArray, dt: FloatArray, density: FloatArray) -> FloatArray:

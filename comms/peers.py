@@ -1,17 +1,22 @@
 """What other stations told, newest state of each object, in bounded memory."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from comms.envelope import ClockQuality, Envelope
+from comms.features import Features
+from comms.reasons import Reason, Rejected
 from comms.request import Request
 from pipeline.box import FloatArray
 from pipeline.objects import Objects, joined
 from pipeline.pose import Pose
 
 MAX_OBJECTS_EACH = 256
+MAX_CELLS_EACH, MAX_VALUES_EACH = 8192, 1 << 17
+"""Of the feature layer, from one station."""
 MAX_PEERS = 256
 AGREED, DISAGREED = 2.0, 0.5
 """Evidence for and against a station before any."""
@@ -20,6 +25,8 @@ MAX_GAP = 50
 """Of a sequence; a larger one is a station that began anew, or an old message."""
 FLOOR_M, FLOOR_RAD = 0.1, 0.003
 """No claim of a pose is believed to be better."""
+_FLOOR: FloatArray = np.diag([FLOOR_M, FLOOR_M, FLOOR_RAD]) ** 2
+_PLANE = np.ix_([0, 1, 3], [0, 1, 3])
 
 
 @dataclass
@@ -31,7 +38,8 @@ class Peer:
     x, y and yaw. bias: (3,), by how much its pose is off as far as known, and bias_covariance;
     agreed, disagreed: evidence for and against it, fading, as of assessed_ns; 0: never. fit: share
     of what it places in our free view that is there. doubt: factor on the sigmas claimed, where
-    nothing fits within them.
+    nothing fits within them. features: the newest cells that it told, from (2,) m, where it said it
+    was then.
     """
 
     station: int
@@ -52,6 +60,8 @@ class Peer:
     doubt: float = 1.0
     loss: float = 0.0
     received: int = 0
+    features: Features | None = None
+    features_from: FloatArray = field(default_factory=lambda: np.zeros(2))
     _sequence: int = -1
 
     @property
@@ -63,8 +73,7 @@ class Peer:
         """Note a message of any kind: pose, clock, and what was lost before it."""
         if self.pose is None or envelope.capture_ns >= self.pose.stamp_ns:
             self.pose, self.clock = envelope.pose, envelope.clock
-            covariance = envelope.pose.covariance[np.ix_([0, 1, 3], [0, 1, 3])]
-            self.claimed = covariance + np.diag([FLOOR_M**2, FLOOR_M**2, FLOOR_RAD**2])
+            self.claimed = envelope.pose.covariance[_PLANE] + _FLOOR
         if self._sequence >= 0:
             gap = (envelope.sequence - self._sequence) % 2**32
             if 0 < gap <= MAX_GAP:
@@ -76,30 +85,57 @@ class Peer:
 
     def put(self, envelope: Envelope, objects: Objects) -> None:
         """Take in a message of objects: its states replace older ones of the same objects."""
-        first = np.unique(objects.ids, return_index=True)[1]
-        if len(first) < len(objects):
-            objects = objects.selected(first)  # an id twice: the first one counts
-        keep = np.ones(len(self.objects), np.bool_)
-        take = np.ones(len(objects), np.bool_)
-        _, mine, theirs = np.intersect1d(
-            self.objects.ids, objects.ids, assume_unique=True, return_indices=True
-        )
-        older = self.stamps_ns[mine] <= envelope.capture_ns
-        keep[mine[older]] = False
-        take[theirs[~older]] = False
-        new = objects.selected(take).derived(stamp_ns=0, ready_ns=0)
+        ids = objects.ids.tolist()
+        if len(set(ids)) < len(ids):  # an id twice: the first one counts
+            objects = objects.selected(np.unique(objects.ids, return_index=True)[1])
+            ids = objects.ids.tolist()
+        newer = self.stamps_ns > envelope.capture_ns
+        keep = newer | ~_among(self.objects.ids.tolist(), set(ids))
+        take = ~_among(ids, set(self.objects.ids[newer].tolist()))
+        new = objects if take.all() else objects.selected(take)
+        new = new.derived(stamp_ns=0, ready_ns=0)
         stamps = np.full(len(new), envelope.capture_ns)
         origins = np.broadcast_to(envelope.pose.position[:2], (len(new), 2))
-        self.objects = joined([self.objects.selected(keep), new])
-        self.stamps_ns = np.concatenate([self.stamps_ns[keep], stamps])
-        self.origins = np.concatenate([self.origins[keep], origins])
+        if keep.any():
+            new = joined([self.objects.selected(keep), new])
+            stamps = np.concatenate([self.stamps_ns[keep], stamps])
+            origins = np.concatenate([self.origins[keep], origins])
+        self.objects, self.stamps_ns, self.origins = new, stamps, origins
         if len(self.objects) > MAX_OBJECTS_EACH:
             self.keep(np.sort(np.argsort(self.stamps_ns, kind="stable")[-MAX_OBJECTS_EACH:]))
+
+    def put_features(self, envelope: Envelope, features: Features) -> None:
+        """Take in a message of cells: pieces of one moment add up, older ones change nothing.
+
+        Raises:
+            Rejected: more than is kept of one station; a piece with other cells than those of the
+                same moment.
+        """
+        known = self.features
+        if known is not None and features.stamp_ns < known.stamp_ns:
+            return
+        if known is not None and features.stamp_ns == known.stamp_ns:
+            kinds = [(f.cell_m, f.values.shape[1]) for f in (known, features)]
+            if kinds[0] != kinds[1]:
+                raise Rejected(Reason.MALFORMED, "pieces of one moment with unlike cells")
+            features = replace(
+                features,
+                cells=np.concatenate([known.cells, features.cells]),
+                values=np.concatenate([known.values, features.values]),
+            )
+        if len(features) > MAX_CELLS_EACH or features.values.size > MAX_VALUES_EACH:
+            raise Rejected(Reason.OVERSIZE, f"over {MAX_CELLS_EACH} cells of one moment")
+        self.features, self.features_from = features, envelope.pose.position[:2]
 
     def keep(self, rows: npt.NDArray[np.generic]) -> None:
         """Only these; (N,) bool or indices."""
         self.objects = self.objects.selected(rows)
         self.stamps_ns, self.origins = self.stamps_ns[rows], self.origins[rows]
+
+
+def _among(ids: Sequence[int], known: set[int]) -> npt.NDArray[np.bool_]:
+    """(N,) of few ids, which of them are known: numpy's ``isin`` takes ten times as long."""
+    return np.fromiter((i in known for i in ids), np.bool_, len(ids))
 
 
 class Peers:
@@ -124,6 +160,8 @@ class Peers:
             fresh = now_ns - peer.stamps_ns <= self._ttl_ns
             if not fresh.all():
                 peer.keep(fresh)
+            if peer.features is not None and now_ns - peer.features.stamp_ns > self._ttl_ns:
+                peer.features = None
 
     def requests(self, now_ns: int) -> list[Request]:
         """Those that are not over."""

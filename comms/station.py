@@ -4,41 +4,39 @@ Knows no clock and no socket: times and datagrams are handed in. Nothing that co
 """
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from comms import codec, request
+from comms import codec, feature_layer, request
 from comms.alignment import ALIGN, Align, predict
 from comms.belief import Belief
+from comms.budget import Budget
 from comms.config import V2xConfig
 from comms.consistency import LEAST_TRUST, assess, told_by
 from comms.envelope import HEADER_BYTES, MTU, ClockQuality, Content, Envelope, Layer, pack
+from comms.features import Features
+from comms.features import decode as decode_cells
+from comms.features import encode as encode_cells
 from comms.fusion import Fused, fuse
 from comms.gate import Gate
 from comms.motion import predicted
 from comms.peers import Peer, Peers
 from comms.reasons import Reason, Rejected
 from comms.request import Plan, Sight
-from comms.selectors import Choice, Scene, make_selector
+from comms.selectors import Scene, make_selector
 from comms.signing import OVERHEAD_BYTES, WITH_CERTIFICATE, Signer, frame_unsigned
-from pipeline.box import FloatArray
+from comms.turning import TurnRates, along_chord
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass, Objects, joined
 from pipeline.pose import Pose
 
 SELF_ID = 65535
 """Of this vehicle, among the objects that it tells of; own perception uses other ids."""
-BURST_S = 1.0
-"""Budget that may be saved up, or as much as one message of ``FEW`` objects takes."""
-FEW = 4
-"""Objects for which a message is worth its header, while the budget is short."""
-LEAST_PRICE, MOST_PRICE = 2e-5, 0.05
-"""Utility that a byte must bring. It rises while less than half of what may be saved up is left and
-falls while more is, so that what is sent is worth as much at any time."""
-PACE = 4.0
-"""1/s, how fast."""
+FEATURE_LEVEL = 0.5
+"""Of what may be saved up: what is above, after the objects, is for features."""
+MAX_PIECES = 255
 REQUEST_SHARE = 0.12
 """Of the budget, at most, for requests."""
 SILENT_NS = 5_000_000_000
@@ -50,7 +48,7 @@ LEAST_DELAY_S = 0.0
 class Report:
     """A station's counters.
 
-    sent_bytes: by kind: payload (without requests), header, signature, request. sent, received:
+    sent_bytes: by kind: payload (of objects), header, signature, request, features. sent, received:
     messages. peers: heard lately. loss: of the messages of all peers. age_ns: quantiles 50, 95
     and 99 % of the age of what was fused. rejected: by reason. distrusted: peers not fused.
     unsure: objects, of all fusions, that were left out since their places were not sure enough.
@@ -93,6 +91,9 @@ class Station:
         self._align = align or ALIGN[config.alignment]
         self._selector = make_selector(config)
         self._content = Content[config.content.upper()]
+        around = self._overhead() + 1 + codec.head_bytes(self._content)
+        one = codec.object_bytes(self._content)
+        self._budget = Budget(config.budget_bytes_s, around, one, config.reserved_share)
         self._sequence: int | None = None
         self._sent = Counter[str]()
         self._rejected = Counter[str]()
@@ -107,8 +108,9 @@ class Station:
         self._pose: Pose | None = None
         self._plan: Plan | None = None
         self._sight: Sight | None = None
-        self._tokens, self._price = 0.0, 1e-3
-        self._filled_ns: int | None = None
+        self._features: Features | None = None
+        self._turns = TurnRates()
+        self._budget.reset()
         self._sent_ns = self._requested_ns = -(10**18)
         self._ages: deque[int] = deque(maxlen=AGES)
         self._delays: deque[int] = deque(maxlen=AGES)
@@ -121,9 +123,11 @@ class Station:
         pose: Pose,
         plan: Plan | None = None,
         sight: Sight | None = None,
+        features: Features | None = None,
     ) -> None:
         """The newest of this vehicle: what it perceives, where it is, where it means to go and how
-        far its view is free, as of ``own.stamp_ns``.
+        far its view is free, as of ``own.stamp_ns``; and a map of cells, of its own moment, which
+        is sent once at most; None keeps the last one.
 
         Raises:
             InputError: a pose in another frame than ``config.frame_id``.
@@ -134,7 +138,10 @@ class Station:
                 f"{self.config.frame_id!r:.40}: stations that share must share a frame"
             )
         self._own, self._pose, self._plan, self._sight = own, pose, plan, sight
+        self._features = self._features if features is None else features
         anchored = joined([own, self._itself(own.stamp_ns)])
+        if self.config.sender_prediction:
+            self._turns.observe(anchored)
         peers = self._telling()
         if peers:
             told = told_by(peers, own.stamp_ns, self._align, pose)
@@ -160,8 +167,8 @@ class Station:
 
     def outgoing(self, now_ns: int) -> list[bytes]:
         """Datagrams to send now, within the budget; none while there is nothing to tell."""
-        self._fill(now_ns)
-        if self._own is None or self._pose is None or self.config.budget_bytes_s <= 0:
+        self._budget.fill(now_ns)
+        if self._own is None or self._pose is None or not self._budget.bytes_s:
             return []
         if now_ns - self._sent_ns < 0.99e9 / self.config.rate_hz:
             return []
@@ -171,31 +178,44 @@ class Station:
             pose = self._pose_at(self._own.stamp_ns)
             out = [self._message(Layer.REQUEST, wish, pose, 0, 1, now_ns)]
             self._sent["request"] += len(wish)
-        if out:
-            self._sent_ns = now_ns
         if wish and out:
             self._requested_ns = now_ns
+        out += self._cells(now_ns)
+        if out:
+            self._sent_ns = now_ns
         return out
 
-    def _fill(self, now_ns: int) -> None:
-        budget = self.config.budget_bytes_s
-        since = 0.0 if self._filled_ns is None else max(0, now_ns - self._filled_ns) * 1e-9
-        least = self._around() + FEW * codec.object_bytes(self._content)
-        most = max(BURST_S * budget, least)
-        self._tokens = min(self._tokens + since * budget, most)
-        change = float(np.exp(PACE * min(since, 1.0) * (0.5 - self._tokens / most)))
-        self._price = float(np.clip(self._price * change, LEAST_PRICE, MOST_PRICE))
-        self._filled_ns = now_ns
+    def _cells(self, now_ns: int) -> list[bytes]:
+        """Messages of features in peers' corridors, from what the budget has left over."""
+        own, bits = self._features, self.config.feature_bits
+        room = self._budget.left - FEATURE_LEVEL * self._budget.most
+        requests = self._peers.requests(now_ns)
+        if own is None or not bits or not requests or room <= self._overhead():
+            return []
+        if not 0 <= now_ns - own.stamp_ns <= self.config.ttl_ms * 1e6:
+            return []
+        pose = self._pose_at(own.stamp_ns)
+        try:
+            cells = feature_layer.wanted(own, requests, pose.position[:2])
+            payloads = encode_cells(cells, bits, MTU - self._overhead())
+        except InputError:  # of cells that no message holds: objects must not suffer
+            return []
+        costs = np.cumsum([self._overhead() + len(p) for p in payloads])
+        payloads = payloads[: min(int(np.searchsorted(costs, room, "right")), MAX_PIECES)]
+        out = [
+            self._message(Layer.FEATURES, payload, pose, piece, len(payloads), now_ns)
+            for piece, payload in enumerate(payloads)
+        ]
+        self._sent["features"] += sum(map(len, payloads))
+        if out:
+            self._features = None
+        return out
 
     def _overhead(self) -> int:
         """Of a message around its payload; a certificate may be due."""
         if self._signer is None:
             return HEADER_BYTES + 1
         return HEADER_BYTES + OVERHEAD_BYTES[WITH_CERTIFICATE]
-
-    def _around(self) -> int:
-        """Of a message of objects, all but these and a request."""
-        return self._overhead() + 1 + codec.head_bytes(self._content)
 
     def _due_request(self, now_ns: int, capture_ns: int) -> bytes:
         """The payload of a request in a message of ``capture_ns``, if one is due and there are
@@ -205,7 +225,7 @@ class Station:
             return b""
         payload = request.encode(plan, self._sight, self._pose_at(capture_ns), capture_ns)
         late = now_ns - self._requested_ns >= 1e9 * self._request_period(payload)
-        return payload if late and self._overhead() + len(payload) <= self._tokens else b""
+        return payload if late and self._overhead() + len(payload) <= self._budget.left else b""
 
     def _request_period(self, payload: bytes) -> float:
         """s between requests, of which objects must not suffer."""
@@ -227,14 +247,14 @@ class Station:
         belief = self._belief.of(objects, at_ns)
         scene = Scene(
             objects, belief, self._heard(at_ns), pose, self._peers.requests(now_ns), at_ns,
-            self._delay_s(),
-            self.loss,
+            self._delay_s(), self.loss,
         )  # fmt: skip
-        extra = 1 + len(wish)
-        rows = self._fitting(self._selector.choose(scene), extra)
+        each = codec.capacity(self._content, MTU - self._overhead() - 1 - len(wish))
+        rows = self._budget.choose(self._selector.choose(scene), len(wish), each)
         if not len(rows):
             return []
-        each = codec.capacity(self._content, MTU - self._overhead() - extra)
+        if self.config.sender_prediction:
+            objects = along_chord(objects, self._turns.of(objects.ids), self._delay_s())
         parts = [rows[k : k + each] for k in range(0, len(rows), each)]
         out = []
         for piece, part in enumerate(parts):
@@ -247,42 +267,6 @@ class Station:
             wish = b""
         self._belief.told(objects, belief, rows, self.loss)
         return out
-
-    def _fitting(self, choice: Choice, extra: int) -> npt.NDArray[np.intp]:
-        """Rows that go out now: what the tokens hold beside ``extra`` bytes, from the highest
-        priority down, with a share that vulnerable ones and surprises use before others do."""
-        wanted = np.flatnonzero(choice.priority > 0)
-        if not len(wanted):
-            return wanted
-        one = codec.object_bytes(self._content)
-        each = max(1, codec.capacity(self._content, MTU - self._overhead() - extra))
-        around, room, left = self._around(), 0, self._tokens - (extra - 1)
-        while room < len(wanted):  # whole messages, then a part of one
-            more = min(each, len(wanted) - room, int((left - around) // one))
-            if more <= 0:
-                break
-            room, left = room + more, left - around - more * one
-        if room < min(len(wanted), FEW):
-            return wanted[:0]
-        order = wanted[np.argsort(-choice.priority[wanted], kind="stable")]
-        if choice.weighed:
-            order = self._worth(order, choice.priority, one)
-        if room >= len(order):
-            return order
-        kept = int(np.ceil(self.config.reserved_share * room)) if choice.reserved.any() else 0
-        first = order[choice.reserved[order]][:kept]
-        rest = order[~np.isin(order, first)]
-        return np.concatenate([first, rest])[:room]
-
-    def _worth(
-        self, order: npt.NDArray[np.intp], utility: FloatArray, one: int
-    ) -> npt.NDArray[np.intp]:
-        """Of rows in falling order of utility, those worth their bytes; none where they are not
-        worth a header. A byte costs the more, the less is left."""
-        gains = utility[order] - self._price * one
-        order = order[gains > 0]
-        worth = gains[gains > 0].sum() > self._price * self._overhead()
-        return order if worth else order[:0]
 
     def _message(
         self, layer: Layer, payload: bytes, pose: Pose, piece: int, pieces: int, now_ns: int
@@ -297,7 +281,7 @@ class Station:
         packed = pack(envelope)
         data = self._signer.sign(packed, now_ns) if self._signer else frame_unsigned(packed)
         self._messages += 1
-        self._tokens -= len(data)
+        self._budget.spend(len(data))
         self._sent["payload"] += len(payload)
         self._sent["header"] += HEADER_BYTES
         self._sent["signature"] += len(data) - len(packed)
@@ -327,20 +311,22 @@ class Station:
 
     # in
 
-    def incoming(self, data: bytes, now_ns: int) -> None:
-        """A datagram; whatever is wrong with it is counted under its reason."""
+    def incoming(self, data: bytes, now_ns: int) -> Envelope | None:
+        """A datagram; whatever is wrong with it is counted under its reason. What was taken."""
         try:
             envelope = self._gate.admit(data, now_ns)
             self._take(envelope, now_ns)
+            return envelope
         except Rejected as rejected:
             self._rejected[rejected.reason.value] += 1
             if rejected.reason is Reason.UNKNOWN_SIGNER and self._signer is not None:
                 self._signer.attach_next()
         except InputError:
             self._rejected[Reason.MALFORMED.value] += 1
+        return None
 
     def _take(self, envelope: Envelope, now_ns: int) -> None:
-        objects = wish = None
+        objects = wish = cells = None
         payload = envelope.payload
         if envelope.layer == Layer.OBJECTS:
             length = payload[0] if payload else 0
@@ -348,6 +334,8 @@ class Station:
             objects = codec.decode(payload[1 + length :], envelope)
         elif envelope.layer == Layer.REQUEST:
             wish = request.decode(payload, envelope)
+        elif envelope.layer == Layer.FEATURES:
+            cells = decode_cells(payload, envelope)
         known = envelope.station in self._peers.of
         peer = self._peers.get(envelope.station)
         if peer is None:
@@ -356,9 +344,12 @@ class Station:
             self._signer.attach_next()  # it may not know us, either
         peer.hear(envelope, now_ns)
         self._received += 1
-        self._delays.append(max(0, now_ns - envelope.capture_ns))
+        if cells is None:  # maps take longer to make
+            self._delays.append(max(0, now_ns - envelope.capture_ns))
         if objects is not None:
             peer.put(envelope, objects)
+        if cells is not None:
+            peer.put_features(envelope, cells)
         if wish is not None and (
             peer.request is None or peer.request.plan.stamp_ns <= wish.plan.stamp_ns
         ):
@@ -385,6 +376,21 @@ class Station:
         self._unsure += fused.unsure
         return fused
 
+    def features(self, valid_at_ns: int, now_ns: int) -> Features | None:
+        """What trusted peers told of their cells, at any moment near now, in this station's frame
+        (comms/feature_layer.py); None while nobody told any."""
+        self._peers.forget(now_ns, SILENT_NS)
+        if self._pose is None:
+            return None
+        peers = [p for p in self._peers.of.values() if p.trust >= LEAST_TRUST]
+        here = self._pose.position[:2]
+        return feature_layer.gathered(peers, valid_at_ns, self._align, here, self.config.range_m)
+
+    @property
+    def peers(self) -> Mapping[int, Peer]:
+        """Stations that were heard lately, by number."""
+        return self._peers.of
+
     @property
     def loss(self) -> float:
         """Share of the peers' messages that did not arrive, as their sequences show."""
@@ -397,10 +403,11 @@ class Station:
         p50, p95, p99 = (int(v) for v in np.percentile(ages, (50, 95, 99)))
         return Report(
             {
-                "payload": self._sent["payload"] - self._sent["request"],
+                "payload": self._sent["payload"] - self._sent["request"] - self._sent["features"],
                 "header": self._sent["header"],
                 "signature": self._sent["signature"],
                 "request": self._sent["request"],
+                "features": self._sent["features"],
             },
             self._messages, self._received, len(self._peers.of), self.loss, (p50, p95, p99),
             dict(self._rejected), sum(bool(p.trust < LEAST_TRUST) for p in self._peers.of.values()),

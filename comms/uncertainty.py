@@ -54,13 +54,22 @@ def decode(codes: Codes, correlations: Correlations, pairs: Pairs) -> FloatArray
         ValueError: correlations that no covariance has.
     """
     matrix: FloatArray = correlation_matrix(correlations / 127, pairs, codes.shape[1])
-    try:
-        np.linalg.cholesky(matrix)
-    except np.linalg.LinAlgError:
-        raise ValueError("correlations that contradict each other") from None
+    if not _possible(matrix, correlations, pairs):
+        raise ValueError("correlations that contradict each other")
     sigma: FloatArray = _TABLE[codes]
     matrix *= sigma[:, :, None] * sigma[:, None, :]
     return matrix
+
+
+def _possible(matrix: FloatArray, correlations: Correlations, pairs: Pairs) -> bool:
+    """Whether all are positive definite."""
+    if len({axis for pair in pairs for axis in pair}) == 2 * len(pairs):  # no axis in two pairs
+        return bool((np.abs(correlations.astype(np.int16)) < 127).all())
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def normalized(covariances: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -93,7 +102,8 @@ def excess(
 
 def correlation_matrix(rho: npt.NDArray[Any], pairs: Pairs, d: int) -> FloatArray:
     """(N, d, d) with ones on the diagonal and ``rho`` (N, len(pairs)) at the pairs."""
-    matrix = np.tile(np.eye(d), (len(rho), 1, 1))
+    matrix = np.zeros((len(rho), d, d))
+    matrix[:, range(d), range(d)] = 1
     for k, (i, j) in enumerate(pairs):
         matrix[:, i, j] = matrix[:, j, i] = rho[:, k]
     return matrix

@@ -542,6 +542,34 @@ def v2x_relay(
     run_relay(listen, peers, settings or [], seconds, seed, console)
 
 
+@app.command("v2x-listen")
+def v2x_listen(
+    link: Annotated[
+        str, typer.Argument(help="udp://… or zenoh://…, as `v2x.link` (docs/v2x-links.md).")
+    ],
+    trust: Annotated[
+        Path | None,
+        typer.Option(help="Folder with root certificate; without it nothing is verified."),
+    ] = None,
+    frame: Annotated[str, typer.Option(help="The frame that the stations share.")] = "map",
+    seconds: Annotated[
+        float | None, typer.Option(callback=_finite, min=0.1, help="End after this; else Ctrl-C.")
+    ] = None,
+) -> None:
+    """Listen to V2X stations, and send nothing: who is there, what it weighs, what is refused.
+
+    A row for each station: messages sent and their bytes in a second (payload of objects, header,
+    signature, request, features), how many objects of it are known, age of its messages as they
+    come (50 and 95 %), and the share that its sequence numbers show to be lost. Below, what was
+    refused, by reason; at the end, all in all. Where there is no terminal, a line a second.
+
+    Example: `leadsight v2x-listen udp://239.255.0.1:47347 --trust pki/trust`
+    """
+    from leadsight.v2x_listen import run_listen
+
+    run_listen(link, trust, frame, seconds, console)
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

@@ -1,9 +1,7 @@
 """``leadsight v2x-relay``: the impairments of a radio link between live stations."""
 
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +9,7 @@ from rich.table import Table
 from comms.channel import ChannelConfig
 from comms.relay import UdpRelay
 from comms.udp import parse_address
+from leadsight.signals import until_signalled
 from pipeline.clock import WallClock
 from pipeline.config import Config, build
 
@@ -36,7 +35,7 @@ def run_relay(
     relay = UdpRelay(channel, parse_address(listen), addresses, clock, seed)
     end_ns = clock.now_ns() + round(seconds * 1e9) if seconds is not None else None
     console.print(f"relaying at {listen} between {', '.join(peers)}", soft_wrap=True)
-    with closing(relay), _signals() as stopped:
+    with closing(relay), until_signalled() as stopped:
         relay.run(lambda: stopped.is_set() or (end_ns is not None and clock.now_ns() >= end_ns))
     console.print(_table(relay, peers))
     if relay.strangers or relay.failed:
@@ -52,16 +51,3 @@ def _table(relay: UdpRelay, peers: Sequence[str]) -> Table:
         )  # fmt: skip
         table.add_row(peers[number - 1], *map(str, row))
     return table
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that the signals to end set."""
-    stopped = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stopped.set()) for number in numbers]
-    try:
-        yield stopped
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -95,7 +95,7 @@ class Objects:
             raise InputError("Objects.yaws: a value is infinite; NaN says unknown")
         if not ((self.quality >= 0) & (self.quality <= 1)).all():
             raise InputError("Objects.quality: a value is not in 0 to 1")
-        if len(self.classes) and self.classes.max() > max(ObjectClass):
+        if len(self.classes) and self.classes.max() >= len(ObjectClass):
             raise InputError(f"Objects.classes holds {self.classes.max()}: know 0 to 9 only")
 
     def __len__(self) -> int:

@@ -29,13 +29,18 @@ QUICK = {
     "predictor_accuracy": ["--sequences", "1", "--latency", "0.1"],
     "raw_doctor": ["--repeats", "1", "--limit", "6"],
     "runner": ["--frames", "20"],
+    "v2x_closed_loop": ["--seeds", "1"],
     "v2x_codec": ["--stream", "200", "--repeats", "20"],
+    "v2x_ground": ["--seeds", "1", "--frames", "3"],
+    "v2x_scenes": ["--steps", "5"],
+    "v2x_receiver": ["--agents", "5", "10", "--seconds", "0.5"],
     "v2x_udp": ["--seconds", "2", "--messages", "200"],
     "world": ["--frames", "4"],
 }
 """Benchmarks are run for a moment only: that they run is proved here, not how fast."""
 BRIEF = {
     "bridges.tracks": ["--worlds", "5", "--seconds", "4"],
+    "bridges.traffic_picture": ["--seconds", "1"],
     "isp.train": ["--steps", "1", "--views", "4"],
     "prediction.train": ["--steps", "2", "--batches", "1"],
 }
@@ -162,6 +167,12 @@ def test_documented_command_runs(command: str, place: Path) -> None:
             pytest.skip("the pictures are not here (LEADSIGHT_DATA)")
         if "--online" in arguments and find_data("data", "tracking", "frames") is None:
             pytest.skip("the clips are not here (LEADSIGHT_DATA)")
+        if name == "v2x_closed_loop":
+            pytest.importorskip("libsumo", reason="SUMO is not installed (the sumo extra)")
+        if "--scenario" in arguments:
+            if find_data("data", "v2x", "sumo_bologna") is None:
+                pytest.skip("Bologna's network is not here (LEADSIGHT_DATA)")
+            arguments[-1] = str(find_data("data", "v2x", "sumo_bologna", "run.sumocfg"))
         if name == "train":
             pytest.importorskip("torch", reason="torch is not installed (the train extra)")
         quick = QUICK.get(name, []) if module.startswith("benchmarks.") else BRIEF.get(module, [])

@@ -181,6 +181,23 @@ def test_absurd_boxes_and_variances_neither_crash_nor_pass(scale):
     assert len(found.objects) + sum(found.left_out.values()) == 201
 
 
+def test_any_attitude_height_lens_and_box_is_survived():
+    rng = np.random.default_rng(4)
+    for k in range(300):
+        heights = [rng.uniform(-5, 60), 10 ** rng.uniform(2, 7), 0.0, 0.21]
+        lens = rng.normal(size=5) * 10 ** rng.uniform(-3, 1.5) if k % 3 else np.empty(0)
+        camera = CameraCalibration(CAMERA.size, MATRIX, lens)
+        turned = rotation_of(rng.uniform(-np.pi, np.pi, 3) * (k % 5 > 0))
+        pose = Pose(STAMP, np.array([0, 0, heights[k % 4]]), 0.0)
+        boxes = rng.uniform(-300, 1500, (50, 4)) * 10.0 ** -rng.integers(0, 7, (50, 1))
+        boxes[:10, 1] = 349.999 + rng.normal(size=10) * 1e-6
+        given = tracks(boxes, rng.integers(-1, 90, 50), status=rng.integers(0, 3, 50, np.uint8))
+        found = locate(given, camera, pose, turned)
+        assert len(found.objects) + sum(found.left_out.values()) == 50
+        least = np.linalg.eigvalsh(found.objects.covariances[:, :3, :3] + found.lasting)
+        assert (least > -1e-9).all()
+
+
 def test_other_pictures_and_rotations_that_are_none_are_refused_by_name():
     pose = Pose(STAMP, np.array([0.0, 0.0, 1.5]), 0.0)
     with pytest.raises(InputError, match="640x480"):

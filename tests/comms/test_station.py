@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from comms.budget import BURST_S, FEW
 from comms.compact import OBJECT_BYTES, RECORD
 from comms.config import SELECTORS
 from comms.envelope import HEADER_BYTES, MTU, ClockQuality, Content, Layer, pack, unpack
@@ -11,7 +12,7 @@ from comms.motion import predicted
 from comms.reasons import Reason
 from comms.request import decode
 from comms.signing import OVERHEAD_BYTES, WITH_CERTIFICATE, frame_unsigned, split
-from comms.station import BURST_S, FEW, SELF_ID, Station
+from comms.station import SELF_ID, Station
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass, Objects
 from tests.comms.made import MS, NOW, S, pki

@@ -25,7 +25,7 @@ EXACT = PoseError(0, 0, 0, 0, 0)
 BUDGET = V2xConfig(budget_bytes_s=20_000)
 
 
-def town(seed=3, seconds=5.0):
+def town(seed=5, seconds=5.0):
     return record(KinematicTraffic(TOWN, seed), seed, seconds, agents=5, egos=2)
 
 
