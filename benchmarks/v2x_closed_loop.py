@@ -76,7 +76,10 @@ def main() -> None:
             writer.writeheader()
             writer.writerows(map(asdict, outcomes))
     rows = by_mode(outcomes)
-    tables = [summary(rows), *(differences(rows, to) for to in (NONE, "stale") if to in rows)]
+    tables = [
+        summary(rows),
+        *(differences(rows, to) for to in (NONE, "stale", "etsi") if to in rows),
+    ]
     print("\n\n".join("\n".join(lines) for lines in tables))
 
 
