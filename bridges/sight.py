@@ -36,7 +36,11 @@ class SightConfig(Config):
     miss: float = option(0.03, "Chance to miss what is near and in full view.", low=0, high=1)
     miss_far: float = option(0.25, "Chance to miss it at the end of the range.", low=0, high=1)
     ghosts_hz: float = option(0.1, "False positives that begin a second.", low=0, high=100)
-    ghost_s: float = option(0.4, "How long one stays, at most.", low=0, high=10)
+    ghost_s: float = option(0.6, "How long one stays, at most.", low=0, high=10)
+    ghost_quality: tuple[float, ...] = option(
+        (0.35, 0.75), "Qualities between which each has its own, as what is seen badly has.",
+        low=0, high=1,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,17 +137,21 @@ class OwnSight:
         c, slot = self._config, stamp_ns // 100_000_000
         ids: list[int] = []
         places: list[FloatArray] = []
+        qualities: list[float] = []
         for begun in range(max(slot - int(c.ghost_s * 10), 0), slot + 1):
             rng = np.random.default_rng([0x6057, *self._key, begun])
             lasts = rng.uniform(0, c.ghost_s) * 10
             count = min(int(rng.poisson(c.ghosts_hz * 0.1)), 16)
             spots = rng.uniform((0.1, 0), (1.0, 2 * np.pi), (16, 2))[:count]
+            low, high = c.ghost_quality
+            quality = rng.uniform(low, high, 16)[:count]
             if slot - begun > lasts:
                 continue
             radius, angle = np.sqrt(spots[:, 0]) * c.range_m, spots[:, 1]
             since = max(stamp_ns * 1e-9 - begun * 0.1, 0.0)  # it stands while the agent moves on
             spot = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
             places.append(spot - pose.velocity[:2] * since)
+            qualities.extend(quality.tolist())
             ids.extend(_GHOST_ID + begun % (1 << 25) * 16 + k for k in range(count))
         n, rel = len(ids), np.concatenate([np.zeros((0, 2)), *places])
         ground = np.zeros((n, 1)) + 0.85
@@ -152,7 +160,7 @@ class OwnSight:
             np.hstack([rel + pose.position[:2], ground]),
             c.noise_m + c.noise_per_m * np.linalg.norm(rel, axis=1), np.zeros(n),
             np.tile([0.6, 0.6, 1.7], (n, 1)), np.full(n, ObjectClass.PERSON, np.uint8),
-            np.full(n, 0.4),
+            np.array(qualities),
         ]  # fmt: skip
 
 

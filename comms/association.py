@@ -13,6 +13,8 @@ FARTHEST_M = 8.0
 HEIGHT_M = 4.0
 SOLID = 0.5
 """Share of two bodies' sizes within which their middles cannot be."""
+DOUBLE_M, DOUBLE_VULNERABLE_M = 2.5, 1.5
+"""Two bodies that two stations tell of, each of one, are seldom nearer to each other."""
 _PLANE = np.array([0, 1, 3, 4])
 _FLOOR = 1e-4 * np.eye(4)
 _BIG = 1e6
@@ -66,13 +68,15 @@ def mutual(ours: Objects, theirs: Objects, groups: Rows) -> tuple[Rows, Rows]:
 
 
 def overlapping(ours: Objects, theirs: Objects) -> npt.NDArray[np.bool_]:
-    """(M,) of theirs, those that stand inside one of ours, where no second object can be."""
+    """(M,) of theirs, those that stand inside one of ours that is alike, where no other can be."""
     out = np.zeros(len(theirs), np.bool_)
     if not len(ours) or not len(theirs):
         return out
     reach = SOLID * (ours.sizes[:, :2].max() + theirs.sizes[:, :2].max())
     i, j = _within(ours, theirs, float(reach))
     apart = theirs.positions[j, :2] - ours.positions[i, :2]
+    same = alike(ours.classes[i], theirs.classes[j])
+    i, j, apart = i[same], j[same], apart[same]
     room = SOLID * (ours.sizes[i, :2] + theirs.sizes[j, :2]) / 2
     known = np.isfinite(ours.yaws[i])
     room[~known] = room[~known].min(axis=1, keepdims=True)
@@ -80,6 +84,22 @@ def overlapping(ours: Objects, theirs: Objects) -> npt.NDArray[np.bool_]:
     along = np.abs(np.cos(yaw) * apart[:, 0] + np.sin(yaw) * apart[:, 1])
     across = np.abs(np.cos(yaw) * apart[:, 1] - np.sin(yaw) * apart[:, 0])
     out[j[(along < room[:, 0]) & (across < room[:, 1])]] = True
+    return out
+
+
+def ambiguous(ours: Objects, theirs: Objects) -> npt.NDArray[np.bool_]:
+    """(M,) of theirs, those so near to one of ours that both are rather one, placed badly.
+
+    ours: what none of theirs was matched to.
+    """
+    out = np.zeros(len(theirs), np.bool_)
+    if not len(ours) or not len(theirs):
+        return out
+    i, j = _within(ours, theirs, DOUBLE_M + FARTHEST_M)
+    apart = np.linalg.norm(theirs.positions[j, :2] - ours.positions[i, :2], axis=1)
+    spread = np.sqrt(theirs.covariances[j, 0, 0] + theirs.covariances[j, 1, 1])
+    reach = np.where(IS_VULNERABLE[theirs.classes[j]], DOUBLE_VULNERABLE_M, DOUBLE_M) + spread
+    out[j[(apart < reach) & alike(ours.classes[i], theirs.classes[j])]] = True
     return out
 
 

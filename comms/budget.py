@@ -10,7 +10,7 @@ BURST_S = 1.0
 """Budget that may be saved up, or as much as one message of ``FEW`` objects takes."""
 FEW = 4
 """Objects for which a message is worth its header, while the budget is short."""
-LEAST_PRICE, MOST_PRICE = 2e-5, 0.05
+LEAST_PRICE, MOST_PRICE = 2e-5, 0.02
 """Utility that a byte must bring. It rises while less than half of what may be saved up is left and
 falls while more is, so that what is sent is worth as much at any time."""
 PACE = 4.0
@@ -55,12 +55,11 @@ class Budget:
         if room < min(len(wanted), FEW):
             return wanted[:0]
         order = wanted[np.argsort(-choice.priority[wanted], kind="stable")]
+        first = order[choice.reserved[order]][: int(np.ceil(self._share * room))]
         if choice.weighed:
             order = self._worth(order, choice.priority)
-        if room >= len(order):
-            return order
-        kept = int(np.ceil(self._share * room)) if choice.reserved.any() else 0
-        first = order[choice.reserved[order]][:kept]
+            if not len(order) and self.left < self.most / 2:
+                return order  # what is reserved waits for company, but not while bytes are idle
         rest = order[~np.isin(order, first)]
         return np.concatenate([first, rest])[:room]
 

@@ -44,7 +44,7 @@ class V2xConfig(Config):
         1.6, "Nor what is less sure of its place than this.", low=0.1, high=100
     )
     min_quality: float = option(
-        0.6, "What exists with less probability is neither sent nor taken.", low=0, high=1
+        0.7, "What exists with less probability is neither sent nor taken.", low=0, high=1
     )
     max_future_ms: float = option(
         50.0, "A message from further in the future is refused.", low=0, high=10_000

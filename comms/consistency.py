@@ -18,14 +18,14 @@ import numpy.typing as npt
 from comms.alignment import Align
 from comms.association import mutual
 from comms.peers import AGREED, DISAGREED, Peer
-from comms.registration import GROUND_M, in_view, register
+from comms.registration import in_view, register
 from comms.relevance import CERTAIN_M
 from comms.request import Sight
 from pipeline.box import FloatArray
-from pipeline.objects import Objects, joined
+from pipeline.objects import ObjectClass, Objects, joined
 from pipeline.pose import Pose
 
-CORRELATED = 4.0
+CORRELATED = 12.0
 """How many measurements in a row tell as much as one that is independent."""
 WANDER: FloatArray = np.diag([0.05, 0.05, 0.002]) ** 2
 """By which a pose's error walks in a second, m and rad."""
@@ -49,20 +49,22 @@ class Told:
     out, what is left of it, and of its clock's error, counted into the covariances.
 
     objects: N. plain: the same, without what is left of the pose's error. peer: (N,) index of each
-    one's peer. jacobian: (N, 2, 3), how its place moves with its peer's x, y and yaw.
+    one's peer. jacobian: (N, 2, 3), how its place moves with its peer's x, y and yaw. sure: (P,)
+    whose poses are known well enough to tell which object is whose.
     """
 
     objects: Objects
     plain: Objects
     peer: npt.NDArray[np.intp]
     jacobian: FloatArray
+    sure: npt.NDArray[np.bool_]
 
 
 def told_by(peers: Sequence[Peer], at_ns: int, align: Align, own: Pose | None = None) -> Told:
     """What peers told, brought to a moment. own: our pose, whose error counts as well."""
     if not peers:
         none = Objects.none(at_ns)
-        return Told(none, none, np.zeros(0, np.intp), np.zeros((0, 2, 3)))
+        return Told(none, none, np.zeros(0, np.intp), np.zeros((0, 2, 3)), np.zeros(0, np.bool_))
     index = np.repeat(np.arange(len(peers)), [len(p.objects) for p in peers])
     stamps = np.concatenate([p.stamps_ns for p in peers])
     objects = align(joined([p.objects for p in peers]), stamps, at_ns)
@@ -78,8 +80,10 @@ def told_by(peers: Sequence[Peer], at_ns: int, align: Align, own: Pose | None = 
     covariances[:, :3, :3] += v[:, :, None] * v[:, None, :]
     plain = objects.derived(positions=positions, covariances=covariances)
     covariances = covariances.copy()
-    covariances[:, :2, :2] += J @ priors(peers, at_ns, own)[index] @ J.transpose(0, 2, 1)
-    return Told(plain.derived(covariances=covariances), plain, index, J)
+    B = priors(peers, at_ns, own)
+    covariances[:, :2, :2] += J @ B[index] @ J.transpose(0, 2, 1)
+    sure = _place_variance(B) < SURE_M**2
+    return Told(plain.derived(covariances=covariances), plain, index, J, sure)
 
 
 def priors(peers: Sequence[Peer], now_ns: int, own: Pose | None) -> FloatArray:
@@ -117,7 +121,7 @@ def assess(
     """
     theirs = told.objects
     B = priors(peers, now_ns, own)
-    sure = _place_variance(B) < SURE_M**2
+    sure = told.sure
     of_sure = sure[told.peer]
     rows = np.flatnonzero(of_sure)
     mine, at = mutual(ours, theirs.selected(rows), told.peer[rows])
@@ -125,10 +129,11 @@ def assess(
     information: FloatArray = np.linalg.inv(B).astype(np.float64)
     pull = np.zeros((len(peers), 3))
     _gather(information, pull, told, other, ours.selected(mine))
-    lies = contradicted(theirs, ours, other, sight) & of_sure
+    lies = contradicted(theirs, ours, other, sight)
     count = np.bincount(told.peer[other], minlength=len(peers))
     against = np.bincount(told.peer[lies], minlength=len(peers))
-    anchors = joined([ours, told.plain.selected(of_sure)])
+    honest = np.array([p.trust >= LEAST_TRUST for p in peers])
+    anchors = joined([ours, told.plain.selected((sure & honest)[told.peer])])
     for k in np.flatnonzero(~sure)[:MOST_REGISTRATIONS]:
         rows = np.flatnonzero(told.peer == k)
         found = register(
@@ -144,9 +149,9 @@ def assess(
         dt = max(0.0, (now_ns - peer.assessed_ns) * 1e-9) if peer.assessed_ns else 0.1
         fade, share = float(np.exp(-dt / EVIDENCE_S)), min(dt, 1.0)
         peer.agreed = AGREED + fade * (peer.agreed - AGREED) + share * float(count[k])
-        peer.disagreed = (
-            DISAGREED + fade * (peer.disagreed - DISAGREED) + 2 * share * float(against[k])
-        )
+        forgiven = fade if count[k] else 1.0  # only what is found true makes good
+        peer.disagreed = DISAGREED + forgiven * (peer.disagreed - DISAGREED)
+        peer.disagreed += 2 * share * float(against[k])
         peer.bias, peer.bias_covariance = peer.bias + change[k], after[k]
         peer.assessed_ns = now_ns
         if sure[k] and np.isfinite(fits[k]):
@@ -204,7 +209,7 @@ def contradicted(
         return np.zeros(len(theirs), np.bool_)
     spread = 2 * np.sqrt(theirs.covariances[:, 0, 0] + theirs.covariances[:, 1, 1])
     out = np.asarray(sight.margins(theirs.positions[:, :2]) > CERTAIN_M + spread)
-    out &= theirs.positions[:, 2] < GROUND_M
+    out &= theirs.classes != ObjectClass.UAV
     out[matched] = False
     rows = np.flatnonzero(out)
     if len(ours) and len(rows):

@@ -60,9 +60,10 @@ class DriftMonitor:
         recent = median(age for _, age in islice(self._samples, count - 5, None))
         if _is_ramp(self._samples):
             self.drifting = True
-        elif self.drifting:
-            self.drifting = abs(recent - self._usual[0]) > _RETURN_S if self._usual else True
-        else:
+        elif self.drifting and self._usual:
+            self.drifting = abs(recent - self._usual[0]) > _RETURN_S
+        else:  # also the first steady age after a ramp with nothing before it
+            self.drifting = False
             self._usual.append(recent)
 
 

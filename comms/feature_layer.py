@@ -76,7 +76,7 @@ def gathered(
             cells.append(np.floor(points[near] / side).astype(np.int32))
             values.append(features.values[near])
     all_cells, all_values = np.concatenate(cells), np.concatenate(values)
-    order = np.argsort(-all_values[:, 0], kind="stable")
+    order = np.argsort(-np.clip(all_values[:, 0], 0, 1), kind="stable")
     _, first = np.unique(_keys(all_cells[order]), return_index=True)
     rows = order[first]
     return Features(at_ns, side, all_cells[rows], all_values[rows])

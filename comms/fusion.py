@@ -12,23 +12,28 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comms.association import match, overlapping
+from comms.association import HEIGHT_M, alike, ambiguous, match, overlapping
 from comms.consistency import LEAST_TRUST, Told, contradicted
 from comms.motion import driven, horizontal
 from comms.peers import Peer
+from comms.registration import in_view
 from comms.request import Sight
 from pipeline.box import FloatArray
-from pipeline.objects import Objects, joined
+from pipeline.objects import ObjectClass, Objects, joined
 from pipeline.pose import Pose
 
 OWN = 0
 """This station, among sources."""
-ECHO_M = 1.5
-"""Beyond half its length, what is so near is this vehicle itself."""
+ECHO_M = 1.0
+"""What is told of like this vehicle and so near to its body is this vehicle itself."""
+UNSURE_SHARE = 0.5
+"""Of the quality of what is told by a station whose pose nothing has confirmed yet."""
+PULL = 4.0
+"""Squared deviations, by our own estimate, over which nobody moves what we see ourselves."""
 
-SURER = 0.5
+SURER = 0.25
 """Share of our variance below which another station's state is worth the mixing."""
-SOON_S = 0.3
+SOON_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,21 +64,23 @@ def fuse(
     pose: Pose,
     sight: Sight | None,
     *,
-    length_m: float = 4.5,
+    size: tuple[float, float] = (4.5, 1.8),
+    kind: int = ObjectClass.CAR,
     range_m: float = 150.0,
-    max_sigma_m: float = 2.5,
-    min_quality: float = 0.6,
+    max_sigma_m: float = 1.6,
+    min_quality: float = 0.7,
 ) -> Fused:
     """Everything at ``own.stamp_ns``.
 
     own: own perception then. told: what the peers told, of that moment. pose, sight: own.
-    max_sigma_m: what is less sure of its place than that is left out, as is what exists
-    with less than min_quality, is farther than range_m, or is this vehicle itself, length_m long.
+    size, kind: of this vehicle, length and width in m and its class. max_sigma_m: what is less sure
+    of its place than that is left out, as is what exists with less than min_quality, is farther
+    than range_m, is this vehicle itself, or is in our own free view without being seen by us.
     """
     theirs = told.objects
     here = pose.position + (own.stamp_ns - pose.stamp_ns) * 1e-9 * pose.velocity
     away = np.linalg.norm(theirs.positions - here, axis=1)
-    use = (away <= range_m) & (away > length_m / 2 + ECHO_M)
+    use = (away <= range_m) & ~_echoes(theirs, here, pose.yaw, size, kind)
     use &= theirs.quality >= min_quality
     sure = horizontal(theirs.covariances) <= max_sigma_m
     unsure = int((use & ~sure).sum())
@@ -94,18 +101,38 @@ def fuse(
         new[other] = False
         if new.any():
             new &= ~overlapping(fused, part)
+            unmatched = np.ones(len(fused), np.bool_)
+            unmatched[mine] = False
+            doubles = new & ambiguous(fused.selected(unmatched), part)
+            unsure += int(doubles.sum())
+            new &= ~doubles
+        if sight is not None:
+            new &= ~in_view(part, sight)
         if len(mine):
             fused = _refined(fused, mine, part.selected(other), trust[k])
             for row in mine.tolist():
                 sources[row].append(station)
         if new.any():
             added = part.selected(new)
-            added = added.derived(quality=added.quality * trust[k], ready_ns=fused.ready_ns)
+            share = trust[k] * (1.0 if told.sure[k] else UNSURE_SHARE)
+            added = added.derived(quality=added.quality * share, ready_ns=fused.ready_ns)
             fused = joined([fused, added])
             sources += [[station] for _ in range(len(added))]
     counts = np.array([len(s) for s in sources], np.int64)
     flat = np.array([s for each in sources for s in each], np.uint32)
     return Fused(fused, flat, np.cumsum(counts).astype(np.uint32), unsure)
+
+
+def _echoes(
+    theirs: Objects, here: FloatArray, yaw: float, size: tuple[float, float], kind: int
+) -> npt.NDArray[np.bool_]:
+    """(N,) what is this vehicle itself: like it, and at its place."""
+    apart = theirs.positions[:, :2] - here[:2]
+    along = np.abs(np.cos(yaw) * apart[:, 0] + np.sin(yaw) * apart[:, 1])
+    across = np.abs(np.cos(yaw) * apart[:, 1] - np.sin(yaw) * apart[:, 0])
+    near = (along < size[0] / 2 + ECHO_M) & (across < size[1] / 2 + ECHO_M)
+    near &= np.abs(theirs.positions[:, 2] - here[2]) < HEIGHT_M
+    return np.asarray(near & alike(theirs.classes, np.array([kind], np.uint8)))
 
 
 def intersected(
@@ -128,10 +155,15 @@ def _refined(fused: Objects, rows: npt.NDArray[np.intp], theirs: Objects, trust:
     """Some of the fused by what a peer tells of the same objects: their existence, and their states
     where the peer is clearly surer of them."""
     surer = _spread(theirs) < SURER * _spread(fused, rows)
+    pull = ((theirs.positions - fused.positions[rows])[:, :2] ** 2).sum(axis=1)
+    own = fused.covariances[rows]
+    surer &= (fused.stations[rows] != OWN) | (pull < PULL * (own[:, 0, 0] + own[:, 1, 1]) / 2)
     yaws, sizes = fused.yaws[rows], fused.sizes[rows]
     changes = {
         "quality": 1 - (1 - fused.quality[rows]) * (1 - trust * theirs.quality),
-        "measured_ns": np.maximum(fused.measured_ns[rows], theirs.measured_ns),
+        "measured_ns": np.maximum(
+            fused.measured_ns[rows], np.minimum(theirs.measured_ns, fused.stamp_ns)
+        ),
         "yaws": np.where(np.isnan(yaws), theirs.yaws, yaws),
         "sizes": np.where(sizes > 0, sizes, theirs.sizes),
     }

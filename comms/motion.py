@@ -77,7 +77,7 @@ def moved(objects: Objects, dt: FloatArray, stamp_ns: int) -> Objects:
 
 FIRST_ODDS = 0.6
 """That a first detection's object exists, before its own quality."""
-INDEPENDENT = 0.7
+INDEPENDENT = 0.5
 """Share by which a further detection's error is its own."""
 MISSED = 0.6
 """On an object's odds, of a look that misses it."""

@@ -11,13 +11,26 @@ from comms.features import Features
 from comms.reasons import Reason, Rejected
 from comms.request import Request
 from pipeline.box import FloatArray
-from pipeline.objects import Objects, joined
+from pipeline.objects import ObjectClass, Objects, joined
 from pipeline.pose import Pose
 
 MAX_OBJECTS_EACH = 256
 MAX_CELLS_EACH, MAX_VALUES_EACH = 8192, 1 << 17
 """Of the feature layer, from one station."""
 MAX_PEERS = 256
+MAX_TOLD = 2048
+"""Objects of all peers together that are looked at."""
+MAX_REQUESTS = 16
+_LONGEST = {
+    ObjectClass.PERSON: 2.0, ObjectClass.CYCLIST: 3.0, ObjectClass.MOTORCYCLE: 3.5,
+    ObjectClass.CAR: 8.0, ObjectClass.TRUCK: 26.0, ObjectClass.BUS: 26.0, ObjectClass.ANIMAL: 4.0,
+}  # fmt: skip
+LARGEST: FloatArray = np.array(
+    [[_LONGEST.get(c, 10.0), min(_LONGEST.get(c, 10.0), 4.0), 10.0] for c in ObjectClass]
+)
+"""(classes, 3) m: length, width, height; nobody is believed to have seen a larger one."""
+LEAST_VARIANCE: FloatArray = np.diag([0.05, 0.05, 0.05, 0.1, 0.1, 0.1]) ** 2
+"""m², m²/s²: added to what anybody says of a place and a velocity."""
 AGREED, DISAGREED = 2.0, 0.5
 """Evidence for and against a station before any."""
 LOSS_MEMORY = 0.05
@@ -93,7 +106,10 @@ class Peer:
         keep = newer | ~_among(self.objects.ids.tolist(), set(ids))
         take = ~_among(ids, set(self.objects.ids[newer].tolist()))
         new = objects if take.all() else objects.selected(take)
-        new = new.derived(stamp_ns=0, ready_ns=0)
+        new = new.derived(
+            stamp_ns=0, ready_ns=0, sizes=np.minimum(new.sizes, LARGEST[new.classes]),
+            covariances=new.covariances + LEAST_VARIANCE,
+        )  # fmt: skip
         stamps = np.full(len(new), envelope.capture_ns)
         origins = np.broadcast_to(envelope.pose.position[:2], (len(new), 2))
         if keep.any():
@@ -163,7 +179,23 @@ class Peers:
             if peer.features is not None and now_ns - peer.features.stamp_ns > self._ttl_ns:
                 peer.features = None
 
-    def requests(self, now_ns: int) -> list[Request]:
-        """Those that are not over."""
-        found = [p.request for p in self.of.values() if p.request is not None]
-        return [r for r in found if now_ns - r.plan.stamp_ns <= self._ttl_ns]
+    def telling(self, here: FloatArray) -> list[Peer]:
+        """Peers of which objects are known. Where all tell of too many, each keeps those that are
+        nearest to ``here`` (3,)."""
+        peers = [p for p in self.of.values() if len(p.objects)]
+        if sum(len(p.objects) for p in peers) > MAX_TOLD:
+            quota = max(1, MAX_TOLD // len(peers))
+            for peer in peers:
+                away = np.linalg.norm(peer.objects.positions - here, axis=1)
+                peer.keep(np.sort(np.argsort(away, kind="stable")[:quota]))
+        return peers
+
+    def requests(self, now_ns: int, here: FloatArray) -> list[Request]:
+        """Those that are not over, of the stations that are nearest to ``here`` (3,)."""
+        found = [
+            (float(np.linalg.norm(p.pose.position - here)), p.station, p.request)
+            for p in self.of.values()
+            if p.request is not None and p.pose is not None
+            and now_ns - p.request.plan.stamp_ns <= self._ttl_ns
+        ]  # fmt: skip
+        return [request for _, _, request in sorted(found)[:MAX_REQUESTS]]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from comms.association import FARTHEST_M, alike
 from comms.request import Sight
 from pipeline.box import FloatArray
-from pipeline.objects import Objects
+from pipeline.objects import ObjectClass, Objects
 
 HYPOTHESES = 256
 MAX_CANDIDATES = 400
@@ -27,8 +27,6 @@ FLOOR_M = 0.15
 LEAST_SHARE = 0.6
 """Of theirs in our free view, at least so many must be ours as well."""
 SIGHT_MARGIN_M = 1.0
-GROUND_M = 5.0
-"""What is higher is not expected in the view along the ground."""
 
 
 def register(
@@ -85,9 +83,9 @@ def register(
 
 
 def in_view(objects: Objects, sight: Sight) -> npt.NDArray[np.bool_]:
-    """(N,) what should be seen by us as well: on the ground, in our free view."""
+    """(N,) what should be seen by us as well: in our free view, and not in the air."""
     inside = sight.margins(objects.positions[:, :2]) > SIGHT_MARGIN_M
-    return np.asarray(inside & (objects.positions[:, 2] < GROUND_M))
+    return np.asarray(inside & (objects.classes != ObjectClass.UAV))
 
 
 def _candidates(

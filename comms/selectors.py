@@ -33,7 +33,7 @@ FLOOR = 0.35
 UNSEEN_FLOOR = 0.05
 """What a receiver's free view may miss all the same."""
 SURPRISE = 0.5
-"""An object of which receivers lack so much is one, if it was told of before."""
+"""What receivers must lack of an object that the reserved share is for."""
 ATTENTION_SIGMA_M = 15.0
 THRESHOLD = 0.05
 CELL_M = 0.8
@@ -46,8 +46,9 @@ class Scene:
     """What a sender knows when it chooses.
 
     objects: own, at ``now_ns``, itself among them. told: what receivers know of them. heard: what
-    other stations told, at ``now_ns``. pose: own. requests: the newest of each receiver.
-    delay_s: measured, from capture to the receivers' use. loss: measured share of messages.
+    other stations told, at ``now_ns``. pose: own. requests: the newest of each receiver. delay_s:
+    measured, from capture to the receivers' use. loss: measured share of messages. silent: whether
+    some receivers ask for nothing.
     """
 
     objects: Objects
@@ -58,6 +59,7 @@ class Scene:
     now_ns: int
     delay_s: float
     loss: float
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +73,9 @@ class Choice:
 
 
 class Selector(Protocol):
-    """One rule."""
+    """One rule. asks: whether it makes use of receivers' requests."""
+
+    asks: bool
 
     def choose(self, scene: Scene) -> Choice:
         """Priorities of ``scene.objects``."""
@@ -81,6 +85,8 @@ class Selector(Protocol):
 class Apc:
     """Utility per byte: how near an object comes to a receiver's corridor when that is driven,
     times how likely the receiver neither sees nor knows it. Objects have equal bytes."""
+
+    asks = True
 
     def choose(self, scene: Scene) -> Choice:
         objects, told = scene.objects, scene.told
@@ -92,16 +98,18 @@ class Apc:
             near = FLOOR + (1 - FLOOR) * relevance(objects, request.plan, scene.now_ns)
             lacks = UNSEEN_FLOOR + (1 - UNSEEN_FLOOR) * unseen(objects, request.sight)
             wanted = np.maximum(wanted, near * lacks)
-        if not scene.requests:
-            wanted = np.full(len(objects), FLOOR)
+        if scene.silent or not scene.requests:
+            wanted = np.maximum(wanted, FLOOR)
         utility = wanted * gain * objects.quality
         vulnerable = IS_VULNERABLE[objects.classes]
-        surprise = (told.sent_ns > 0) & (told.departed > 1.0) & (told.missing > SURPRISE)
-        return Choice(utility, vulnerable | surprise, weighed=True)
+        surprise = vulnerable | ((told.sent_ns > 0) & (told.departed > 1.0))
+        return Choice(utility, surprise & (gain > SURPRISE), weighed=True)
 
 
 class SendAll:
     """Every object in every message; what does not fit comes first in the next."""
+
+    asks = False
 
     def choose(self, scene: Scene) -> Choice:
         since = scene.now_ns - scene.told.sent_ns
@@ -110,6 +118,8 @@ class SendAll:
 
 class Random:
     """Drawn anew for each message."""
+
+    asks = False
 
     def __init__(self, seed: int = 0) -> None:
         self._rng = np.random.default_rng(seed)
@@ -121,6 +131,8 @@ class Random:
 class Etsi:
     """TS 103 324 V2.1.1, 6.1.2.3: new, moved over 4 m, faster by 0.5 m/s, turned by 4° or not told
     for 1 s; all vulnerable ones as soon as one of them is new or was not told for 0.5 s."""
+
+    asks = False
 
     def choose(self, scene: Scene) -> Choice:
         objects, told = scene.objects, scene.told
@@ -142,6 +154,8 @@ class Etsi:
 class Confidence:
     """What the sender is sure of."""
 
+    asks = False
+
     def choose(self, scene: Scene) -> Choice:
         quality = scene.objects.quality
         return _plain(np.where(quality >= THRESHOLD, quality, 0))
@@ -149,6 +163,8 @@ class Confidence:
 
 class CoDriving:
     """Confidence times the nearest way point's Gaussian, scaled by 5 and cut at 1."""
+
+    asks = True
 
     def choose(self, scene: Scene) -> Choice:
         near = np.clip(5 * _attention(scene, ATTENTION_SIGMA_M), 1e-4, 1 - 1e-4)
@@ -159,6 +175,8 @@ class CoDriving:
 class Select2Drive:
     """max(R · Ĉ, |Ĉ − C| / n) ≥ 0.05. An object's confidence Ĉ after n steps of 100 ms has gone to
     another cell where it has moved by more than one."""
+
+    asks = True
 
     def __init__(self, literal: bool = False) -> None:
         peak = 1 / (ATTENTION_SIGMA_M * np.sqrt(2 * np.pi))

@@ -21,7 +21,7 @@ from comms.features import decode as decode_cells
 from comms.features import encode as encode_cells
 from comms.fusion import Fused, fuse
 from comms.gate import Gate
-from comms.motion import predicted
+from comms.motion import horizontal, predicted
 from comms.peers import Peer, Peers
 from comms.reasons import Reason, Rejected
 from comms.request import Plan, Sight
@@ -138,6 +138,7 @@ class Station:
                 f"{self.config.frame_id!r:.40}: stations that share must share a frame"
             )
         self._own, self._pose, self._plan, self._sight = own, pose, plan, sight
+        self._peers.forget(own.stamp_ns, SILENT_NS)
         self._features = self._features if features is None else features
         anchored = joined([own, self._itself(own.stamp_ns)])
         if self.config.sender_prediction:
@@ -152,7 +153,7 @@ class Station:
         assert self._pose is not None
         pose, config = self._pose, self.config
         covariance = np.zeros((1, 6, 6))
-        covariance[0, :3, :3] = pose.covariance[:3, :3] + 1e-4 * np.eye(3)
+        covariance[0, :3, :3] = 1e-4 * np.eye(3)  # to the pose, whose own error receivers add
         covariance[0, 3:, 3:] = 0.1 * np.eye(3)
         itself = Objects(
             pose.stamp_ns, pose.stamp_ns, np.array([SELF_ID], np.int32), np.zeros(1, np.uint32),
@@ -189,7 +190,7 @@ class Station:
         """Messages of features in peers' corridors, from what the budget has left over."""
         own, bits = self._features, self.config.feature_bits
         room = self._budget.left - FEATURE_LEVEL * self._budget.most
-        requests = self._peers.requests(now_ns)
+        requests = [] if self._pose is None else self._peers.requests(now_ns, self._pose.position)
         if own is None or not bits or not requests or room <= self._overhead():
             return []
         if not 0 <= now_ns - own.stamp_ns <= self.config.ttl_ms * 1e6:
@@ -221,7 +222,11 @@ class Station:
         """The payload of a request in a message of ``capture_ns``, if one is due and there are
         bytes for it; else nothing."""
         plan = self._plan
-        if plan is None or now_ns - plan.stamp_ns > plan.times_s[-1] * 1e9:
+        if (
+            plan is None
+            or not self._selector.asks
+            or now_ns - plan.stamp_ns > plan.times_s[-1] * 1e9
+        ):
             return b""
         payload = request.encode(plan, self._sight, self._pose_at(capture_ns), capture_ns)
         late = now_ns - self._requested_ns >= 1e9 * self._request_period(payload)
@@ -241,13 +246,16 @@ class Station:
         assert self._own is not None
         at_ns = self._own.stamp_ns
         objects = joined([self._itself(at_ns), self._own])
+        first = np.sort(np.unique(objects.ids, return_index=True)[1])
+        objects = objects.selected(first)  # an id that is this vehicle's own, or is there twice
         pose = self._pose_at(at_ns)
         near = np.linalg.norm(objects.positions - pose.position, axis=1) <= self.config.range_m
         objects = objects.selected(near & (objects.quality >= self.config.min_quality))
         belief = self._belief.of(objects, at_ns)
+        requests = self._peers.requests(now_ns, pose.position)
         scene = Scene(
-            objects, belief, self._heard(at_ns), pose, self._peers.requests(now_ns), at_ns,
-            self._delay_s(), self.loss,
+            objects, belief, self._heard(at_ns), pose, requests, at_ns, self._delay_s(), self.loss,
+            len(requests) < len(self._peers.of),
         )  # fmt: skip
         each = codec.capacity(self._content, MTU - self._overhead() - 1 - len(wish))
         rows = self._budget.choose(self._selector.choose(scene), len(wish), each)
@@ -294,16 +302,19 @@ class Station:
         return replace(pose, stamp_ns=at_ns, position=pose.position + dt * pose.velocity)
 
     def _heard(self, at_ns: int) -> Objects:
-        """What others told of late, in this station's frame."""
-        peers = self._telling()
+        """What others told of late, as far as receivers will use it."""
+        peers = [p for p in self._telling() if p.trust >= LEAST_TRUST]
         if not peers:
             return Objects.none(at_ns)
         stamps = np.concatenate([p.stamps_ns for p in peers])
-        return predict(joined([p.objects for p in peers]), stamps, at_ns)
+        heard = predict(joined([p.objects for p in peers]), stamps, at_ns)
+        use = heard.quality >= self.config.min_quality
+        return heard.selected(use & (horizontal(heard.covariances) <= self.config.max_sigma_m))
 
     def _telling(self) -> list[Peer]:
         """Peers of which objects are known."""
-        return [p for p in self._peers.of.values() if len(p.objects)]
+        assert self._pose is not None
+        return self._peers.telling(self._pose.position)
 
     def _delay_s(self) -> float:
         """Measured from the capture of others' data to their arrival here: what ours will have."""
@@ -369,7 +380,9 @@ class Station:
         for peer in peers:
             self._ages.extend((valid_at_ns - peer.stamps_ns).tolist())
         fused = fuse(
-            own, peers, told, self._pose, self._sight, length_m=self.config.length_m,
+            own, peers, told, self._pose, self._sight,
+            size=(self.config.length_m, self.config.width_m),
+            kind=ObjectClass[self.config.vehicle_class.upper()],
             range_m=self.config.range_m, max_sigma_m=self.config.max_sigma_m,
             min_quality=self.config.min_quality,
         )  # fmt: skip

@@ -230,6 +230,4 @@ class _Oracle:
         positions, velocities = moved.positions.copy(), moved.velocities.copy()
         positions[known] = self.snapshot.positions[rows[known]] @ R.T + shift
         velocities[known] = self.snapshot.velocities[rows[known]] @ R.T
-        covariances = moved.covariances.copy()
-        covariances[known] = np.diag([0.01, 0.01, 0.01, 0.1, 0.1, 0.1])
-        return replace(moved, positions=positions, velocities=velocities, covariances=covariances)
+        return replace(moved, positions=positions, velocities=velocities)

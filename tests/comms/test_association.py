@@ -80,7 +80,8 @@ def test_nothing_matches_nothing():
 def test_no_second_body_stands_inside_of_a_first():
     bus = things([(0, 0)], size=(12.0, 2.5, 3.0), yaw=np.pi / 2)
     at = [(0, 3), (4, 0), (0, 9), (1.0, 0)]
-    assert overlapping(bus, things(at, kind=PERSON)).tolist() == [True, False, False, False]
+    assert overlapping(bus, things(at)).tolist() == [True, False, False, True]
+    assert not overlapping(bus, things(at, kind=PERSON)).any()  # nobody is erased by a bus
     cars = things([(0, 4), (0, 8.5)], yaw=np.pi / 2)
     assert overlapping(bus, cars).tolist() == [True, False]
 

@@ -16,7 +16,7 @@ from comms.consistency import (
     told_by,
 )
 from comms.envelope import ClockQuality
-from pipeline.objects import Objects
+from pipeline.objects import ObjectClass, Objects
 from tests.comms.made import MS, NOW, S
 from tests.comms.scenes import at, envelope_of, peer_of, seen_by, things, view
 
@@ -104,7 +104,7 @@ def test_a_first_pair_tells_what_a_kalman_filter_with_correlated_noise_tells():
     ours = things([(40.2, -10)])
     assess([peer], told_by([peer], NOW, predict), ours, at(), None, NOW)
     prior = peer.claimed[0, 0]
-    noise = CORRELATED * (2 * 0.2**2 + 0.01)
+    noise = CORRELATED * (2 * 0.2**2 + 0.05**2 + 0.01)
     assert peer.bias[0] == pytest.approx(0.2 * prior / (prior + noise), rel=1e-6)
 
 
@@ -134,7 +134,10 @@ def test_what_stands_well_inside_our_free_view_is_contradicted():
     assert out.tolist() == [False, True, False, False, False]
     assert not contradicted(claims, ours, np.zeros(0, np.intp), None).any()
     assert not contradicted(things([(20, 0)], sigma_m=20.0), ours, np.zeros(0, np.intp), view(40))
-    assert not contradicted(things([(20, 0, 30)]), ours, np.zeros(0, np.intp), view(40)).any()
+    flying = things([(20, 0, 30)], kind=ObjectClass.UAV)
+    assert not contradicted(flying, ours, np.zeros(0, np.intp), view(40)).any()
+    high = things([(20, 0, 5.1)])  # a car is on the ground, whatever is said of its height
+    assert contradicted(high, ours, np.zeros(0, np.intp), view(40)).all()
 
 
 def test_who_places_things_where_nothing_is_loses_trust_and_honesty_wins_it_back():

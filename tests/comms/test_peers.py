@@ -86,8 +86,8 @@ def test_old_states_silent_stations_and_plans_that_are_over_go():
     put(peer, things([(1, 0)], ids=[1]), NOW)
     put(peer, things([(2, 0)], ids=[2]), NOW + 2 * S)
     peer.request = Request(7, straight())
-    assert len(peers.requests(NOW + 3 * S)) == 1
-    assert peers.requests(NOW + 3 * S + 1) == []
+    assert len(peers.requests(NOW + 3 * S, np.zeros(3))) == 1
+    assert peers.requests(NOW + 3 * S + 1, np.zeros(3)) == []
     peers.forget(NOW + 4 * S, silent_ns=5 * S)
     assert x_of(peer) == {2: 2.0}
     peers.forget(NOW + 5 * S + 1, silent_ns=5 * S)

@@ -220,7 +220,9 @@ def test_apc_reserves_for_the_vulnerable_and_for_surprises():
     braked = later.derived(
         positions=np.where([[False], [True], [False]], seen.positions, later.positions)
     )
-    assert Apc().choose(scene(braked, belief)).reserved.tolist() == [True, True, False]
+    assert Apc().choose(scene(braked, belief)).reserved.tolist() == [False, True, False]
+    unknown = Apc().choose(scene(braked, Belief(3.0)))
+    assert unknown.reserved.tolist() == [True, False, False]
 
 
 def test_apc_worth_grows_with_quality():
