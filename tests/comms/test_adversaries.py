@@ -201,7 +201,7 @@ def test_a_pose_off_beyond_its_claim_is_not_fused_unless_put_right(keys, bias):
     ours, alone = met.own_errors()
     assert ours <= 1.05 * alone
     for errors in met.of_others(last=20):
-        assert (errors < 1.7).all()
+        assert (errors < 1.5).all()
 
 
 def test_enormous_covariances_are_left_out_and_counted(keys):
