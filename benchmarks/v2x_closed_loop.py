@@ -76,10 +76,8 @@ def main() -> None:
             writer.writeheader()
             writer.writerows(map(asdict, outcomes))
     rows = by_mode(outcomes)
-    tables = [
-        summary(rows),
-        *(differences(rows, to) for to in (NONE, "stale", "etsi") if to in rows),
-    ]
+    against = [mode for mode in (NONE, "stale", "etsi") if mode in rows]
+    tables = [summary(rows), *(differences(rows, mode) for mode in against)]
     print("\n\n".join("\n".join(lines) for lines in tables))
 
 

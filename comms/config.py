@@ -49,6 +49,11 @@ class V2xConfig(Config):
     max_future_ms: float = option(
         50.0, "A message from further in the future is refused.", low=0, high=10_000
     )
+    clock: str = option(
+        "ntp",
+        "What disciplines this station's clock; others count its error in.",
+        choices=("unknown", "free", "ntp", "ptp", "gnss"),
+    )
     alignment: str = option(
         "predict",
         "How late data come to the moment of fusion: predicted, in whole 100 ms, or not at all.",

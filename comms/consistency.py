@@ -25,7 +25,7 @@ from pipeline.box import FloatArray
 from pipeline.objects import ObjectClass, Objects, joined
 from pipeline.pose import Pose
 
-CORRELATED = 12.0
+CORRELATED = 7.0
 """How many measurements in a row tell as much as one that is independent."""
 WANDER: FloatArray = np.diag([0.05, 0.05, 0.002]) ** 2
 """By which a pose's error walks in a second, m and rad."""

@@ -37,6 +37,11 @@ class Link(Protocol):
         ...
 
     @property
+    def copies(self) -> int:
+        """How often it sends each datagram: once for all, or once to each named peer."""
+        ...
+
+    @property
     def problem(self) -> str:
         """Why the last datagram could not be sent; empty where it could."""
         ...
@@ -126,6 +131,7 @@ class HubLink:
     """One station's end of a ``Hub``."""
 
     problem = ""
+    copies = 1
 
     def __init__(self, hub: Hub, inbox: Inbox, counts: LinkCount) -> None:
         self._hub, self._inbox, self.counts = hub, inbox, counts

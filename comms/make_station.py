@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from comms.config import V2xConfig
+from comms.envelope import ClockQuality
 from comms.gate import Gate
 from comms.signing import Credentials, Signer, TrustStore, Verifier
 from comms.station import Station
 from pipeline.errors import InputError
 
 
-def make_station(config: V2xConfig) -> Station:
+def make_station(config: V2xConfig, copies: int = 1) -> Station:
     """Raises:
     InputError: credentials or trust that cannot be read, or are of another station; trust that
         would not be asked for."""
@@ -21,4 +22,5 @@ def make_station(config: V2xConfig) -> Station:
     verifier = Verifier(TrustStore.load(Path(config.trust))) if config.trust else None
     signer = Signer(Credentials.load(Path(config.credentials))) if config.credentials else None
     gate = Gate(config.station, config.frame_id, verifier, config.max_future_ms, config.ttl_ms)
-    return Station(config, gate, signer)
+    clock = ClockQuality[config.clock.upper()]
+    return Station(config, gate, signer, clock=clock, copies=copies)

@@ -41,7 +41,6 @@ REQUEST_SHARE = 0.12
 """Of the budget, at most, for requests."""
 SILENT_NS = 5_000_000_000
 AGES = 512
-LEAST_DELAY_S = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class Station:
 
     config: what to share. gate: checks what comes in. signer: None sends unsigned. align: how late
     data come to the moment of fusion; ``config.alignment`` where not given. clock: quality of this
-    station's clock.
+    station's clock. copies: how often the link sends each datagram; all of them count.
     """
 
     def __init__(
@@ -80,6 +79,7 @@ class Station:
         signer: Signer | None = None,
         align: Align | None = None,
         clock: ClockQuality = ClockQuality.NTP,
+        copies: int = 1,
     ) -> None:
         if signer is not None and signer.station != config.station:
             raise InputError(
@@ -87,13 +87,15 @@ class Station:
                 "set v2x.station, or give that station's credentials"
             )
         self.config = config
-        self._gate, self._signer, self._clock = gate, signer, clock
+        self._gate, self._signer, self._clock, self._copies = gate, signer, clock, copies
         self._align = align or ALIGN[config.alignment]
         self._selector = make_selector(config)
         self._content = Content[config.content.upper()]
         around = self._overhead() + 1 + codec.head_bytes(self._content)
         one = codec.object_bytes(self._content)
-        self._budget = Budget(config.budget_bytes_s, around, one, config.reserved_share)
+        self._budget = Budget(
+            config.budget_bytes_s, around * copies, one * copies, config.reserved_share
+        )
         self._sequence: int | None = None
         self._sent = Counter[str]()
         self._rejected = Counter[str]()
@@ -201,7 +203,7 @@ class Station:
             payloads = encode_cells(cells, bits, MTU - self._overhead())
         except InputError:  # of cells that no message holds: objects must not suffer
             return []
-        costs = np.cumsum([self._overhead() + len(p) for p in payloads])
+        costs = np.cumsum([self._copies * (self._overhead() + len(p)) for p in payloads])
         payloads = payloads[: min(int(np.searchsorted(costs, room, "right")), MAX_PIECES)]
         out = [
             self._message(Layer.FEATURES, payload, pose, piece, len(payloads), now_ns)
@@ -230,7 +232,11 @@ class Station:
             return b""
         payload = request.encode(plan, self._sight, self._pose_at(capture_ns), capture_ns)
         late = now_ns - self._requested_ns >= 1e9 * self._request_period(payload)
-        return payload if late and self._overhead() + len(payload) <= self._budget.left else b""
+        return (
+            payload
+            if late and self._copies * (self._overhead() + len(payload)) <= self._budget.left
+            else b""
+        )
 
     def _request_period(self, payload: bytes) -> float:
         """s between requests, of which objects must not suffer."""
@@ -258,7 +264,8 @@ class Station:
             len(requests) < len(self._peers.of),
         )  # fmt: skip
         each = codec.capacity(self._content, MTU - self._overhead() - 1 - len(wish))
-        rows = self._budget.choose(self._selector.choose(scene), len(wish), each)
+        extra = len(wish) * self._copies
+        rows = self._budget.choose(self._selector.choose(scene), extra, each)
         if not len(rows):
             return []
         if self.config.sender_prediction:
@@ -289,7 +296,7 @@ class Station:
         packed = pack(envelope)
         data = self._signer.sign(packed, now_ns) if self._signer else frame_unsigned(packed)
         self._messages += 1
-        self._budget.spend(len(data))
+        self._budget.spend(len(data) * self._copies)
         self._sent["payload"] += len(payload)
         self._sent["header"] += HEADER_BYTES
         self._sent["signature"] += len(data) - len(packed)
@@ -318,7 +325,7 @@ class Station:
 
     def _delay_s(self) -> float:
         """Measured from the capture of others' data to their arrival here: what ours will have."""
-        return float(np.median(self._delays)) * 1e-9 if self._delays else LEAST_DELAY_S
+        return float(np.median(self._delays)) * 1e-9 if self._delays else 0.0
 
     # in
 
@@ -414,14 +421,11 @@ class Station:
         """Counters so far."""
         ages = np.array(self._ages or [0], np.int64)
         p50, p95, p99 = (int(v) for v in np.percentile(ages, (50, 95, 99)))
+        sent = {k: self._copies * v for k, v in self._sent.items()}
+        kinds = {k: sent.get(k, 0) for k in ("header", "signature", "request", "features")}
+        objects = sent.get("payload", 0) - kinds["request"] - kinds["features"]
         return Report(
-            {
-                "payload": self._sent["payload"] - self._sent["request"] - self._sent["features"],
-                "header": self._sent["header"],
-                "signature": self._sent["signature"],
-                "request": self._sent["request"],
-                "features": self._sent["features"],
-            },
+            {"payload": objects, **kinds},
             self._messages, self._received, len(self._peers.of), self.loss, (p50, p95, p99),
             dict(self._rejected), sum(bool(p.trust < LEAST_TRUST) for p in self._peers.of.values()),
             self._unsure,

@@ -79,6 +79,11 @@ class UdpLink:
             self._socket.bind((interface or ("127.0.0.1" if local else ""), port))
 
     @property
+    def copies(self) -> int:
+        """How often it sends each datagram: to each peer."""
+        return len(self._peers)
+
+    @property
     def port(self) -> int:
         """At which it listens and from which it sends."""
         return int(self._socket.getsockname()[1])

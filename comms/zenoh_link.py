@@ -25,6 +25,8 @@ class ZenohLink:
         InputError: zenoh is not installed, or refuses key or endpoints.
     """
 
+    copies = 1
+
     def __init__(
         self,
         connect: Sequence[str] = (),

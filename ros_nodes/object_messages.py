@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from leadsight_msgs import msg as own
 from nav_msgs.msg import Odometry, Path
+from sensor_msgs.msg import LaserScan
 
 from comms.fusion import Fused
-from comms.request import MAX_LEAD_S, MAX_POINTS, Plan
+from comms.request import MAX_LEAD_S, MAX_POINTS, Plan, Sight
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.objects import MAX_OBJECTS, Objects
@@ -15,6 +16,9 @@ from pipeline.pose import Pose
 from ros_nodes.messages import header, packed, read_array, stamp_of
 
 MAX_PLAN_POSES = 10_000
+MAX_BEAMS = 1 << 16
+MAX_SIGHT_M = 1000.0
+SECTORS = 36
 LEAST_PLAN_SPEED = 1.0
 """m/s along a path without times, where the vehicle stands still."""
 UNKNOWN_POSE_SIGMAS = (0.5, 0.5, 0.5, np.radians(1))
@@ -175,6 +179,27 @@ def plan_of(message: Path, frame_id: str, speed: float, now_ns: int) -> Plan | N
         points = np.stack([np.interp(spaced, times, axis) for axis in points.T], axis=1)
         times = spaced
     return Plan(begin_ns, times, points)
+
+
+def sight_of(message: LaserScan, pose: Pose) -> Sight:
+    """How far the view is free, of a scan in the vehicle's own axes about its middle: in each
+    sector the shortest beam; beams without an echo are free to the scanner's range.
+
+    Raises:
+        InputError: no beams or too many, angles or ranges that are not finite or not rising.
+    """
+    ranges = np.frombuffer(message.ranges, np.float32).astype(np.float64)
+    limits = (message.angle_min, message.angle_increment, message.range_max)
+    if not 0 < len(ranges) <= MAX_BEAMS or not np.isfinite(limits).all():
+        raise InputError(f"LaserScan: {len(ranges)} beams; give 1 to {MAX_BEAMS}, angles finite")
+    if message.angle_increment <= 0 or not 0 < message.range_max <= MAX_SIGHT_M:
+        raise InputError("LaserScan: angle_increment and range_max must be above 0")
+    ranges = np.where(np.isnan(ranges), 0.0, np.clip(ranges, 0, message.range_max))
+    angles = message.angle_min + np.arange(len(ranges)) * message.angle_increment + pose.yaw
+    sector = (angles / (2 * np.pi) % 1.0 * SECTORS).astype(np.intp) % SECTORS
+    free = np.full(SECTORS, np.inf)
+    np.minimum.at(free, sector, ranges)
+    return Sight(pose.position[:2].copy(), np.where(np.isinf(free), 0.0, free))
 
 
 def _check_frame(what: str, given: str, wanted: str) -> None:

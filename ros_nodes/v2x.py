@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from leadsight_msgs.msg import LatencyReport, ObjectArray, TrackArray
 from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
+from sensor_msgs.msg import LaserScan
 from std_msgs.msg import Header
 
 from comms.config import V2xConfig
@@ -19,7 +20,7 @@ from comms.link import Link
 from comms.make_link import make_link
 from comms.make_station import make_station
 from comms.motion import predicted
-from comms.request import Plan
+from comms.request import Plan, Sight
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError
@@ -40,6 +41,8 @@ FAR_NS = 1_000_000_000
 """Odometry from further away in time says nothing of where the vehicle was."""
 ATTITUDE_NS = 100_000_000
 """Nor of how it was turned, from further away than this."""
+SCAN_NS = 200_000_000
+"""A scan from further away in time says nothing of the view."""
 SILENT_NS = 500_000_000
 """Own perception that is silent for so long is taken to see nothing."""
 REPORT_SILENT_NS = 2_000_000_000
@@ -71,13 +74,13 @@ class V2xNode(Node):
         self._options = Live(self, "v2x_node", V2xNodeConfig, lambda c: c)
         self._frame_id = config.frame_id
         self._verified = bool(config.trust)
-        self._station = make_station(config)
-        self._stage = Stage(self, self._reset)
-        self._ground = GroundInput(self, self._stage.complain)
-        self._flooded = 0
         self._link: Link = (
             RosLink(self, self._listen) if config.link == "ros" else make_link(config.link)
         )
+        self._station = make_station(config, self._link.copies)
+        self._stage = Stage(self, self._reset)
+        self._ground = GroundInput(self, self._stage.complain)
+        self._flooded = 0
         self._reset()
         self._objects = self.create_publisher(ObjectArray, "v2x/objects", qos.results())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.results())
@@ -85,6 +88,7 @@ class V2xNode(Node):
         self.create_subscription(TrackArray, "tracks", self._follow, qos.results(1))
         self.create_subscription(Odometry, "odometry", self._move, qos.samples())
         self.create_subscription(Path, "plan", self._intend, qos.results(1))
+        self.create_subscription(LaserScan, "scan", self._look, qos.samples())
         self.create_subscription(LatencyReport, "latency", self._adjust, qos.results(1))
         self.create_timer(POLL_S, self._listen, clock=STEADY)
         self.create_timer(1 / config.rate_hz, self._tick, clock=STEADY)
@@ -100,6 +104,7 @@ class V2xNode(Node):
         self._poses: deque[Pose] = deque(maxlen=POSES)
         self._attitudes: deque[FloatArray] = deque(maxlen=POSES)
         self._plan: Plan | None = None
+        self._sight: tuple[int, Sight | None] = 0, None
         self._horizon_ns: int | None = None
         self._reported_ns = self._seen_ns = self._heard_ns = -(10**18)
         self._told_ns = self._placed_ns = -(10**18)
@@ -150,14 +155,19 @@ class V2xNode(Node):
         plan = self._plan
         if plan is not None and plan.stamp_ns + plan.times_s[-1] * 1e9 <= now_ns:
             plan = None  # it is over
-        self._station.see(own, pose, plan)
+        stamp_ns, sight = self._sight
+        if abs(stamp_ns - own.stamp_ns) > SCAN_NS:
+            sight = None
         try:
+            self._station.see(own, pose, plan, sight)
             for data in self._station.outgoing(now_ns):
                 self._link.send(data)
-        except InputError as error:
-            self._stage.complain(str(error))
-        now_ns = self._stage.clock.now_ns()
-        self._publish(self._station.fused(self._moment(own.stamp_ns, now_ns), now_ns))
+            now_ns = self._stage.clock.now_ns()
+            fused = self._station.fused(self._moment(own.stamp_ns, now_ns), now_ns)
+        except Exception:  # whatever others do, own perception goes on
+            self._publish(Fused.alone(predicted(own, self._moment(own.stamp_ns, now_ns))))
+            raise
+        self._publish(fused)
 
     def _publish(self, fused: Fused) -> None:
         self._objects.publish(object_messages.objects_message(fused, self._frame_id))
@@ -204,6 +214,15 @@ class V2xNode(Node):
             self._attitudes.clear()
         self._poses.append(pose)
         self._attitudes.append(attitude)
+
+    def _look(self, message: LaserScan) -> None:
+        if not self._poses:
+            return
+        try:
+            sight = object_messages.sight_of(message, self._poses[-1])
+            self._sight = messages.stamp_of(message.header), sight
+        except InputError as error:
+            self._stage.complain(str(error))
 
     def _intend(self, message: Path) -> None:
         speed = float(np.linalg.norm(self._poses[-1].velocity)) if self._poses else 0.0

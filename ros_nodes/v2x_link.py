@@ -25,6 +25,7 @@ class RosLink:
     """As ``comms.link.Link``; own datagrams come back. ``arrived`` is called on each arrival."""
 
     problem = ""
+    copies = 1
 
     def __init__(self, node: Node, arrived: Callable[[], None]) -> None:
         self.counts = LinkCount()

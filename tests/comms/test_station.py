@@ -5,7 +5,7 @@ import pytest
 
 from comms.budget import BURST_S, FEW
 from comms.compact import OBJECT_BYTES, RECORD
-from comms.config import SELECTORS
+from comms.config import SELECTORS, V2xConfig
 from comms.envelope import HEADER_BYTES, MTU, ClockQuality, Content, Layer, pack, unpack
 from comms.gate import Gate
 from comms.motion import predicted
@@ -116,6 +116,15 @@ def test_the_bytes_reported_are_the_datagrams_to_the_last_one(content, signed, p
     assert kinds["request"] == wishes
     assert (wishes > 0) is plan
     assert min(kinds[k] for k in ("payload", "header", "signature")) > 0
+
+
+def test_every_copy_of_a_datagram_counts(keys):
+    """Three named peers: the link sends each datagram three times."""
+    config = V2xConfig(station=7, budget_bytes_s=9000.0)
+    sender = Station(config, Gate(7), keys.signer(7), copies=3)
+    out = [data for _, sent in driven(sender, 70, 6) for data in sent]
+    assert sum(sender.report().sent_bytes.values()) == 3 * sum(map(len, out)) > 0
+    assert 3 * sum(map(len, out)) <= 9000 * (6 + BURST_S)
 
 
 def test_a_budget_of_zero_only_listens():

@@ -16,7 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from nav_msgs.msg import Odometry, Path  # noqa: E402
 from rich.console import Console  # noqa: E402
-from sensor_msgs.msg import CameraInfo  # noqa: E402
+from sensor_msgs.msg import CameraInfo, LaserScan  # noqa: E402
 
 from comms.envelope import MTU  # noqa: E402
 from comms.fusion import Fused  # noqa: E402
@@ -24,6 +24,7 @@ from comms.station import SELF_ID  # noqa: E402
 from leadsight.v2x_pki import run_v2x_pki  # noqa: E402
 from pipeline.errors import InputError  # noqa: E402
 from pipeline.objects import MAX_OBJECTS, ObjectClass, Objects  # noqa: E402
+from pipeline.pose import Pose  # noqa: E402
 from ros_nodes import messages, object_messages, qos  # noqa: E402
 from ros_nodes.v2x_link import TOPIC, air  # noqa: E402
 from tests.comms import test_ground as ground  # noqa: E402
@@ -55,6 +56,14 @@ def odometry(stamp_ns, x=0.0, y=0.0, yaw=0.0, speed=0.0, frame="map"):
     message.twist.twist.linear.x = speed
     message.pose.covariance[[0, 7, 14, 35]] = 0.01, 0.02, 0.03, 1e-5
     return message
+
+
+def scan(**given):
+    told = {
+        "angle_min": -np.pi, "angle_increment": np.pi / 180, "range_max": 80.0,
+        "ranges": np.full(360, 20.0, np.float32).tolist(), **given,
+    }  # fmt: skip
+    return LaserScan(header=messages.header(STAMP, "base_link"), **told)
 
 
 # conversions
@@ -565,3 +574,26 @@ def test_a_station_that_cannot_be_is_one_line_and_status_2(ros, parameter, says)
     assert process.popen.wait(15) == 2
     assert process.text().count("\n") == 1, process.text()
     assert says in process.text()
+
+
+def test_a_scan_tells_how_far_the_view_is_free_by_sector():
+    ranges = np.full(360, np.inf, np.float32)
+    ranges[180] = 7.5  # straight ahead
+    pose = Pose(STAMP, np.array([100.0, 50.0, 0.0]), np.pi / 2)
+    sight = object_messages.sight_of(wire(scan(ranges=ranges.tolist())), pose)
+    assert sight.margins(np.array([[100.0, 60.0]]))[0] == pytest.approx(-2.5)  # to the north
+    assert sight.margins(np.array([[110.0, 50.0]]))[0] == pytest.approx(70.0)
+    half = object_messages.sight_of(wire(scan(ranges=[30.0] * 180)), pose)
+    assert (half.free_m > 0).sum() in (18, 19) and (half.free_m == 0).sum() in (17, 18)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ranges": []}, {"angle_increment": 0.0}, {"range_max": float("inf")},
+        {"range_max": -1.0}, {"angle_min": float("nan")},
+    ],
+)  # fmt: skip
+def test_a_scan_that_cannot_be_is_refused(wrong):
+    with pytest.raises(InputError, match="LaserScan"):
+        object_messages.sight_of(wire(scan(**wrong)), Pose(STAMP, np.zeros(3), 0.0))
