@@ -578,11 +578,11 @@ def test_a_station_that_cannot_be_is_one_line_and_status_2(ros, parameter, says)
 
 def test_a_scan_tells_how_far_the_view_is_free_by_sector():
     ranges = np.full(360, np.inf, np.float32)
-    ranges[180] = 7.5  # straight ahead
+    ranges[182] = 7.5  # two degrees to the left of ahead
     pose = Pose(STAMP, np.array([100.0, 50.0, 0.0]), np.pi / 2)
     sight = object_messages.sight_of(wire(scan(ranges=ranges.tolist())), pose)
-    assert sight.margins(np.array([[100.0, 60.0]]))[0] == pytest.approx(-2.5)  # to the north
-    assert sight.margins(np.array([[110.0, 50.0]]))[0] == pytest.approx(70.0)
+    assert sight.margins(np.array([[99.65, 60.0]]))[0] == pytest.approx(-2.5, abs=0.02)
+    assert sight.margins(np.array([[110.0, 51.0]]))[0] == pytest.approx(70.0, abs=0.1)
     half = object_messages.sight_of(wire(scan(ranges=[30.0] * 180)), pose)
     assert (half.free_m > 0).sum() in (18, 19) and (half.free_m == 0).sum() in (17, 18)
 
