@@ -15,7 +15,7 @@ from comms.motion import densities
 from pipeline.box import FloatArray
 from pipeline.objects import IS_VULNERABLE, Objects
 
-TOLERABLE_M, TOLERABLE_VULNERABLE_M = 1.5, 0.8
+TOLERABLE_M, TOLERABLE_VULNERABLE_M = 1.0, 0.7
 """An estimate that is farther off is not good enough."""
 DEPARTED_SHARE = 0.7
 """Of the tolerable: sigma of a departure that receivers can bear."""

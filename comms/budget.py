@@ -13,7 +13,9 @@ FEW = 4
 LEAST_PRICE, MOST_PRICE = 2e-5, 0.02
 """Utility that a byte must bring. It rises while less than half of what may be saved up is left and
 falls while more is, so that what is sent is worth as much at any time."""
-PACE = 4.0
+IDLE = 0.95
+"""Share of what may be saved up, from which on bytes are idle."""
+PACE = 8.0
 """1/s, how fast."""
 
 Rows = npt.NDArray[np.intp]
@@ -58,7 +60,7 @@ class Budget:
         first = order[choice.reserved[order]][: int(np.ceil(self._share * room))]
         if choice.weighed:
             order = self._worth(order, choice.priority)
-            if not len(order) and self.left < self.most / 2:
+            if not len(order) and self.left < IDLE * self.most:
                 return order  # what is reserved waits for company, but not while bytes are idle
         rest = order[~np.isin(order, first)]
         return np.concatenate([first, rest])[:room]

@@ -28,7 +28,7 @@ from pipeline.box import FloatArray
 from pipeline.objects import IS_VULNERABLE, Objects
 from pipeline.pose import Pose
 
-FLOOR = 0.35
+FLOOR = 0.15
 """Relevance of what is near nobody's plan: sent where bytes are left."""
 UNSEEN_FLOOR = 0.05
 """What a receiver's free view may miss all the same."""

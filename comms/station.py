@@ -37,7 +37,7 @@ SELF_ID = 65535
 FEATURE_LEVEL = 0.5
 """Of what may be saved up: what is above, after the objects, is for features."""
 MAX_PIECES = 255
-REQUEST_SHARE = 0.12
+REQUEST_SHARE = 0.1
 """Of the budget, at most, for requests."""
 SILENT_NS = 5_000_000_000
 AGES = 512
