@@ -44,7 +44,7 @@ def main() -> None:
         arguments.world, tuple(arguments.seeds), arguments.seconds, arguments.agents, arguments.egos
     )
     rows = conditions(arguments.sweeps, arguments.selectors)
-    console = Console(width=150)
+    console = Console(width=170)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("scenes × conditions", total=len(rows) * len(where.seeds))
         results = study(where, rows, arguments.jobs, lambda: progress.advance(task))
