@@ -47,7 +47,7 @@ def listener(*arguments):
 def test_it_hears_a_signed_station_and_refuses_the_rest(tmp_path, port):
     keys = tmp_path / "keys"
     run_v2x_pki(keys, 1, 1.0, None, (), Console(quiet=True))
-    config = V2xConfig(credentials=str(keys / "station-1"), selector="send_all")
+    config = V2xConfig(credentials=str(keys / "station-1"), selector="codriving")
     sender, link, clock = make_station(config), UdpLink([("127.0.0.1", port)], 0), WallClock()
     process, first = listener(
         f"udp://127.0.0.1:{port}", "--trust", str(keys / "trust"), "--seconds", "4"
