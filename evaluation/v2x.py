@@ -52,7 +52,6 @@ class Score:
     gospa_alone: float = 0.0
     bytes: Counter[str] = field(default_factory=Counter)
     agent_s: float = 0.0
-    ages: list[int] = field(default_factory=list)
 
     def __add__(self, other: "Score") -> "Score":
         both = Score()

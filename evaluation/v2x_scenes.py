@@ -101,7 +101,7 @@ def record(
     """
     steps = max(1, round(PERIOD_S / world.step_s))
     snapshot = world.snapshot()
-    chosen = _nearest(snapshot, seed, agents)
+    chosen = _nearest(snapshot, agents)
     uav = {int(i) for i in snapshot.ids[snapshot.classes == ObjectClass.UAV]}
     scored = [a for a in chosen if a not in uav][:egos]
     visibility = Visibility(world.buildings)
@@ -122,7 +122,7 @@ def record(
     return Scene(seed, snapshots, chosen, scored, views, uses)
 
 
-def _nearest(snapshot: Snapshot, seed: int, agents: int) -> list[int]:
+def _nearest(snapshot: Snapshot, agents: int) -> list[int]:
     equipped = np.flatnonzero(snapshot.equipped)
     driving = equipped[snapshot.classes[equipped] != ObjectClass.UAV]
     if not len(driving):

@@ -6,6 +6,7 @@ own. Works from a colcon or pip installation and, by path, from a checkout.
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -39,6 +40,14 @@ ENVIRONMENT = {
 
 def generate_launch_description() -> LaunchDescription:
     """The arguments, the environment, then the nodes."""
+    return described(ARGUMENTS, nodes)
+
+
+def described(
+    arguments: dict[str, tuple[str, str]],
+    start: Callable[[LaunchContext], list[LaunchDescriptionEntity]],
+) -> LaunchDescription:
+    """Arguments with default and text, what nodes need of the environment, then ``start``."""
     environment = {k: v for k, v in ENVIRONMENT.items() if k not in os.environ}
     if (SHARE / "package.xml").exists() and (SHARE / "ros_nodes").is_dir():
         environment["PYTHONPATH"] = os.pathsep.join(
@@ -48,10 +57,10 @@ def generate_launch_description() -> LaunchDescription:
         [
             *(
                 DeclareLaunchArgument(name, default_value=default, description=text)
-                for name, (default, text) in ARGUMENTS.items()
+                for name, (default, text) in arguments.items()
             ),
             *(SetEnvironmentVariable(name, value) for name, value in environment.items()),
-            OpaqueFunction(function=nodes),
+            OpaqueFunction(function=start),
         ]
     )
 

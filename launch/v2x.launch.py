@@ -4,13 +4,11 @@
 give one vehicle its own. In ``link``, ``credentials`` and ``params_file``, {n} is the station.
 """
 
-import os
 import re
 import runpy
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -34,21 +32,7 @@ ARGUMENTS = {
 
 def generate_launch_description() -> LaunchDescription:
     """The arguments, the environment, then the nodes."""
-    environment = {k: v for k, v in PIPELINE["ENVIRONMENT"].items() if k not in os.environ}
-    if (SHARE / "package.xml").exists() and (SHARE / "ros_nodes").is_dir():
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [str(SHARE), *filter(None, [os.environ.get("PYTHONPATH")])]
-        )
-    return LaunchDescription(
-        [
-            *(
-                DeclareLaunchArgument(name, default_value=default, description=text)
-                for name, (default, text) in ARGUMENTS.items()
-            ),
-            *(SetEnvironmentVariable(name, value) for name, value in environment.items()),
-            OpaqueFunction(function=stations),
-        ]
-    )
+    return PIPELINE["described"](ARGUMENTS, stations)
 
 
 def stations(context: LaunchContext) -> list[LaunchDescriptionEntity]:

@@ -22,7 +22,6 @@ from isp.config import IspConfig
 from isp.exposure import ExposureAdvisor, ExposureConfig
 from isp.make import Isp, make_isp
 from isp.task_aware import TaskAwareIsp
-from pipeline.errors import InputError
 from pipeline.frame import Frame
 from ros_nodes import messages, process, qos
 from ros_nodes.parameters import Live
@@ -95,18 +94,14 @@ class IspNode(Node):
             self._exposure.publish(messages.exposure_message(advice, frame.frame_id))
 
     def _see(self, message: TrackArray) -> None:
-        try:
+        with self._stage.complaining():
             self._advisor.see(messages.tracks_of(message))
-        except InputError as error:
-            self._stage.complain(str(error))
 
     def _tell(self, message: Exposure) -> None:
         """What the camera does now; where that cannot be, advice is relative."""
         camera = None
-        try:
+        with self._stage.complaining():
             camera = messages.camera_state_of(message)
-        except InputError as error:
-            self._stage.complain(str(error))
         self._advisor.camera = camera
 
 

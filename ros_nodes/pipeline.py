@@ -15,7 +15,6 @@ from isp.exposure import Advice
 from leadsight.stack import CONFIGS, Stack
 from perception.tracker import TrackerConfig
 from pipeline.config import Config
-from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.span import Span
 from pipeline.tracks import Forecasts, Tracks
@@ -116,10 +115,8 @@ class PipelineNode(Node):
     def _tell(self, message: Exposure) -> None:
         """What the camera does now; where that cannot be, advice is relative."""
         camera = None
-        try:
+        with self._stage.complaining():
             camera = messages.camera_state_of(message)
-        except InputError as error:
-            self._stage.complain(str(error))
         self._stack.tell_exposure(camera)
 
     def _on_span(self, span: Span) -> None:
@@ -127,10 +124,8 @@ class PipelineNode(Node):
 
     def _hear(self, message: SpanMessage) -> None:
         """The span of a stage in another process, which uses the forecasts."""
-        try:
+        with self._stage.complaining():
             self._stack.report_span(messages.span_of(message))
-        except InputError as error:
-            self._stage.complain(str(error))
 
     def _report(self) -> None:
         self._latency.publish(messages.report_message(self._stack.report()))

@@ -8,7 +8,6 @@ import numpy as np
 from leadsight_msgs.msg import ForecastArray, LatencyReport, TrackArray
 from rclpy.node import Node
 
-from pipeline.errors import InputError
 from pipeline.span import Horizon
 from pipeline.tracks import ForecastStatus
 from prediction.forecaster import Forecaster
@@ -60,17 +59,14 @@ class PredictorNode(Node):
         return True
 
     def _adjust(self, message: LatencyReport) -> None:
-        try:
+        with self._stage.complaining():
             report = messages.report_of(message)
-        except InputError as error:
-            self._stage.complain(str(error))
-            return
-        # Horizons of consumers that are not configured would only grow the forecasts.
-        known = [h for h in report.horizons if h.consumer in self._latency.made]
-        if not self._latency.config.distribution:
-            known = [replace(h, quantiles_ns=()) for h in known]
-        self._horizons = {h.consumer: h for h in known}
-        self._reported_ns = STEADY.now().nanoseconds
+            # Horizons of consumers that are not configured would only grow the forecasts.
+            known = [h for h in report.horizons if h.consumer in self._latency.made]
+            if not self._latency.config.distribution:
+                known = [replace(h, quantiles_ns=()) for h in known]
+            self._horizons = {h.consumer: h for h in known}
+            self._reported_ns = STEADY.now().nanoseconds
 
     def _reset(self) -> None:
         self._forecaster.made.reset()

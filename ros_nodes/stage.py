@@ -3,7 +3,8 @@
 import re
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -103,6 +104,14 @@ class Stage:
             span = Span(self.name, stamp_ns, start_ns, self.clock.now_ns(), self._dropped)
             self._dropped = 0
             self._spans.publish(messages.span_message(span, head.frame_id))
+
+    @contextmanager
+    def complaining(self) -> Iterator[None]:
+        """Where the work inside finds its message unusable, that is counted and said, no more."""
+        try:
+            yield
+        except InputError as error:
+            self.complain(str(error))
 
     def complain(self, text: str) -> None:
         """Count a message that could not be used, and say why."""

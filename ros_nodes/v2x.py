@@ -23,7 +23,6 @@ from comms.motion import predicted
 from comms.request import Plan, Sight
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
-from pipeline.errors import InputError
 from pipeline.objects import Objects
 from pipeline.pose import Pose
 from ros_nodes import messages, object_messages, process, qos
@@ -201,12 +200,11 @@ class V2xNode(Node):
             self._station.incoming(data, now_ns)
 
     def _move(self, message: Odometry) -> None:
-        try:
+        with self._stage.complaining():
             pose = object_messages.pose_of(message, self._frame_id)
-            attitude = object_messages.attitude_of(message)
-        except InputError as error:
-            self._stage.complain(str(error))
-            return
+            self._remember(pose, object_messages.attitude_of(message))
+
+    def _remember(self, pose: Pose, attitude: FloatArray) -> None:
         if self._poses and pose.stamp_ns <= self._poses[-1].stamp_ns:
             if self._poses[-1].stamp_ns - pose.stamp_ns < FAR_NS:
                 return
@@ -218,29 +216,22 @@ class V2xNode(Node):
     def _look(self, message: LaserScan) -> None:
         if not self._poses:
             return
-        try:
+        with self._stage.complaining():
             sight = object_messages.sight_of(message, self._poses[-1])
             self._sight = messages.stamp_of(message.header), sight
-        except InputError as error:
-            self._stage.complain(str(error))
 
     def _intend(self, message: Path) -> None:
         speed = float(np.linalg.norm(self._poses[-1].velocity)) if self._poses else 0.0
         now_ns = self._stage.clock.now_ns()
-        try:
+        with self._stage.complaining():
             self._plan = object_messages.plan_of(message, self._frame_id, speed, now_ns)
-        except InputError as error:
-            self._stage.complain(str(error))
 
     def _adjust(self, message: LatencyReport) -> None:
-        try:
+        with self._stage.complaining():
             report = messages.report_of(message)
-        except InputError as error:
-            self._stage.complain(str(error))
-            return
-        wanted = self._options.config.consumer
-        self._horizon_ns = next((h.ns for h in report.horizons if h.consumer == wanted), None)
-        self._reported_ns = STEADY.now().nanoseconds
+            wanted = self._options.config.consumer
+            self._horizon_ns = next((h.ns for h in report.horizons if h.consumer == wanted), None)
+            self._reported_ns = STEADY.now().nanoseconds
 
     def _diagnose(self) -> None:
         if self._link.problem:
