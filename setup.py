@@ -67,6 +67,7 @@ setup(
         "sumo": ["eclipse-sumo>=1.20", "libsumo>=1.20"],
         "zenoh": ["eclipse-zenoh>=1.2"],
         "mot": ["pycocotools>=2.0.7"],
+        "highway": ["highway-env>=1.10"],
         # Jazzy as PyPI wheels (x86-64), and what building leadsight_msgs against them needs.
         "ros": [
             "ros-rclpy[fastrtps]>=7.1,<8",
