@@ -55,7 +55,8 @@ def ttc_rule(scene: Scene) -> Decision:
         front, rear = here & (x >= 0), here & (x < 0)
         closing = np.where(front, own - vx, vx - own)
         time = np.where(here & (closing > 0.1), gap / np.maximum(closing, 0.1), np.inf)
-        near = front & ((time < TTC_S) | (gap < GAP_S * own))
+        braking = np.maximum(closing, 0.0) ** 2 / (2 * scene.platform.brake_mps2)
+        near = front & ((time < TTC_S) | (gap - braking < GAP_S * own))
         beside = rear & ((time < REAR_S) | (gap < 0.3 * own))
         first = int(np.argmin(np.where(front, gap, np.inf))) if front.any() else None
         blocked = near.any() or (side != 0 and beside.any())
