@@ -40,7 +40,7 @@ SAMPLES = 16
 BLOCKED = 2
 """More of the sixteen futures than this must meet."""
 MARGIN, MARGIN_S = 0.1, 0.05
-REACTION_S = 0.7
+REACTION_S = 0.5
 STAND_OFF_S = 1.0
 """Distance that is kept to a followed target."""
 LATEST = 5
@@ -49,9 +49,7 @@ LATEST = 5
 _DRAWS: FloatArray = norm.ppf(qmc.Sobol(4, seed=7).random(SAMPLES) * 0.98 + 0.01)
 _BRAKES = np.arange(SAMPLES) % 5 == 4  # 3 of 16
 _SPEEDS_UP = np.arange(SAMPLES) % 8 == 1  # 2 of 16
-_REACTS = ~IS_VULNERABLE & ~np.isin(
-    list(ObjectClass), [ObjectClass.OBSTACLE, ObjectClass.UNKNOWN, ObjectClass.UAV]
-)
+_REACTS = ~IS_VULNERABLE & ~np.isin(list(ObjectClass), [ObjectClass.OBSTACLE, ObjectClass.UNKNOWN])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,7 +191,7 @@ def _meetings(scenes: Coded, speeds: Ints) -> tuple[Bools, FloatArray]:
         dy = path_y - ego_aside[:, None, :, None, k]
         if t > REACTION_S:
             close = reacts & (dx < 0) & (np.abs(dy) < reach_y) & (vx > v_ego)
-            vx = np.where(close, np.maximum(vx - 0.6 * brake * TICK_S, v_ego), vx)
+            vx = np.where(close, np.maximum(vx - 0.9 * brake * TICK_S, v_ego), vx)
         x = x + vx * factor * TICK_S
         path_y = path_y + vy * factor * TICK_S
         dx = x - ego_along[:, None, :, None, k]

@@ -31,11 +31,25 @@ def draw(rng: np.random.Generator, count: int, kinds: tuple[str, ...]) -> Measur
 
     kinds: of ``KINDS`` or ``HELD_OUT``.
     """
-    parts = [_DRAW[kind](rng, count // len(kinds) + (k < count % len(kinds)))
+    parts = [_plausible(rng, _DRAW[kind](rng, count // len(kinds) + (k < count % len(kinds))))
              for k, kind in enumerate(kinds)]  # fmt: skip
     joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     order = rng.permutation(count)
     return Measures(**{name: values[order] for name, values in joined.items()})
+
+
+def _plausible(rng: np.random.Generator, fields: Fields) -> Fields:
+    """Nobody stands in the ego, and most of those in its way came there with room to brake."""
+    v, stop = fields["speed"][:, None], fields["stop_s"][:, None]
+    gap, along = fields["gap_s"], fields["along"]
+    in_way = np.abs(fields["side"]) < fields["width"] / 2 + 0.1
+    factor = rng.uniform(0.4, 1.2, gap.shape)
+    difference = np.sign(v) * v**2 - np.sign(along) * along**2
+    ahead = np.maximum(0.15, factor * stop / 2 * np.maximum(difference, 0.0))
+    behind = np.maximum(0.3, factor * stop / 2 * np.maximum(-difference, 0.0))
+    moved = np.where(gap > 0, np.maximum(gap, ahead), np.minimum(gap, -behind))
+    fields["gap_s"] = np.where(in_way & (fields["kind"] != coding.BLIND), moved, gap)
+    return fields
 
 
 def _ego(rng: np.random.Generator, n: int, **given: Any) -> Fields:
@@ -113,7 +127,7 @@ def _highway(rng: np.random.Generator, n: int) -> Fields:
 
 def _street(rng: np.random.Generator, n: int) -> Fields:
     ego = _ego(rng, n, left=rng.random(n) < 0.8, right=rng.random(n) < 0.3)
-    o = _others(rng, n, 2, 10)
+    o = _others(rng, n, 1, 6)
     shape = o["kind"].shape
     what = rng.choice(4, shape, p=[0.3, 0.25, 0.25, 0.2])  # leads, comes, stands, walks
     o["gap_s"] = np.select([what == 0, what == 1], [_spaced(rng, shape, 3.0),
@@ -159,7 +173,7 @@ def _crossers(rng: np.random.Generator, ego: Fields, o: Fields, rows: Any) -> No
 
 def _crossing(rng: np.random.Generator, n: int) -> Fields:
     ego = _ego(rng, n)
-    o = _others(rng, n, 1, 7)
+    o = _others(rng, n, 1, 5)
     _crossers(rng, ego, o, True)
     ahead = rng.random(o["kind"].shape) < 0.2
     o["side"] = np.where(ahead, rng.normal(0, 0.1, ahead.shape), o["side"])
@@ -177,21 +191,22 @@ def _following(rng: np.random.Generator, n: int) -> Fields:
     )  # fmt: skip
     o = _others(rng, n, 1, 7)
     shape = o["kind"].shape
-    _crossers(rng, ego, o, rng.random(shape) < 0.5)
-    flying = rng.random(shape) < 0.4
-    free = ~(rng.random(shape) < 0.5)
-    o["gap_s"] = np.where(free & flying, _spaced(rng, shape, 4), o["gap_s"])
-    o["side"] = np.where(free & flying, rng.normal(0, 1.5, shape), o["side"])
-    o["along"] = np.where(free & flying, rng.normal(0.3, 0.4, shape), o["along"])
-    o["drift"] = np.where(free & flying, rng.normal(0, 0.5, shape), o["drift"])
-    o["kind"] = np.where(free & flying, rng.choice(_FLYING, shape), o["kind"])
-    _sized(rng, o, free & flying, [0, 1, 2])
+    crosses, flying = rng.random(shape) < 0.5, rng.random(shape) < 0.6
+    _crossers(rng, ego, o, crosses)
+    o["present"] &= crosses | flying
+    flying &= ~crosses
+    o["gap_s"] = np.where(flying, _spaced(rng, shape, 4), o["gap_s"])
+    o["side"] = np.where(flying, rng.normal(0, 1.5, shape), o["side"])
+    o["along"] = np.where(flying, rng.normal(0.3, 0.4, shape), o["along"])
+    o["drift"] = np.where(flying, rng.normal(0, 0.5, shape), o["drift"])
+    o["kind"] = np.where(flying, rng.choice(_FLYING, shape), o["kind"])
+    _sized(rng, o, flying, [0, 1, 2])
     o["gap_s"][:, 0] = rng.uniform(0.05, 4.0, n)
     o["side"][:, 0] = rng.normal(0, 0.6, n)
     o["along"][:, 0] = np.clip(ego["speed"] + rng.normal(0, 0.25, n), -0.2, 1)
     o["drift"][:, 0] = rng.normal(0, 0.25, n)
     ego["target"] = np.where(state < 3, 0, -1)
-    o["present"][:, 0] &= state < 3
+    o["present"][:, 0] = state < 3
     return {**ego, **o}
 
 
