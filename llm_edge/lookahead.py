@@ -1,0 +1,253 @@
+"""What follows from each maneuver: the ego and everybody near, simulated five seconds on.
+
+Ten maneuvers: straight on faster, as now, slower or to a stop, and one corridor to the left or the
+right at the first three speeds. Every object is let go on in sixteen ways (where it is and how
+fast, as far as that is not known; going on, braking, speeding up), and who drives behind brakes
+for the ego. A maneuver is blocked by an object that it meets in more than a tenth of these futures.
+The best maneuver is the one nearest to what the mission wants among those that nobody blocks.
+
+This teaches the shipped decoder, and is the measure that it is held to. Times are seconds, lengths
+along the way seconds at the speed limit, across it corridors (``llm_edge/coding.py``).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm, qmc
+
+from llm_edge import coding
+from llm_edge.coding import Coded, Ints
+from llm_edge.scene import LinkState, Mission
+from pipeline.box import FloatArray
+from pipeline.objects import IS_VULNERABLE, ObjectClass
+
+Bools = npt.NDArray[np.bool_]
+
+LEVELS = ("up", "keep", "down", "stop")
+SIDES = ("straight", "left", "right")
+MANEUVERS: tuple[tuple[int, int], ...] = tuple(
+    (side, level) for side in range(3) for level in range(4) if side == 0 or level < 3
+)
+"""(side, level) of each; the first four are straight on."""
+SIDE_OF = np.array([m[0] for m in MANEUVERS])
+LEVEL_OF = np.array([m[1] for m in MANEUVERS])
+UP, DOWN = 3, 4
+"""Sixteenths of the limit, up and down from the speed of now."""
+HORIZON_S, TICK_S = 5.0, 0.25
+TIMES = np.arange(TICK_S, HORIZON_S + TICK_S / 2, TICK_S)
+SAMPLES = 16
+BLOCKED = 2
+"""More of the sixteen futures than this must meet."""
+MARGIN, MARGIN_S = 0.1, 0.05
+REACTION_S = 0.5
+STAND_OFF_S = 1.0
+"""Distance that is kept to a followed target."""
+LATEST = 5
+"""Seconds until the wish meets something are told rounded up, 1 to 5."""
+
+_DRAWS: FloatArray = norm.ppf(qmc.Sobol(4, seed=7).random(SAMPLES) * 0.98 + 0.01)
+_BRAKES = np.arange(SAMPLES) % 5 == 4  # 3 of 16
+_SPEEDS_UP = np.arange(SAMPLES) % 8 == 1  # 2 of 16
+_REACTS = ~IS_VULNERABLE & ~np.isin(list(ObjectClass), [ObjectClass.OBSTACLE, ObjectClass.UNKNOWN])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Of B scenes.
+
+    wish: (B,) maneuver that the mission wants. blocks: (B, 8, 10) who blocks which. meets: (B, 8)
+    seconds until the wish meets it, 1 to 5, 0 for never. best: (B,) maneuver. no_way: (B,) whether
+    all are blocked. speeds: (B, 4) of the levels, sixteenths.
+    """
+
+    wish: Ints
+    blocks: Bools
+    meets: Ints
+    best: Ints
+    no_way: Bools
+    speeds: Ints
+
+
+def look_ahead(scenes: Coded) -> Outcome:
+    """Simulate every maneuver of every scene."""
+    speeds = _speeds(scenes)
+    blocks, first = _meetings(scenes, speeds)
+    wish = _wish(scenes, speeds)
+    taken = np.arange(coding.SLOTS) < scenes.count[:, None]
+    blocks &= taken[..., None]
+    at = np.take_along_axis(first, wish[:, None, None], axis=2)[..., 0]
+    by_wish = np.take_along_axis(blocks, wish[:, None, None], axis=2)[..., 0]
+    meets = np.where(by_wish, np.clip(np.ceil(at), 1, LATEST), 0).astype(np.int64)
+    best, no_way = choose(wish, clear_of(scenes, blocks))
+    return Outcome(wish, blocks, meets, best, no_way, speeds)
+
+
+def clear_of(scenes: Coded, blocks: Bools) -> Bools:
+    """(B, 10) what nobody blocks and no side that is shut."""
+    shut = np.stack([np.zeros_like(scenes.left), 1 - scenes.left, 1 - scenes.right], axis=1)
+    return np.asarray(~blocks.any(axis=1) & (shut[:, SIDE_OF] == 0))
+
+
+def choose(wish: Ints, clear: Bools) -> tuple[Ints, Bools]:
+    """The clear maneuver nearest to the wish, a stop where there is none; and whether there is."""
+    ranked = PREFERENCE[wish]  # (B, 10) maneuvers, best first
+    usable = np.take_along_axis(clear, ranked, axis=1)
+    no_way: Bools = np.asarray(~usable.any(axis=1))
+    first = usable.argmax(axis=1)
+    best = np.take_along_axis(ranked, first[:, None], axis=1)[:, 0]
+    return np.where(no_way, MANEUVERS.index((0, 3)), best), no_way
+
+
+def _preference() -> Ints:
+    """(10, 10): for each wish, all maneuvers in order: speed first, then the least swerve; slower
+    before faster than wished."""
+    rows = []
+    for side, level in MANEUVERS:
+        levels = [*range(level, 4), *range(level - 1, -1, -1)]
+        sides = [side, *(s for s in (0, 1, 2) if s != side)]
+        rows.append([MANEUVERS.index((s, v)) for v in levels for s in sides if s == 0 or v < 3])
+    return np.array(rows)
+
+
+PREFERENCE = _preference()
+
+
+def _speeds(scenes: Coded) -> Ints:
+    v, cruise = scenes.speed, scenes.cruise
+    up = np.where(v < cruise, np.minimum(v + UP, cruise), v)
+    return np.stack([up, v, np.maximum(v - DOWN, 0), np.zeros_like(v)], axis=1)
+
+
+def _ego(scenes: Coded, speeds: Ints) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(B, 10, T): distance along, sideways, and speed."""
+    stop = coding.STOP_S[scenes.stop][:, None, None]
+    now = (scenes.speed / coding.RUNGS)[:, None, None]
+    aim = (speeds[:, LEVEL_OF] / coding.RUNGS)[..., None]
+    rate = np.where(aim < now, 1.0 / stop, 0.5 / stop)
+    change = np.minimum(np.abs(aim - now), rate * TIMES)
+    speed = now + np.sign(aim - now) * change
+    until = np.abs(aim - now) / rate
+    ramp = np.minimum(TIMES, until)
+    along = now * ramp + np.sign(aim - now) * rate * ramp**2 / 2 + aim * (TIMES - ramp)
+    share = np.clip(TIMES / coding.SHIFT_S[scenes.shift][:, None], 0, 1)
+    smooth = share**2 * (3 - 2 * share)
+    aside = np.array([0.0, 1.0, -1.0])[SIDE_OF][:, None] * smooth[:, None]
+    return along, aside, np.broadcast_to(speed, along.shape)
+
+
+def _wish(scenes: Coded, speeds: Ints) -> Ints:
+    straight = [MANEUVERS.index((0, level)) for level in range(4)]
+    v, cruise = scenes.speed, scenes.cruise
+    going = np.where(v < cruise, straight[0], np.where(v > cruise, straight[2], straight[1]))
+    lost = scenes.state >= 3
+    calm = np.where(2 * v < cruise, 0, np.where(3 * v > 2 * cruise, 2, 1))
+    searching = np.array(
+        [[MANEUVERS.index((s, level)) for level in range(3)] for s in (1, 0, 2)]
+    )  # left, ahead, right
+    search = searching[np.clip(scenes.state - 3, 0, 2), calm]
+    shut = ((scenes.state == 3) & (scenes.left == 0)) | ((scenes.state == 5) & (scenes.right == 0))
+    search = np.where(shut, calm, search)
+    following = np.where(scenes.followed, _follow(scenes, speeds), going)
+    wish = np.where(scenes.mission == Mission.FOLLOW, np.where(lost, search, following), going)
+    return np.where(scenes.mission == Mission.HOLD, straight[3], wish)
+
+
+def _follow(scenes: Coded, speeds: Ints) -> Ints:
+    """The maneuver that ends nearest to the stand-off behind the target, three seconds on."""
+    at = int(np.searchsorted(TIMES, 3.0 - 1e-9))
+    along, aside, _ = _ego(scenes, speeds)
+    gap = coding.GAP_S[scenes.gap[:, 0]] + 3.0 * coding.ALONG[scenes.along[:, 0]] / coding.RUNGS
+    side = coding.SIDE[scenes.side[:, 0]] + 3.0 * coding.DRIFT[scenes.drift[:, 0]]
+    miss = np.abs(gap[:, None] - along[..., at] - STAND_OFF_S)
+    miss += 0.6 * np.abs(side[:, None] - aside[..., at]) + 0.1 * (SIDE_OF > 0)
+    shut = np.stack([np.zeros_like(scenes.left), 1 - scenes.left, 1 - scenes.right], axis=1)
+    miss = miss + 100.0 * shut[:, SIDE_OF]
+    return np.asarray(miss.argmin(axis=1))
+
+
+def _meetings(scenes: Coded, speeds: Ints) -> tuple[Bools, FloatArray]:
+    """Who blocks what (B, 8, 10), and when the last future that is needed for that meets."""
+    ego_along, ego_aside, ego_speed = _ego(scenes, speeds)
+    x, y, vx, vy = _futures(scenes)  # (B, 8, 1, K)
+    brake = (1.0 / coding.STOP_S[scenes.stop])[:, None, None, None]
+    length = coding.SIZES[scenes.size, 0][:, :, None, None]
+    width = coding.SIZES[scenes.size, 1][:, :, None, None]
+    reach_x, reach_y = length / 2 + MARGIN_S, width / 2 + MARGIN
+    kinds = np.minimum(scenes.kind, len(ObjectClass) - 1)
+    reacts = (_REACTS[kinds] & (coding.GAP_S[scenes.gap] < 0))[:, :, None, None]
+    b, n = scenes.kind.shape
+    shape = (b, n, len(MANEUVERS), SAMPLES)
+    x, vx = np.broadcast_to(x, shape).copy(), np.broadcast_to(vx, shape).copy()
+    y, vy = np.broadcast_to(y, shape), np.broadcast_to(vy, shape)
+    factor = np.ones((b, n, 1, SAMPLES), np.float32)
+    slowing = (0.5 * brake / np.maximum(np.hypot(vx[:, :, :1], 0.3 * vy[:, :, :1]), 0.05)) * TICK_S
+    when = np.full(shape, np.inf, np.float32)
+    path_y = y.copy()
+    for k, t in enumerate(TIMES):
+        factor = np.where(_BRAKES, np.maximum(factor - slowing, 0.0), factor)
+        v_ego = ego_speed[:, None, :, None, k]
+        dx = x - (ego_along[:, None, :, None, k - 1] if k else 0.0)
+        dy = path_y - ego_aside[:, None, :, None, k]
+        if t > REACTION_S:
+            close = reacts & (dx < 0) & (np.abs(dy) < reach_y) & (vx > v_ego)
+            vx = np.where(close, np.maximum(vx - 0.9 * brake * TICK_S, v_ego), vx)
+        x = x + vx * factor * TICK_S
+        path_y = path_y + vy * factor * TICK_S
+        dx = x - ego_along[:, None, :, None, k]
+        dy = path_y - ego_aside[:, None, :, None, k]
+        hit = (np.abs(dx) < reach_x) & (np.abs(dy) < reach_y)
+        when = np.where(hit & np.isinf(when), np.float32(t), when)
+    when = np.where((scenes.kind == coding.BLIND)[..., None, None], np.inf, when)
+    first = np.sort(when, axis=-1)[..., BLOCKED].astype(np.float64)
+    blind, at = _blind(scenes, ego_along, ego_speed, ego_aside)
+    first = np.where(blind, np.minimum(first, at), first)
+    return np.isfinite(first), first
+
+
+def _futures(scenes: Coded) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Where objects may be now and how fast (B, 8, 1, K): middle along, middle aside, speeds."""
+    gap = coding.GAP_S[scenes.gap]
+    x = gap + np.sign(gap) * coding.SIZES[scenes.size, 0] / 2
+    y = coding.SIDE[scenes.side]
+    vx = coding.ALONG[scenes.along] / coding.RUNGS
+    vy = coding.DRIFT[scenes.drift]
+    spread = coding.SPREAD[scenes.spread]
+    kinds = np.minimum(scenes.kind, len(ObjectClass) - 1)
+    wavers = np.where(IS_VULNERABLE[kinds], 0.12, 0.03)
+    standing = (vx == 0) & (vy == 0) & ~IS_VULNERABLE[kinds]
+    sigma_vy = np.where(standing, 0.0, wavers + 0.2 * spread)
+    sigma_vx = np.where(standing, 0.0, 0.02 + 0.04 * spread)
+
+    def sampled(mean: FloatArray, sigma: FloatArray, draw: int) -> FloatArray:
+        made = mean[..., None] + sigma[..., None] * _DRAWS[:, draw]
+        return made[:, :, None].astype(np.float32)
+
+    faster = np.where(_SPEEDS_UP, np.float32(1.15), np.float32(1.0))
+    return (
+        sampled(x, 0.2 * spread, 0), sampled(y, spread, 1),
+        sampled(vx, sigma_vx, 2) * faster, sampled(vy, sigma_vy, 3) * faster,
+    )  # fmt: skip
+
+
+def _blind(
+    scenes: Coded, along: FloatArray, speed: FloatArray, aside: FloatArray
+) -> tuple[Bools, FloatArray]:
+    """Where somebody unheard may step out: the ego must be able to stop within what it sees.
+
+    Only while others are heard badly. The view opens half a second, and the more the further the
+    edge is to the side, before the ego is there.
+    """
+    edge = coding.GAP_S[scenes.gap]
+    side = coding.SIDE[scenes.side]
+    heard = (scenes.link == LinkState.GOOD)[:, None]
+    is_blind = (scenes.kind == coding.BLIND) & ~heard & (edge > 0)
+    stop = coding.STOP_S[scenes.stop][:, None, None, None]
+    left = edge[:, :, None, None] - along[:, None]  # (B, 8, 10, T)
+    apart = np.abs(side[:, :, None, None] - aside[:, None])
+    sees = 0.3 + 0.35 * apart
+    needs = speed[:, None] ** 2 * stop / 2 + 0.3 * speed[:, None]
+    risky = (left > 0) & (left < sees) & (needs > sees) & (apart < 2.0)
+    risky &= is_blind[..., None, None]
+    when = np.where(risky, TIMES, np.inf).min(axis=-1)
+    return np.isfinite(when), when
