@@ -71,6 +71,8 @@ setup(
         # Jazzy as PyPI wheels (x86-64), and what building leadsight_msgs against them needs.
         "ros": [
             "ros-rclpy[fastrtps]>=7.1,<8",
+            "ros-action-msgs>=2.0,<2.1",
+            "ros-service-msgs>=2.0,<2.1",
             "ros-std-msgs>=5.3,<5.4",
             "ros-sensor-msgs>=5.3,<5.4",
             "ros-nav-msgs>=5.3,<5.4",
