@@ -81,15 +81,15 @@ class Policy:
         who = int(s.ids[meeting.row])
         reason = self._against(meeting.row)
         slower = max(s.speed_mps - 0.25 * s.platform.limit_mps, 0.0)
-        for direction, speed in self._ways_out(speed, slower):
-            if self.meeting(direction, speed).in_s > SOON_S:
-                if direction is not Direction.NONE:
+        for side, pace in self._ways_out(speed, slower):
+            if self.meeting(side, pace).in_s > SOON_S:
+                if side is not Direction.NONE:
                     action = Action.EVADE
-                elif speed == 0:
+                elif pace == 0:
                     action = Action.STOP
                 else:
-                    action = Action.SLOW if speed < s.speed_mps else Action.PROCEED
-                return Decision(action, who, direction, speed, risk, reason, valid_until_ns,
+                    action = Action.SLOW if pace < s.speed_mps else Action.PROCEED
+                return Decision(action, who, side, pace, risk, reason, valid_until_ns,
                                 Source.POLICY)  # fmt: skip
         return Decision(Action.STOP, who, Direction.NONE, 0.0, Risk.HIGH, Reason.NO_WAY,
                         valid_until_ns, Source.POLICY)  # fmt: skip
@@ -98,8 +98,7 @@ class Policy:
         """What is tried in turn: as fast as now, aside, slower, to a stop."""
         s = self._scene
         now = min(s.speed_mps, wished) if wished else 0.0
-        sides = [d for d, is_open in ((Direction.LEFT, s.open_left), (Direction.RIGHT, s.open_right))
-                 if is_open]  # fmt: skip
+        sides = [Direction.LEFT] * s.open_left + [Direction.RIGHT] * s.open_right
         return [(Direction.NONE, now), *((d, now) for d in sides), (Direction.NONE, slower),
                 *((d, slower) for d in sides), (Direction.NONE, 0.0)]  # fmt: skip
 
