@@ -133,7 +133,7 @@ def _ego(scenes: Coded, speeds: Ints) -> tuple[FloatArray, FloatArray, FloatArra
     share = np.clip(TIMES / coding.SHIFT_S[scenes.shift][:, None], 0, 1)
     smooth = share**2 * (3 - 2 * share)
     aside = np.array([0.0, 1.0, -1.0])[SIDE_OF][:, None] * smooth[:, None]
-    return along, aside, np.broadcast_to(speed, along.shape)
+    return along, np.broadcast_to(aside, along.shape), np.broadcast_to(speed, along.shape)
 
 
 def _wish(scenes: Coded, speeds: Ints) -> Ints:
@@ -168,86 +168,90 @@ def _follow(scenes: Coded, speeds: Ints) -> Ints:
 
 def _meetings(scenes: Coded, speeds: Ints) -> tuple[Bools, FloatArray]:
     """Who blocks what (B, 8, 10), and when the last future that is needed for that meets."""
-    ego_along, ego_aside, ego_speed = _ego(scenes, speeds)
-    x, y, vx, vy = _futures(scenes)  # (B, 8, 1, K)
-    brake = (1.0 / coding.STOP_S[scenes.stop])[:, None, None, None]
-    length = coding.SIZES[scenes.size, 0][:, :, None, None]
-    width = coding.SIZES[scenes.size, 1][:, :, None, None]
-    reach_x, reach_y = length / 2 + MARGIN_S, width / 2 + MARGIN
-    kinds = np.minimum(scenes.kind, len(ObjectClass) - 1)
-    reacts = (_REACTS[kinds] & (coding.GAP_S[scenes.gap] < 0))[:, :, None, None]
-    b, n = scenes.kind.shape
-    shape = (b, n, len(MANEUVERS), SAMPLES)
-    x, vx = np.broadcast_to(x, shape).copy(), np.broadcast_to(vx, shape).copy()
-    y, vy = np.broadcast_to(y, shape), np.broadcast_to(vy, shape)
-    factor = np.ones((b, n, 1, SAMPLES), np.float32)
-    slowing = (0.5 * brake / np.maximum(np.hypot(vx[:, :, :1], 0.3 * vy[:, :, :1]), 0.05)) * TICK_S
-    when = np.full(shape, np.inf, np.float32)
-    path_y = y.copy()
-    for k, t in enumerate(TIMES):
-        factor = np.where(_BRAKES, np.maximum(factor - slowing, 0.0), factor)
-        v_ego = ego_speed[:, None, :, None, k]
-        dx = x - (ego_along[:, None, :, None, k - 1] if k else 0.0)
-        dy = path_y - ego_aside[:, None, :, None, k]
-        if t > REACTION_S:
-            close = reacts & (dx < 0) & (np.abs(dy) < reach_y) & (vx > v_ego)
-            vx = np.where(close, np.maximum(vx - 0.9 * brake * TICK_S, v_ego), vx)
-        x = x + vx * factor * TICK_S
-        path_y = path_y + vy * factor * TICK_S
-        dx = x - ego_along[:, None, :, None, k]
-        dy = path_y - ego_aside[:, None, :, None, k]
-        hit = (np.abs(dx) < reach_x) & (np.abs(dy) < reach_y)
-        when = np.where(hit & np.isinf(when), np.float32(t), when)
-    when = np.where((scenes.kind == coding.BLIND)[..., None, None], np.inf, when)
-    first = np.sort(when, axis=-1)[..., BLOCKED].astype(np.float64)
-    blind, at = _blind(scenes, ego_along, ego_speed, ego_aside)
-    first = np.where(blind, np.minimum(first, at), first)
+    ego = _ego(scenes, speeds)
+    first = np.full((*scenes.kind.shape, len(MANEUVERS)), np.inf)
+    for kind, simulate in ((False, _collisions), (True, _blind)):
+        taken = np.arange(coding.SLOTS) < scenes.count[:, None]
+        rows = np.nonzero(taken & ((scenes.kind == coding.BLIND) == kind))
+        if len(rows[0]):
+            first[rows] = simulate(scenes, rows, *(e[rows[0]] for e in ego))
     return np.isfinite(first), first
 
 
-def _futures(scenes: Coded) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Where objects may be now and how fast (B, 8, 1, K): middle along, middle aside, speeds."""
-    gap = coding.GAP_S[scenes.gap]
-    x = gap + np.sign(gap) * coding.SIZES[scenes.size, 0] / 2
-    y = coding.SIDE[scenes.side]
-    vx = coding.ALONG[scenes.along] / coding.RUNGS
-    vy = coding.DRIFT[scenes.drift]
-    spread = coding.SPREAD[scenes.spread]
-    kinds = np.minimum(scenes.kind, len(ObjectClass) - 1)
-    wavers = np.where(IS_VULNERABLE[kinds], 0.12, 0.03)
-    standing = (vx == 0) & (vy == 0) & ~IS_VULNERABLE[kinds]
-    sigma_vy = np.where(standing, 0.0, wavers + 0.2 * spread)
+def _collisions(
+    scenes: Coded, rows: tuple[Ints, ...], along: FloatArray, aside: FloatArray, speed: FloatArray
+) -> FloatArray:
+    """(P, 10): seconds until P objects, at ``rows`` of the scenes' arrays, meet each maneuver."""
+    x, y, vx, vy = _futures(scenes, rows)  # (P, 1, K)
+    brake = np.float32(1.0) / coding.STOP_S[scenes.stop[rows[0]]].astype(np.float32)[:, None, None]
+    reach_x, reach_y = (
+        (extent / 2 + margin).astype(np.float32)[:, None, None]
+        for extent, margin in zip(
+            coding.SIZES[scenes.size[rows]].T, (MARGIN_S, MARGIN), strict=True
+        )
+    )
+    reacts = (_REACTS[scenes.kind[rows]] & (coding.GAP_S[scenes.gap[rows]] < 0))[:, None, None]
+    slowing = 0.5 * brake / np.maximum(np.hypot(vx, np.float32(0.3) * vy), np.float32(0.05))
+    factor = np.ones_like(vx)
+    shape = (len(brake), len(MANEUVERS), SAMPLES)
+    x, vx = np.broadcast_to(x, shape).copy(), np.broadcast_to(vx, shape).copy()
+    when = np.full(shape, np.inf, np.float32)
+    tick = np.float32(TICK_S)
+    for k, t in enumerate(TIMES):
+        factor = np.where(_BRAKES, np.maximum(factor - slowing * tick, 0), factor)
+        if t > REACTION_S and reacts.any():
+            v_ego = speed[..., None, k]
+            close = reacts & (x < along[..., None, k - 1]) & (vx > v_ego)
+            close &= np.abs(y - aside[..., None, k]) < reach_y
+            vx = np.where(close, np.maximum(vx - 0.9 * brake * tick, v_ego), vx)
+        x += vx * factor * tick
+        y = y + vy * factor * tick
+        hit = np.abs(x - along[..., None, k]) < reach_x
+        hit &= np.abs(y - aside[..., None, k]) < reach_y
+        when[hit & np.isinf(when)] = t
+    return np.sort(when, axis=-1)[..., BLOCKED].astype(np.float64)
+
+
+def _futures(scenes: Coded, rows: tuple[Ints, ...]) -> tuple[FloatArray, ...]:
+    """Where P objects may be now and how fast, each (P, 1, K) float32: middle along, middle aside,
+    and the speeds."""
+    gap = coding.GAP_S[scenes.gap[rows]]
+    x = gap + np.sign(gap) * coding.SIZES[scenes.size[rows], 0] / 2
+    y = coding.SIDE[scenes.side[rows]]
+    vx = coding.ALONG[scenes.along[rows]] / coding.RUNGS
+    vy = coding.DRIFT[scenes.drift[rows]]
+    spread = coding.SPREAD[scenes.spread[rows]]
+    vulnerable = IS_VULNERABLE[scenes.kind[rows]]
+    standing = (vx == 0) & (vy == 0) & ~vulnerable
+    sigma_vy = np.where(standing, 0.0, np.where(vulnerable, 0.12, 0.03) + 0.2 * spread)
     sigma_vx = np.where(standing, 0.0, 0.02 + 0.04 * spread)
+    faster = np.where(_SPEEDS_UP, 1.15, 1.0)
 
-    def sampled(mean: FloatArray, sigma: FloatArray, draw: int) -> FloatArray:
-        made = mean[..., None] + sigma[..., None] * _DRAWS[:, draw]
-        return made[:, :, None].astype(np.float32)
+    def sampled(mean: FloatArray, sigma: FloatArray, draw: int, factor: FloatArray) -> FloatArray:
+        made = (mean[..., None] + sigma[..., None] * _DRAWS[:, draw]) * factor
+        return made[:, None].astype(np.float32)
 
-    faster = np.where(_SPEEDS_UP, np.float32(1.15), np.float32(1.0))
+    one = np.ones(SAMPLES)
     return (
-        sampled(x, 0.2 * spread, 0), sampled(y, spread, 1),
-        sampled(vx, sigma_vx, 2) * faster, sampled(vy, sigma_vy, 3) * faster,
+        sampled(x, 0.2 * spread, 0, one), sampled(y, spread, 1, one),
+        sampled(vx, sigma_vx, 2, faster), sampled(vy, sigma_vy, 3, faster),
     )  # fmt: skip
 
 
 def _blind(
-    scenes: Coded, along: FloatArray, speed: FloatArray, aside: FloatArray
-) -> tuple[Bools, FloatArray]:
-    """Where somebody unheard may step out: the ego must be able to stop within what it sees.
+    scenes: Coded, rows: tuple[Ints, ...], along: FloatArray, aside: FloatArray, speed: FloatArray
+) -> FloatArray:
+    """(P, 10): when the ego is too fast to stop for somebody who steps out at a blind spot.
 
-    Only while others are heard badly. The view opens half a second, and the more the further the
-    edge is to the side, before the ego is there.
+    Only while others are heard badly. The view opens a third of a second before the ego is there,
+    and the earlier the further the edge is to the side.
     """
-    edge = coding.GAP_S[scenes.gap]
-    side = coding.SIDE[scenes.side]
-    heard = (scenes.link == LinkState.GOOD)[:, None]
-    is_blind = (scenes.kind == coding.BLIND) & ~heard & (edge > 0)
-    stop = coding.STOP_S[scenes.stop][:, None, None, None]
-    left = edge[:, :, None, None] - along[:, None]  # (B, 8, 10, T)
-    apart = np.abs(side[:, :, None, None] - aside[:, None])
+    edge = coding.GAP_S[scenes.gap[rows]][:, None, None]
+    side = coding.SIDE[scenes.side[rows]][:, None, None]
+    unheard = (scenes.link[rows[0]] != LinkState.GOOD)[:, None, None]
+    stop = coding.STOP_S[scenes.stop[rows[0]]][:, None, None]
+    apart, left = np.abs(side - aside), edge - along
     sees = 0.3 + 0.35 * apart
-    needs = speed[:, None] ** 2 * stop / 2 + 0.3 * speed[:, None]
-    risky = (left > 0) & (left < sees) & (needs > sees) & (apart < 2.0)
-    risky &= is_blind[..., None, None]
-    when = np.where(risky, TIMES, np.inf).min(axis=-1)
-    return np.isfinite(when), when
+    needs = speed**2 * stop / 2 + 0.3 * speed
+    risky = unheard & (left > 0) & (left < sees) & (needs > sees) & (apart < 2.0)
+    return np.asarray(np.where(risky, TIMES, np.inf).min(axis=-1))
