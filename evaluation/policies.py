@@ -4,8 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from llm_edge.coding import coded_scene
 from llm_edge.decision import Action, Decision, Direction, Reason, Risk, Source
+from llm_edge.grammar import decision_of
+from llm_edge.lookahead import look_ahead
+from llm_edge.policy import Policy as RulePolicy
 from llm_edge.scene import Mission, Scene
+from llm_edge.thought import answers_of
 from pipeline.errors import InputError
 
 Policy = Callable[[Scene], Decision]
@@ -42,6 +47,11 @@ def cruise(scene: Scene) -> Decision:
     return decision(scene, Action.HOLD if hold else Action.PROCEED, scene.cruise_mps * (not hold))
 
 
+def brake(scene: Scene) -> Decision:
+    """Slows down from the first moment on: who meets somebody even so had little choice."""
+    return decision(scene, Action.SLOW, 0.0)
+
+
 def ttc_rule(scene: Scene) -> Decision:
     """Twenty lines: change corridors for who is met within 4 s or 1 s of headway, else brake."""
     own, width = scene.speed_mps, scene.platform.corridor_m
@@ -74,10 +84,25 @@ def ttc_rule(scene: Scene) -> Decision:
     return decision(scene, Action.SLOW, float(vx[who]) - 2.0, reason=Reason.AHEAD, target=target)
 
 
+def rule(scene: Scene) -> Decision:
+    """The stack's own rule policy."""
+    return RulePolicy(scene).decide(scene.at_ns + VALID_NS)
+
+
+def looked_ahead(scene: Scene) -> Decision:
+    """What the shipped decoder is taught, computed."""
+    coded = coded_scene(scene)
+    answers = answers_of(coded, look_ahead(coded))
+    return decision_of(answers, coded, scene, scene.at_ns + VALID_NS, Source.POLICY)
+
+
 POLICIES: dict[str, Callable[[], Policy]] = {
     "idle": lambda: idle,
     "cruise": lambda: cruise,
+    "brake": lambda: brake,
     "ttc": lambda: ttc_rule,
+    "policy": lambda: rule,
+    "lookahead": lambda: looked_ahead,
 }
 """Name to what makes one: a process calls it once. One that must be closed has a ``close``."""
 

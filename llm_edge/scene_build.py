@@ -5,8 +5,8 @@ Along is the distance on the path from the ego's place on it, aside the distance
 Objects and ego go on at constant velocity to that moment, and the uncertainty grows with it.
 """
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ class Surroundings:
     """None: TRACKED if own perception has it, UNCERTAIN if only others do, else LOST."""
     last_seen: FloatArray | None = None
     link: LinkState = LinkState.GOOD
-    blind: FloatArray = dataclasses.field(default_factory=lambda: np.zeros((0, 2)))
+    blind: FloatArray = field(default_factory=partial(np.zeros, (0, 2)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,8 +62,9 @@ class Built:
 
     def named(self, target: int | None) -> tuple[int, int] | None:
         """Station and id of an object of the scene; None where there is no such."""
-        found = np.flatnonzero(self.scene.ids == target) if target is not None else ()
-        return (int(self.stations[found[0]]), int(self.ids[found[0]])) if len(found) else None
+        if target is None or not (found := np.flatnonzero(self.scene.ids == target)).size:
+            return None
+        return int(self.stations[found[0]]), int(self.ids[found[0]])
 
 
 def build(

@@ -7,7 +7,7 @@ from pipeline.errors import InputError
 from pipeline.objects import MAX_METERS
 
 MAX_POINTS = 10_000
-KEPT = 256
+KEPT = 192
 """Points that a way is made of at most: longer ones are thinned."""
 
 

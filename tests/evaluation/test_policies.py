@@ -60,5 +60,5 @@ def test_ttc_rule_lets_a_faster_one_ahead_be():
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match=r"'gpt' is none of idle, cruise, ttc"):
+    with pytest.raises(InputError, match=r"'gpt' is none of idle, cruise, brake, ttc"):
         make("gpt")

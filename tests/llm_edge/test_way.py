@@ -15,8 +15,8 @@ def test_a_circle_is_unrolled():
     theta, radius = np.array([0.3, 1.0, 2.0]), np.array([50.0, 46.0, 53.0])
     places = np.stack([radius * np.sin(theta), 50 - radius * np.cos(theta)], axis=1)
     along, aside, tangents = way.place(places)
-    np.testing.assert_allclose(along, 50 * theta, atol=0.02)
-    np.testing.assert_allclose(aside, 50 - radius, atol=0.02)  # it turns left
+    np.testing.assert_allclose(along, 50 * theta, atol=0.03)
+    np.testing.assert_allclose(aside, 50 - radius, atol=0.03)  # it turns left
     np.testing.assert_allclose(tangents, np.stack([np.cos(theta), np.sin(theta)], 1), atol=0.01)
 
 
