@@ -60,6 +60,11 @@ class Built:
     stations: npt.NDArray[np.uint32]
     ids: npt.NDArray[np.int32]
 
+    @classmethod
+    def given(cls, scene: Scene) -> "Built":
+        """Of a scene whose objects have no other names."""
+        return cls(scene, np.zeros(len(scene), np.uint32), scene.ids)
+
     def named(self, target: int | None) -> tuple[int, int] | None:
         """Station and id of an object of the scene; None where there is no such."""
         if target is None or not (found := np.flatnonzero(self.scene.ids == target)).size:
@@ -209,7 +214,7 @@ def _target(
     if order.target is None or order.mission is not Mission.FOLLOW:
         return -1, TargetState.NONE
     found = np.flatnonzero(_is_target(objects, order)[rows])
-    if not len(found):
+    if not len(found) or state is TargetState.LOST:
         return -1, TargetState.LOST
     if state is None or state is TargetState.NONE:
         own = objects.stations[rows[found[0]]] == 0
