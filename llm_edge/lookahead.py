@@ -202,7 +202,7 @@ def _collisions(
     reach_y = (width / 2 + MARGIN).astype(np.float32)[:, None, None]
     low, high = np.minimum(aside, soon), np.maximum(aside, soon)
     reacts = (_REACTS[scenes.kind[rows]] & (coding.GAP_S[scenes.gap[rows]] < 0))[:, None, None]
-    slowing = 0.5 * brake / np.maximum(np.hypot(vx, np.float32(0.3) * vy), np.float32(0.05))
+    slowing = 0.4 * brake / np.maximum(np.hypot(vx, np.float32(0.3) * vy), np.float32(0.05))
     factor = np.ones_like(vx)
     shape = (len(brake), len(MANEUVERS), SAMPLES)
     x, vx = np.broadcast_to(x, shape).copy(), np.broadcast_to(vx, shape).copy()
