@@ -13,6 +13,8 @@ of the S tokens logits are wanted; ``past_k0``, ``past_v0``, … (B, kv_heads, c
 Outputs: ``logits`` (B, R, V), ``present_k0``, … which may be the same memory as ``past``.
 """
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -42,7 +44,7 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def node(self, kind: str, inputs: list[str], outputs: list[str], **attributes: object) -> str:
+    def node(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
         domain = MICROSOFT if kind not in ("Gather", "MatMul", "Split", "Mul") else ""
         self.nodes.append(
             helper.make_node(kind, inputs, outputs, name=outputs[0], domain=domain, **attributes)
@@ -97,6 +99,7 @@ def decoder_model(checkpoint: Checkpoint, quantized: bool = True) -> onnx.ModelP
     graph = _Graph(quantized)
     cos, sin = rotary_tables(shape.context, shape.head)
     tables = [graph.constant("cos", cos), graph.constant("sin", sin)]
+    x = ""
     residual = graph.node("Gather", [graph.constant("embed", weights["embed"]), "tokens"], ["x"])
     projected = graph.node("Gather", [graph.constant("first", _first(checkpoint)), "tokens"], ["p"])
     for i in range(shape.layers):
@@ -128,7 +131,8 @@ def decoder_model(checkpoint: Checkpoint, quantized: bool = True) -> onnx.ModelP
     graph.nodes[-1].output[:] = ["norm"]
     graph.product(normed, weights["embed"], "logits")
 
-    cache = ["B", shape.kv_heads, shape.context, shape.head]
+    cache: list[Any] = ["B", shape.kv_heads, shape.context, shape.head]
+    logits: list[Any] = ["B", "R", shape.vocab]
     names = [f"{kind}{i}" for i in range(shape.layers) for kind in "kv"]
     value, real, whole = helper.make_tensor_value_info, TensorProto.FLOAT, TensorProto.INT64
     inputs = [
@@ -139,7 +143,7 @@ def decoder_model(checkpoint: Checkpoint, quantized: bool = True) -> onnx.ModelP
         *(value(f"past_{name}", real, cache) for name in names),
     ]
     outputs = [
-        value("logits", real, ["B", "R", shape.vocab]),
+        value("logits", real, logits),
         *(value(f"present_{name}", real, cache) for name in names),
     ]
     model = helper.make_model(

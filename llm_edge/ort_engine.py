@@ -63,7 +63,8 @@ class OrtEngine:
 
     def feed(self, tokens: Tokens) -> FloatTensor:
         """As ``Engine.feed``."""
-        return self._feed(tokens, False)[-1]
+        logits: FloatTensor = self._feed(tokens, False)[0]
+        return logits
 
     def feed_all(self, tokens: Tokens) -> FloatTensor:
         """As ``Engine.feed_all``."""
@@ -169,6 +170,8 @@ class OrtEngine:
             CanceledError: the lanes are as before the call.
         """
         n = len(self._lane_lengths)
+        if n and counts is None and tokens.shape == (n, 1):
+            return self._feed_one_each(tokens)
         if n == 0 or tokens.ndim != 2 or len(tokens) != n:
             raise InputError(f"feed_lanes: give (n, K) tokens for the {n} lanes that fork made")
         size = tokens.shape[1]
@@ -179,7 +182,7 @@ class OrtEngine:
         if longest > self.context:
             raise self._misfit(size, longest - size)
         self._check(tokens)
-        made = self._lane_logits.copy() if size > 1 or counts is not None else self._lane_logits
+        made = self._lane_logits.copy()
         if size <= n:
             self._by_column(tokens, real, made)
         else:
@@ -187,6 +190,20 @@ class OrtEngine:
         self._lane_lengths += real.astype(np.int32)
         self._lane_logits = made
         return made
+
+    def _feed_one_each(self, tokens: Tokens) -> FloatTensor:
+        longest = int(self._lane_lengths.max()) + 1
+        if longest > self.context:
+            raise self._misfit(1, longest - 1)
+        self._check(tokens)
+        step = self._lane_step(0, len(tokens), 1)
+        step.tokens[:] = tokens
+        step.seqlens[:] = self._lane_lengths
+        step.total[0] = longest
+        self._run(step)
+        self._lane_lengths += 1
+        self._lane_logits = step.logits[:, 0]
+        return self._lane_logits
 
     def _by_column(self, tokens: Tokens, real: npt.NDArray[Any], made: FloatTensor) -> None:
         """One token of every lane a call; a lane that has no more writes past its end."""

@@ -175,10 +175,10 @@ class Step:
                 value = bind(f"past_{kind}{i}", values[i, j])
                 binding.bind_ortvalue_output(f"present_{kind}{i}", value)
         # The public method only wraps this one, and a call of one token is short.
-        self._run = getattr(getattr(session, "_sess", None), "run_with_iobinding", None)
-        self._binding = getattr(binding, "_iobinding", binding)
-        if self._run is None or self._binding is binding:
-            self._run, self._binding = session.run_with_iobinding, binding
+        inner = getattr(getattr(session, "_sess", None), "run_with_iobinding", None)
+        bound = getattr(binding, "_iobinding", None)
+        self._run: Any = session.run_with_iobinding if inner is None or bound is None else inner
+        self._binding: Any = binding if inner is None or bound is None else bound
 
     def __call__(self, options: Any) -> None:
         self._run(self._binding, options)
