@@ -1,42 +1,37 @@
-"""How much memory a process may still take, as far as the system tells."""
+"""How much memory this process may still take."""
 
+import resource
 from pathlib import Path
 
-from pipeline.errors import InputError
-
-_ROOT = Path("/")
+_CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
 
 
-def available_bytes(root: Path = _ROOT) -> int | None:
-    """The least of what the machine has free and what the control group leaves; None: not told."""
-    found = []
+def available_bytes() -> int:
+    """The least of what the machine has free, what its control group leaves, and the process's own
+    limits (``RLIMIT_AS``, ``RLIMIT_DATA``); where nothing is known, 2⁶²."""
+    found = [1 << 62]
+    machine = _fields("/proc/meminfo")
+    if "MemAvailable" in machine:
+        found.append(machine["MemAvailable"])
     try:
-        for line in (root / "proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
-    except (OSError, ValueError, IndexError):
+        most, used = (Path(p).read_text().strip() for p in _CGROUP)
+        if most != "max":
+            found.append(int(most) - int(used))
+    except (OSError, ValueError):
         pass
-    for limit, used in (
-        ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current"),
-        (
-            "sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
-    ):
-        try:
-            found.append(int((root / limit).read_text()) - int((root / used).read_text()))
-        except (OSError, ValueError):  # "max", or no such controller
-            continue
-    return max(0, min(found)) if found else None
+    own = _fields("/proc/self/status")
+    for kind, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        limit = resource.getrlimit(kind)[0]
+        if limit != resource.RLIM_INFINITY and name in own:
+            found.append(limit - own[name])
+    return max(0, min(found))
 
 
-def check_memory(needed: int, what: str, available: int | None) -> None:
-    """
-    Raises:
-        InputError: not so much is left.
-    """
-    if available is not None and needed > available:
-        raise InputError(
-            f"{what}: takes about {needed >> 20} MiB and {available >> 20} MiB are left; "
-            "free some or use a smaller model or context"
-        )
+def _fields(path: str) -> dict[str, int]:
+    """Bytes by name, of a file of lines such as ``MemAvailable: 12 kB``."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return {}
+    rows = [line.replace(":", " ").split() for line in lines if line.endswith(" kB")]
+    return {row[0]: int(row[1]) * 1024 for row in rows if len(row) == 3 and row[1].isdigit()}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from llm_edge.checkpoint import MAX_FILE_BYTES, Shape, read_config
 from llm_edge.decoder_graph import METADATA, MICROSOFT, OPERATORS
-from llm_edge.memory import available_bytes, check_memory
+from llm_edge.memory import available_bytes
 from pipeline.errors import InputError, first_line
 
 FloatTensor = npt.NDArray[np.float32]
@@ -57,7 +57,7 @@ def open_session(path: Path, lanes: int) -> tuple[Any, Shape, tuple[str, ...]]:
     Raises:
         InputError: no such file, another kind of one, too little memory.
     """
-    check_memory(path.stat().st_size * 3 if path.is_file() else 0, str(path), available_bytes())
+    _check_memory(path, path.stat().st_size * 3 if path.is_file() else 0)
     data = read_model(path)
     try:
         import onnxruntime
@@ -85,13 +85,22 @@ def open_session(path: Path, lanes: int) -> tuple[Any, Shape, tuple[str, ...]]:
         raise InputError(f"{path}: {error}; {REMEDY}") from None
     _check_signature(path, session, shape)
     scratch = 4 * shape.heads * shape.context**2  # attention's, of a prefill of all of it
-    check_memory(cache_bytes(shape, lanes) + scratch + len(data), str(path), available_bytes())
+    _check_memory(path, cache_bytes(shape, lanes) + scratch + len(data))
     return session, shape, words
 
 
 def cache_bytes(shape: Shape, lanes: int) -> int:
     """Keys and values of so many states, float32."""
     return 8 * shape.layers * lanes * shape.context * shape.kv_width
+
+
+def _check_memory(path: Path, needed: int) -> None:
+    left = available_bytes()
+    if needed > left:
+        raise InputError(
+            f"{path}: takes about {needed >> 20} MiB and {left >> 20} MiB are left; "
+            "free some or use a smaller model or context"
+        )
 
 
 @contextmanager

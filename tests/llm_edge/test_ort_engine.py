@@ -276,5 +276,7 @@ def test_too_little_memory_is_told_before_it_is_taken(file, monkeypatch):
     monkeypatch.setattr(ort_session, "available_bytes", lambda: 100_000)
     with pytest.raises(InputError, match="MiB are left"):
         OrtEngine(file)
-    monkeypatch.setattr(ort_session, "available_bytes", lambda: None)
-    OrtEngine(file).close()
+    needed = ort_session.cache_bytes(SMALL, 9)
+    monkeypatch.setattr(ort_session, "available_bytes", lambda: needed)  # the file, but no states
+    with pytest.raises(InputError, match="MiB are left"):
+        OrtEngine(file)
