@@ -104,10 +104,14 @@ class CostModel:
             total += self.step_lanes(votes, 1, at + thought // 2) * thought
         else:
             total += self.decode(thought, at)
-        at += thought
-        for tokens in answer:
-            total += self.step_lanes(votes, tokens, at)
-            at += tokens
+        return total + self.answer(answer, at + thought, votes)
+
+    def answer(self, calls: Sequence[int], held: int, votes: int = 1) -> float:
+        """ns of an answer's calls, by their tokens, in so many lanes."""
+        total = 0.0
+        for tokens in calls:
+            total += self.step_lanes(votes, tokens, held)
+            held += tokens
         return total
 
     def predict(
