@@ -111,7 +111,7 @@ def test_a_thought_closed_when_told_leaves_the_answer_in_time():
 
 
 @pytest.mark.parametrize(
-    ("left_ms", "thought", "votes"), [(0.5, None, None), (1.95, 0, 1), (30.0, 33, 4)]
+    ("left_ms", "thought", "votes"), [(0.5, None, None), (1.85, 0, 1), (30.0, 33, 4)]
 )
 def test_the_shipped_size_of_decoder(left_ms, thought, votes):
     p = plan(KNOWN, left_ms * 1e6, 60, ANSWER, 33, max_lanes=8)
