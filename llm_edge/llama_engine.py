@@ -54,6 +54,7 @@ class LlamaEngine:
         self.vocab: Any = self._lib.llama_model_get_vocab(self._model)
         self.vocabulary: int = self._lib.llama_vocab_n_tokens(self.vocab)
         self.frame = chat_frame(self._model)
+        self.guide_vocabulary: Any = None
         self._memory = self._lib.llama_get_memory(self._context)
         self._length = 0
         self._batch = self._lib.llama_batch_init(chunk, 0, 1)
