@@ -9,6 +9,7 @@ which loses less than a bare cut (the note of llama.cpp's reasoning budget, 2026
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from llm_edge.answerer import Reply
 from llm_edge.cache import Case, SolvedScenes
 from llm_edge.decision import Decision, Source
 from llm_edge.engine import CanceledError, Tokens
-from llm_edge.guided import write
+from llm_edge.guided import Written, write
 from llm_edge.json_guide import Guide, completed, grammar, schema
 from llm_edge.llama_engine import CHUNK, LlamaEngine
 from llm_edge.prefix import LivePrefix
@@ -76,6 +77,10 @@ class Slow:
         self._tail = self._engine.tokenize(after, markup=True)
         reserved = ANSWER_TOKENS + config.thought_tokens + len(self._head) + len(self._tail)
         self._budget = min(config.prompt_tokens, config.context - reserved)
+        # The weights' first reading and the guide's vocabulary take a while, and cannot be cut off.
+        Guide(self._engine, grammar(schema(Scene(0, 0))))
+        self._engine.feed(np.zeros(1, np.int64))
+        self._engine.rewind(0)
 
     def answer(self, scene: Scene, deadline_ns: int) -> Reply:
         work = _Work(self._clock.now_ns(), deadline_ns)
@@ -94,27 +99,31 @@ class Slow:
 
     def _decided(self, scene: Scene, work: "_Work") -> Decision:
         prompt = self._prompt(scene)
-        keep = len(prompt.head)
         tokens = np.concatenate([prompt.head, prompt.fast, self._tail])
         if self._config.tools and len(scene):
             results = self._called(scene, tokens, work)
             tokens = np.concatenate([prompt.head, self._prompt(scene, results).fast, self._tail])
-        work.figures |= {"prompt_tokens": len(tokens), "slow_tokens": keep}
+        work.figures |= {"prompt_tokens": len(tokens), "standing_tokens": len(prompt.head)}
         if self._config.thought_tokens:
             tokens = self._thought(tokens, work)
-        begun_ns = self._clock.now_ns()
-        guide = Guide(self._engine, grammar(schema(scene)))
-        lead = self._engine.tokenize(ANSWER)
-        if self._config.thought_tokens:
-            self._prefix.resume(tokens)
-            begun_ns = self._clock.now_ns()
-        made = write(self._prefix, guide, np.concatenate([tokens, lead]))
-        took_ns = self._clock.now_ns() - begun_ns
-        self._answer_ns = max(took_ns, 0.9 * self._answer_ns)
+        made = self._written(scene, tokens)
         work.figures |= {"answer_tokens": len(made.tokens), "forwards": made.forwards}
         text = self._engine.text(made.tokens)
         until_ns = scene.at_ns + round(self._config.valid_ms * 1e6)
         return completed(text, scene, until_ns, Source.GGUF)
+
+    def _written(self, scene: Scene, tokens: Tokens) -> Written:
+        """The answer; what it took is remembered, twice that where it was cut off."""
+        begun_ns, whole = self._clock.now_ns(), False
+        try:
+            guide = Guide(self._engine, grammar(schema(scene)))
+            lead = self._engine.tokenize(ANSWER)
+            made = write(self._prefix, guide, np.concatenate([tokens, lead]))
+            whole = True
+        finally:
+            took_ns = (self._clock.now_ns() - begun_ns) * (1 if whole else 2)
+            self._answer_ns = max(took_ns, 0.9 * self._answer_ns)
+        return made
 
     def _prompt(self, scene: Scene, results: Sequence[str] = ()) -> "_Prompt":
         near = self._examples.nearest(scene) if self._examples else None
@@ -225,3 +234,8 @@ class _Alarm:
         with self._lock:
             if self._running:
                 self._engine.cancel()
+
+
+def make(clock: Clock, **options: Any) -> Slow:
+    """For ``llm_edge.worker``: options are ``SlowConfig``'s."""
+    return Slow(SlowConfig(**options), clock)
