@@ -1,10 +1,14 @@
 """Who answers scenes: a model in this process, in another one, or far away."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from llm_edge.decision import Decision
 from llm_edge.scene import Scene
+
+_TRIES, _TRY_S = 500, 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +39,12 @@ class Answerer(Protocol):
 
     def close(self) -> None:
         """Give everything back."""
+
+
+def cut_off(answerer: Answerer, runs: Callable[[], bool]) -> None:
+    """Cancel a job again and again while it runs, for it may only just begin; for a second."""
+    for _ in range(_TRIES):
+        if not runs():
+            return
+        answerer.cancel()
+        time.sleep(_TRY_S)

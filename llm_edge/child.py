@@ -12,7 +12,7 @@ import time
 from queue import SimpleQueue
 from typing import Any
 
-from llm_edge.answerer import Answerer, Reply
+from llm_edge.answerer import Answerer, Reply, cut_off
 from llm_edge.decision import parse
 from llm_edge.isolation import IsolationConfig, apply
 from llm_edge.scene import scene_from_json
@@ -21,7 +21,6 @@ from pipeline.errors import InputError, first_line
 
 BEAT_S = 0.25
 _NOTHING, _PREPARES = -1, 0
-_TRIES, _TRY_S = 500, 0.002
 
 
 class MonotonicClock:
@@ -96,12 +95,8 @@ class Child:
         os._exit(0)  # whoever asked is gone; what runs is of no use
 
     def _cut(self, number: int) -> None:
-        """Cancel a job, again and again while it runs, for it may only just begin."""
-        for _ in range(_TRIES):
-            if self._now != number or self._answerer is None:
-                return
-            self._answerer.cancel()
-            time.sleep(_TRY_S)
+        if self._answerer is not None:
+            cut_off(self._answerer, lambda: self._now == number)
 
     def _beat(self) -> None:
         while self._wire.send({"beat": time.monotonic_ns()}):

@@ -100,7 +100,8 @@ class LlamaEngine:
         except BaseException:
             self.rewind(before)
             raise
-        return self._logits(len(part) - 1, 1)[0]
+        last_row: npt.NDArray[np.float32] = self._logits(len(part) - 1, 1)[0]
+        return last_row
 
     def _step(self, part: Tokens, all_of_it: bool, last: bool) -> None:
         k = len(part)
@@ -120,7 +121,8 @@ class LlamaEngine:
     def _logits(self, first: int, count: int) -> npt.NDArray[np.float32]:
         """(count, V), a view of llama.cpp's own."""
         at = self._lib.llama_get_logits_ith(self._context, first)
-        return np.ctypeslib.as_array(at, (count, self.vocabulary))
+        made: npt.NDArray[np.float32] = np.ctypeslib.as_array(at, (count, self.vocabulary))
+        return made
 
     def _check(self, tokens: Tokens) -> None:
         if not len(tokens):
@@ -161,9 +163,7 @@ class LlamaEngine:
             raise InputError(f"LlamaEngine: {len(data)} bytes of text; give at most {_MAX_TEXT}")
         room = np.empty(len(data) + 8, np.int32)
         at = room.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        count = self._lib.llama_tokenize(
-            self.vocab, data, len(data), at, len(room), start, markup
-        )
+        count = self._lib.llama_tokenize(self.vocab, data, len(data), at, len(room), start, markup)
         if count < 0:
             raise InputError("LlamaEngine: this model cannot tokenize that text")
         return room[:count].astype(np.int64)

@@ -8,6 +8,7 @@ ends, the last ones are left out and counted. Only numbers and names of our enum
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +42,8 @@ class Parts:
     objects: tuple[int, ...]
 
 
-def words(kind: type) -> str:
-    return " | ".join(str(m) for m in kind)  # type: ignore[var-annotated, attr-defined]
+def _words(kind: type[Enum]) -> str:
+    return " | ".join(str(m) for m in kind)
 
 
 def matters_s(scene: Scene) -> tuple[FloatArray, FloatArray]:
@@ -151,8 +152,8 @@ def _static(scene: Scene) -> str:
         "and vy are meters per second. sd is the uncertainty of a place in meters. told: known "
         "from others only. near: seconds until it may come close.\n"
         "Answer with one JSON object: "
-        f'{{"action":{words(Action)},"target":id of an object or null,"direction":'
-        f'{words(Direction)},"speed_mps":number,"risk":{words(Risk)},"reason":{words(Reason)}}}\n'
+        f'{{"action":{_words(Action)},"target":id of an object or null,"direction":'
+        f'{_words(Direction)},"speed_mps":number,"risk":{_words(Risk)},"reason":{_words(Reason)}}}\n'
         "evade: move aside by one corridor. Never hit anything; then do the mission.\n"
         f"Vehicle: {_n(p.size_m[0])} x {_n(p.size_m[1])} m, at most {_n(p.limit_mps)} m/s, brakes "
         f"{_n(p.brake_mps2)} m/s2, moves aside by {_n(p.corridor_m)} m in {_n(p.shift_s)} s\n"

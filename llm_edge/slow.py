@@ -6,6 +6,7 @@ prompt asks for is not kept, so the thought is closed here: by a sentence that l
 which loses less than a bare cut (the note of llama.cpp's reasoning budget, 2026).
 """
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -171,11 +172,8 @@ class Slow:
 
     def prepare(self, scene: Scene) -> None:
         """Read what the next prompts will begin with."""
-        with self._alarm.set(None):
-            try:
-                self._prefix.resume(self._standing(parts(scene, self._budget)))
-            except (CanceledError, InputError):
-                pass  # what was read by then is read
+        with self._alarm.set(None), contextlib.suppress(CanceledError, InputError):
+            self._prefix.resume(self._standing(parts(scene, self._budget)))
 
     def learn(self, scene: Scene, decision: Decision) -> None:
         if self._examples is not None:

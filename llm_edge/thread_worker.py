@@ -7,9 +7,10 @@ what crashes takes all with it.
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from queue import SimpleQueue
 
-from llm_edge.answerer import Answerer, Reply
+from llm_edge.answerer import Answerer, Reply, cut_off
 from llm_edge.decision import Decision
 from llm_edge.isolation import IsolationConfig, apply
 from llm_edge.scene import Scene
@@ -30,6 +31,7 @@ class ThreadWorker:
         self._scheduling = (isolation or IsolationConfig()).scheduling
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._lock = threading.Lock()
+        self._count = 0
         self._busy = self._preparing = False
         self._answerer: Answerer | None = None
         self.ready = threading.Event()
@@ -43,7 +45,7 @@ class ThreadWorker:
         left_s = (deadline_ns - self._clock.now_ns()) * 1e-9
         try:
             return answer.result(max(0.0, left_s))
-        except TimeoutError:
+        except FutureTimeoutError:
             self.cancel()
             return Reply(None, "no answer by the deadline")
 
@@ -56,6 +58,7 @@ class ThreadWorker:
                 why = "the deadline is over"
             if not why:
                 self._busy = True
+                self._count += 1
         if why:
             answer.set_result(Reply(None, why))
             return answer
@@ -76,19 +79,20 @@ class ThreadWorker:
     def prepare(self, scene: Scene) -> None:
         def job(answerer: Answerer) -> None:
             self._preparing = True
-            if not self._busy:
+            if not self._busy and self._jobs.empty():
                 answerer.prepare(scene)
             self._preparing = False
 
-        if self._jobs.empty():
-            self._jobs.put(job)
+        self._jobs.put(job)
 
     def learn(self, scene: Scene, decision: Decision) -> None:
         self._jobs.put(lambda answerer: answerer.learn(scene, decision))
 
     def cancel(self) -> None:
-        if self._answerer is not None and self._busy:
-            self._answerer.cancel()
+        answerer, number = self._answerer, self._count
+        if answerer is not None and self._busy:
+            runs = (lambda: self._busy and self._count == number,)
+            threading.Thread(target=cut_off, args=(answerer, *runs), daemon=True).start()
 
     def close(self) -> None:
         self._jobs.put(None)

@@ -1,5 +1,6 @@
 """Messages between a process and the one that answers for it: length, then JSON; nothing else."""
 
+import contextlib
 import json
 import socket
 import struct
@@ -60,10 +61,8 @@ class Wire:
 
     def close(self) -> None:
         """Whoever receives, here or there, gets None."""
-        try:
+        with contextlib.suppress(OSError):  # gone already
             self._end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # gone already
         self._end.close()
 
     def _exactly(self, size: int) -> bytes | None:

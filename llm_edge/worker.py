@@ -4,6 +4,7 @@ A question gets its answer by the deadline or a reason. The process says that it
 second; one that ended, went silent or does not let go of a question is killed and started again.
 """
 
+import contextlib
 import os
 import select
 import socket
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -98,7 +100,7 @@ class Worker:
         left_s = (deadline_ns - self._clock.now_ns()) * 1e-9
         try:
             return answer.result(max(0.0, left_s))
-        except TimeoutError:
+        except FutureTimeoutError:
             self.cancel()
             return Reply(None, "no answer by the deadline")
 
@@ -215,10 +217,8 @@ class Worker:
                     "isolation": asdict(self._isolation),
                 }
             )
-            try:
+            with contextlib.suppress(InputError):  # it talks nonsense: as good as dead
                 self._listen(here, self._wire)
-            except InputError:
-                pass  # it talks nonsense: as good as dead
             self._wire = None
             self._kill()
             self._process.wait()
