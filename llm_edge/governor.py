@@ -71,7 +71,9 @@ class Governor:
             if self._bad >= self._config.patience:
                 self._bad = 0
                 self._tighten(level)
-        elif level <= 0 or not reasoning:
+        elif level == 0 and reasoning:
+            self._calm_since_ns, self._bad = None, 0
+        else:
             self._bad = 0
             self._recover(now_ns)
         return self.advice

@@ -140,6 +140,9 @@ class Poster:
             size += len(piece)
             if size > self._max_bytes:
                 raise PostError(f"an answer of over {self._max_bytes} bytes")
+        # The end that comes early, from there or from here, looks to http.client like any other.
+        if self._ended.is_set() or answer.length:
+            raise PostError("no HTTP from it (the answer was cut short)")
         return answer, b"".join(pieces)
 
 

@@ -7,6 +7,7 @@ the schema, with white space off: a weak model that may write some writes it for
 
 import functools
 import json
+import warnings
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def completed(text: str, scene: Scene, valid_until_ns: int, source: Source) -> D
     given |= {"valid_until_ns": valid_until_ns, "source": str(source)}
     try:
         return parse(json.dumps(given), scene)
-    except (OverflowError, RecursionError, ValueError) as error:
+    except OverflowError as error:
         raise InputError(f"answer: {first_line(error)}") from error
 
 
@@ -153,5 +154,7 @@ def _tokenizer(engine: LlamaEngine) -> Any:
         _llguidance()
         from llguidance.llamacpp import lltokenizer_from_vocab
 
-        engine.guide_vocabulary = lltokenizer_from_vocab(engine.vocab)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of names, by llama_cpp
+            engine.guide_vocabulary = lltokenizer_from_vocab(engine.vocab)
     return engine.guide_vocabulary

@@ -102,10 +102,7 @@ class Remote:
         }
 
     def _decision(self, kind: str, body: bytes, scene: Scene) -> Decision:
-        try:
-            text = _streamed(body) if kind == _STREAM else _content(json.loads(body), "message")
-        except (ValueError, RecursionError) as error:  # JSON's and UTF-8's errors are such
-            raise InputError("the answer is no JSON") from error
+        text = _streamed(body) if kind == _STREAM else _content(_json(body), "message")
         until_ns = scene.at_ns + round(self._config.valid_ms * 1e6)
         return completed(_object(text), scene, until_ns, Source.REMOTE)
 
@@ -123,6 +120,13 @@ class Remote:
         self._poster.close()
 
 
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:  # JSON's and UTF-8's errors are such
+        raise InputError("the answer is no JSON") from error
+
+
 def _content(answer: Any, where: str) -> str:
     """choices[0].message.content, or of a stream's piece choices[0].delta.content."""
     try:
@@ -138,9 +142,9 @@ def _content(answer: Any, where: str) -> str:
 
 
 def _streamed(body: bytes) -> str:
-    rows = body.decode().splitlines()
-    data = [row.removeprefix("data:").strip() for row in rows if row.startswith("data:")]
-    return "".join(_content(json.loads(d), "delta") for d in data if d and d != "[DONE]")
+    rows = [row for row in body.splitlines() if row.startswith(b"data:")]
+    data = [row.removeprefix(b"data:").strip() for row in rows]
+    return "".join(_content(_json(d), "delta") for d in data if d and d != b"[DONE]")
 
 
 def _object(text: str) -> str:
