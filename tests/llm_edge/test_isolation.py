@@ -6,7 +6,14 @@ import subprocess
 import sys
 import threading
 
-from llm_edge.isolation import ONE_THREAD, IsolationConfig, apply, environment, first_in_line, normal
+from llm_edge.isolation import (
+    ONE_THREAD,
+    IsolationConfig,
+    apply,
+    environment,
+    first_in_line,
+    normal,
+)
 from llm_edge.memory import available_bytes
 
 

@@ -1,4 +1,4 @@
-"""The prompt: the same for the same scene, bounded, what matters first, and nothing foreign in it."""
+"""The prompt: the same for the same scene, bounded, what matters first, nothing foreign in it."""
 
 import re
 from dataclasses import replace
@@ -103,10 +103,11 @@ def test_a_standing_ego_that_wants_to_go_minds_what_stands_ahead():
 
 
 def test_only_numbers_and_our_own_words_enter():
-    known = set("""
+    ours = """
         scene ego m s left right free closed target none tracked uncertain lost last seen ahead x y
         vx vy size sd told near blind spot out less urgent more objects spots
-        """.split()) | {c.name.lower() for c in ObjectClass}  # fmt: skip
+        """
+    known = {*re.findall(r"\w+", ours), *(c.name.lower() for c in ObjectClass)}
     for seed in range(20):
         fast = parts(crowd(30, seed=seed, target_state=TargetState.LOST, target_side=1), 900).fast
         assert fast.isascii()

@@ -1,4 +1,4 @@
-"""Tools: what a plan may be, that it is run together, and that nobody waits for a call that hangs."""
+"""Tools: what a plan may be, run together, and nobody waits for a call that hangs."""
 
 import json
 import threading

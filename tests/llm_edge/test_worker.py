@@ -1,4 +1,4 @@
-"""An answerer elsewhere: in time or a reason, whatever happens to it; alike for process and thread."""
+"""An answerer elsewhere: in time or a reason, whatever happens; process and thread alike."""
 
 import os
 import signal
