@@ -119,8 +119,9 @@ def _speeds(scenes: Coded) -> Ints:
     return np.stack([up, v, np.maximum(v - DOWN, 0), np.zeros_like(v)], axis=1)
 
 
-def _ego(scenes: Coded, speeds: Ints) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """(B, 10, T): distance along, sideways, and speed."""
+def _ego(scenes: Coded, speeds: Ints) -> tuple[FloatArray, ...]:
+    """(B, 10, T) each: distance along; sideways, as the platform is said to move and in half the
+    time, for the way there is swept between both; and speed."""
     stop = coding.STOP_S[scenes.stop][:, None, None]
     now = (scenes.speed / coding.RUNGS)[:, None, None]
     aim = (speeds[:, LEVEL_OF] / coding.RUNGS)[..., None]
@@ -130,10 +131,16 @@ def _ego(scenes: Coded, speeds: Ints) -> tuple[FloatArray, FloatArray, FloatArra
     until = np.abs(aim - now) / rate
     ramp = np.minimum(TIMES, until)
     along = now * ramp + np.sign(aim - now) * rate * ramp**2 / 2 + aim * (TIMES - ramp)
-    share = np.clip(TIMES / coding.SHIFT_S[scenes.shift][:, None], 0, 1)
-    smooth = share**2 * (3 - 2 * share)
-    aside = np.array([0.0, 1.0, -1.0])[SIDE_OF][:, None] * smooth[:, None]
-    return along, np.broadcast_to(aside, along.shape), np.broadcast_to(speed, along.shape)
+    share = TIMES / coding.SHIFT_S[scenes.shift][:, None]
+    sides = np.array([0.0, 1.0, -1.0])[SIDE_OF][:, None]
+    aside, soon = (sides * _smooth(f * share)[:, None] for f in (1.0, 2.0))
+    return tuple(np.broadcast_to(v, along.shape) for v in (along, aside, soon, speed))
+
+
+def _smooth(share: FloatArray) -> FloatArray:
+    """From 0 to 1, at rest at both ends."""
+    share = np.clip(share, 0.0, 1.0)
+    return share**2 * (3 - 2 * share)
 
 
 def _wish(scenes: Coded, speeds: Ints) -> Ints:
@@ -156,7 +163,7 @@ def _wish(scenes: Coded, speeds: Ints) -> Ints:
 def _follow(scenes: Coded, speeds: Ints) -> Ints:
     """The maneuver that ends nearest to the stand-off behind the target, three seconds on."""
     at = int(np.searchsorted(TIMES, 3.0 - 1e-9))
-    along, aside, _ = _ego(scenes, speeds)
+    along, aside, *_ = _ego(scenes, speeds)
     gap = coding.GAP_S[scenes.gap[:, 0]] + 3.0 * coding.ALONG[scenes.along[:, 0]] / coding.RUNGS
     side = coding.SIDE[scenes.side[:, 0]] + 3.0 * coding.DRIFT[scenes.drift[:, 0]]
     miss = np.abs(gap[:, None] - along[..., at] - STAND_OFF_S)
@@ -179,19 +186,23 @@ def _meetings(scenes: Coded, speeds: Ints) -> tuple[Bools, FloatArray]:
 
 
 def _collisions(
-    scenes: Coded, rows: tuple[Ints, ...], along: FloatArray, aside: FloatArray, speed: FloatArray
+    scenes: Coded,
+    rows: tuple[Ints, ...],
+    along: FloatArray,
+    aside: FloatArray,
+    soon: FloatArray,
+    speed: FloatArray,
 ) -> FloatArray:
     """(P, 10): seconds until P objects, at ``rows`` of the scenes' arrays, meet each maneuver."""
     x, y, vx, vy = _futures(scenes, rows)  # (P, 1, K)
     brake = np.float32(1.0) / coding.STOP_S[scenes.stop[rows[0]]].astype(np.float32)[:, None, None]
-    reach_x, reach_y = (
-        (extent / 2 + margin).astype(np.float32)[:, None, None]
-        for extent, margin in zip(
-            coding.SIZES[scenes.size[rows]].T, (MARGIN_S, MARGIN), strict=True
-        )
-    )
+    length, width = coding.SIZES[scenes.size[rows]].T
+    spare = np.minimum(MARGIN_S, np.abs(coding.GAP_S[scenes.gap[rows]]) / 2)
+    reach_x = (length / 2 + spare).astype(np.float32)[:, None, None]
+    reach_y = (width / 2 + MARGIN).astype(np.float32)[:, None, None]
+    low, high = np.minimum(aside, soon), np.maximum(aside, soon)
     reacts = (_REACTS[scenes.kind[rows]] & (coding.GAP_S[scenes.gap[rows]] < 0))[:, None, None]
-    slowing = 0.5 * brake / np.maximum(np.hypot(vx, np.float32(0.3) * vy), np.float32(0.05))
+    slowing = 0.4 * brake / np.maximum(np.hypot(vx, np.float32(0.3) * vy), np.float32(0.05))
     factor = np.ones_like(vx)
     shape = (len(brake), len(MANEUVERS), SAMPLES)
     x, vx = np.broadcast_to(x, shape).copy(), np.broadcast_to(vx, shape).copy()
@@ -207,7 +218,7 @@ def _collisions(
         x += vx * factor * tick
         y = y + vy * factor * tick
         hit = np.abs(x - along[..., None, k]) < reach_x
-        hit &= np.abs(y - aside[..., None, k]) < reach_y
+        hit &= (y > low[..., None, k] - reach_y) & (y < high[..., None, k] + reach_y)
         when[hit & np.isinf(when)] = t
     return np.sort(when, axis=-1)[..., BLOCKED].astype(np.float64)
 
@@ -239,7 +250,12 @@ def _futures(scenes: Coded, rows: tuple[Ints, ...]) -> tuple[FloatArray, ...]:
 
 
 def _blind(
-    scenes: Coded, rows: tuple[Ints, ...], along: FloatArray, aside: FloatArray, speed: FloatArray
+    scenes: Coded,
+    rows: tuple[Ints, ...],
+    along: FloatArray,
+    aside: FloatArray,
+    soon: FloatArray,
+    speed: FloatArray,
 ) -> FloatArray:
     """(P, 10): when the ego is too fast to stop for somebody who steps out at a blind spot.
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from llm_edge import coding
 from llm_edge.coding import Measures
-from llm_edge.scene import LinkState, Mission
+from llm_edge.scene import LinkState, Mission, Platform, Scene, TargetState
 from pipeline.box import FloatArray
 from pipeline.objects import ObjectClass
 
+_TINY_M = 0.01
 WIDTH = 12
 """Objects drawn a scene, of which the coding keeps the most relevant."""
 _VEHICLES = [ObjectClass.CAR, ObjectClass.TRUCK, ObjectClass.BUS, ObjectClass.MOTORCYCLE]
@@ -301,3 +302,34 @@ HELD_OUT = ("merge", "queue", "swarm")
 """Never learned from."""
 
 assert set(_DRAW) == {*KINDS, *HELD_OUT} and len(LinkState) == 3
+
+
+def scenes_of(m: Measures, limit_mps: float = 10.0, corridor_m: float = 3.0) -> list[Scene]:
+    """The drawn scenes in meters, for a vehicle of almost no size with that limit."""
+    made = []
+    for k in range(len(m.stop_s)):
+        solid = m.present[k] & (m.kind[k] != coding.BLIND)
+        blind = m.present[k] & (m.kind[k] == coding.BLIND)
+        center = m.gap_s[k] + np.sign(m.gap_s[k]) * m.length_s[k] / 2
+        positions = np.stack([center * limit_mps, m.side[k] * corridor_m], axis=1)
+        velocities = np.stack([m.along[k] * limit_mps, m.drift[k] * corridor_m], axis=1)
+        sizes = np.stack([m.length_s[k] * limit_mps, m.width[k] * corridor_m], axis=1) - _TINY_M
+        ids = 10 + np.arange(len(solid), dtype=np.int32)
+        state = int(m.state[k])
+        made.append(
+            Scene(
+                at_ns=0, seen_ns=0,
+                platform=Platform(limit_mps, limit_mps / m.stop_s[k], m.shift_s[k], corridor_m,
+                                  (_TINY_M, _TINY_M)),
+                mission=Mission(int(m.mission[k])), speed_mps=float(m.speed[k]) * limit_mps,
+                cruise_mps=float(m.cruise[k]) * limit_mps,
+                target=int(ids[m.target[k]]) if m.target[k] >= 0 else -1,
+                target_state=TargetState(min(state, 3)),
+                target_side=(0, 0, 0, 1, 0, -1)[state], link=LinkState(int(m.link[k])),
+                open_left=bool(m.left[k]), open_right=bool(m.right[k]), ids=ids[solid],
+                classes=m.kind[k][solid].astype(np.uint8), told=m.told[k][solid] > 0,
+                positions=positions[solid], velocities=velocities[solid], sizes=sizes[solid],
+                sigmas=m.spread[k][solid] * corridor_m, blind=positions[blind],
+            )
+        )  # fmt: skip
+    return made
