@@ -4,34 +4,23 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from llm_edge.decision import Decision
+from llm_edge.reasoner import Answer, Feedback, Report
 from llm_edge.scene import Scene
 from pipeline.errors import first_line
 
-Feedback = Callable[[str, int], None]
-"""Told the stage and the tokens thought so far."""
 WAITING = 4
-
-
-class Answered(Protocol):
-    """What a reasoner answers (``llm_edge.reasoner.Answer``)."""
-
-    decision: Decision
-    met: bool
-    thought_tokens: int
-    votes: int
-    ttft_ns: int
-    took_ns: int
-    why: str
 
 
 class Decider(Protocol):
     """What a reasoner does (``llm_edge.reasoner.Reasoner``)."""
 
-    def decide(self, scene: Scene, deadline_ns: int, feedback: Feedback | None = None) -> Any:
-        """An ``Answered``."""
+    def decide(self, scene: Scene, deadline_ns: int, feedback: Feedback | None = None) -> Answer:
+        """By the deadline."""
+
+    def report(self) -> Report:
+        """How the last decisions went; on the thread that decides."""
 
     def cancel(self) -> None:
         """From any thread: answer at once."""
@@ -47,7 +36,7 @@ class Question:
 
     scene: Scene
     deadline_ns: int
-    done: Callable[[Answered | None, str], None]
+    done: Callable[[Answer | None, str], None]
     tell: Feedback | None = None
     canceled: bool = field(default=False, init=False)
 

@@ -1,6 +1,7 @@
 """Decisions as messages and back, and what a reasoner says of itself."""
 
 import math
+from collections.abc import Mapping
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from leadsight_msgs import msg as own
@@ -64,17 +65,20 @@ def decision_of(message: own.Decision) -> Decision:
     )
 
 
-def diagnostics_of(name: str, fare: Fare, skipped: int, pace: str) -> DiagnosticStatus:
+def diagnostics_of(
+    name: str, fare: Fare, skipped: int, pace: str, tiers: Mapping[str, str]
+) -> DiagnosticStatus:
     """WARN where deadlines are missed or no decision comes.
 
-    skipped: turns without one. pace: what the governor says.
+    skipped: turns without one. pace: what the governor says. tiers: state of each
+    that is asked.
     """
     shown = {
         "deadline met [%]": 100 * fare.met,
         "fallback [%]": 100 * fare.fallback,
         "goodput [1/s]": fare.goodput_hz,
         "first token p50 [ms]": fare.first_token_ms,
-        "thought, a token [ms]": fare.token_ms,
+        "thought, a call [ms]": fare.call_ms,
         "decision p50 [ms]": fare.took_ms,
         "decision p99 [ms]": fare.took_p99_ms,
     }
@@ -84,7 +88,7 @@ def diagnostics_of(name: str, fare: Fare, skipped: int, pace: str) -> Diagnostic
     elif fare.met < LEAST_MET:
         problem = f"{100 * (1 - fare.met):.1f} % of the decisions late"
     values = {k: "–" if math.isnan(v) else f"{v:.2f}" for k, v in shown.items()}
-    values |= {"turns without one": str(skipped), "pace": pace}
+    values |= {"turns without one": str(skipped), "pace": pace, **tiers}
     return DiagnosticStatus(
         level=DiagnosticStatus.WARN if problem else DiagnosticStatus.OK,
         name=name,

@@ -2,7 +2,7 @@
 ``decision``; the action ``~/ask``."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,10 +12,13 @@ from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from llm_edge.desk import Answered, Decider, Desk, Question
+from llm_edge.desk import Decider, Desk, Question
 from llm_edge.events import urgent
+from llm_edge.governor import Governor
+from llm_edge.make_reasoner import STAGES, make_reasoner
 from llm_edge.order import order_from_json
-from llm_edge.pace import Governs, Pace
+from llm_edge.pace import Pace
+from llm_edge.reasoner import Answer
 from llm_edge.scene import Scene
 from llm_edge.scene_build import Built
 from llm_edge.scene_source import SceneSource, SourceConfig
@@ -29,6 +32,7 @@ from ros_nodes.reasoner_ask import Asking
 from ros_nodes.stage import STEADY, Stage
 
 MS = 1_000_000
+REPORT_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -52,24 +56,27 @@ class FrameConfig(Config):
 
 
 class ReasonerNode(Node):
-    """make: a reasoner of its configuration and a clock. governor: says how much the tracker bears,
-    or None (``llm_edge.governor``)."""
+    """make: a reasoner of its configurations by name, and a clock. stages: their classes, the
+    governor's among them."""
 
     def __init__(
-        self,
-        make: Callable[[Any, Clock], Decider],
-        config: type[Config],
-        governor: Callable[[], Governs] | None = None,
+        self, make: Callable[[Any, Clock], Decider], stages: Mapping[str, type[Config]]
     ) -> None:
         super().__init__("reasoner")
         self._options = Live(self, "reasoner_node", ReasonerNodeConfig, lambda c: c, ["rate_hz"])
         self._frame_id = Live(self, "v2x", FrameConfig, lambda c: c, ["frame_id"]).config.frame_id
         self._source = Live(self, "scene", SourceConfig, SceneSource, _names(SourceConfig)).made
+        configs: dict[str, Any] = {
+            name: Live(self, name, cls, lambda c: c, _names(cls)).config
+            for name, cls in stages.items()
+        }
         self._wall = WallClock()  # deadlines are real, whatever time the world has
-        made = make(Live(self, "reasoner", config, lambda c: c, _names(config)).config, self._wall)
-        self._pace = Pace(governor() if governor else None, self._options.config.rate_hz)
+        made = make(configs, self._wall)
+        self._pace = Pace(Governor(configs["governor"]), self._options.config.rate_hz)
         self._stage = Stage(self, self._reset)
         self._desk = Desk(made, self._stage.complain)
+        self._report, self._tiers = made.report, dict[str, str]()
+        self._reported_ns = 0
         self._tally, self._skipped = Tally(), 0
         self._reset()
         self._decisions = self.create_publisher(Decision, "decision", qos.results(1))
@@ -146,7 +153,7 @@ class ReasonerNode(Node):
         start_ns = self._stage.clock.now_ns()
         self._decided = built.scene
 
-        def done(answer: Answered | None, why: str) -> None:  # on the desk's thread
+        def done(answer: Answer | None, why: str) -> None:  # on the desk's thread
             if answer is None:
                 self._stage.complain(why)
                 return
@@ -154,6 +161,9 @@ class ReasonerNode(Node):
             self._stage.report(built.scene.seen_ns, start_ns, self._frame_id)
             self._tally.add(answer, self._wall.now_ns())
             self._pace.reasoned()
+            now_ns = STEADY.now().nanoseconds
+            if now_ns - self._reported_ns > REPORT_NS:
+                self._reported_ns, self._tiers = now_ns, self._report().tiers
 
         deadline_ns = self._wall.now_ns() + self._within_ns()[0]
         self._desk.submit(Question(built.scene, deadline_ns, done))
@@ -165,7 +175,7 @@ class ReasonerNode(Node):
         options = self._options.config
         return round(options.deadline_ms * MS), round(options.ask_limit_ms * MS)
 
-    def _message(self, answer: Answered, built: Built) -> Decision:
+    def _message(self, answer: Answer, built: Built) -> Decision:
         decision, ready_ns = answer.decision, self._stage.clock.now_ns()
         return decision_messages.decision_message(
             decision, built.scene, built.named(decision.target), self._frame_id, ready_ns,
@@ -175,7 +185,7 @@ class ReasonerNode(Node):
     def _diagnose(self) -> None:
         name = f"{self.get_fully_qualified_name()}/decisions"
         status = decision_messages.diagnostics_of(
-            name, self._tally.fare(), self._skipped, self._pace.advice
+            name, self._tally.fare(), self._skipped, self._pace.advice, self._tiers
         )
         head = messages.header(self._stage.clock.now_ns())
         self._diagnostics.publish(DiagnosticArray(header=head, status=[status]))
@@ -186,10 +196,7 @@ def _names(config: type[Config]) -> list[str]:
 
 
 def main() -> None:
-    from llm_edge.governor import Governor
-    from llm_edge.reasoner import Reasoner, ReasonerConfig
-
-    sys.exit(process.run(lambda: ReasonerNode(Reasoner, ReasonerConfig, Governor)))
+    sys.exit(process.run(lambda: ReasonerNode(make_reasoner, STAGES)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from leadsight_msgs.action import Ask
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.node import Node
 
-from llm_edge.desk import Answered, Desk, Question
+from llm_edge.desk import Desk, Question
+from llm_edge.reasoner import Answer
 from llm_edge.scene import scene_from_json
 from llm_edge.scene_build import Built
 from pipeline.clock import Clock
@@ -16,7 +17,7 @@ from ros_nodes.stage import STEADY
 
 FEEDBACK_NS = 20_000_000
 MAX_WHY = 200
-Message = Callable[[Answered, Built], Any]
+Message = Callable[[Answer, Built], Any]
 
 
 class Asking:
@@ -65,7 +66,7 @@ class Asking:
             return
         executor = self._node.executor
 
-        def done(answer: Answered | None, why: str) -> None:
+        def done(answer: Answer | None, why: str) -> None:
             executor.create_task(self._conclude, handle, answer, why, built)
 
         question = Question(
@@ -81,16 +82,14 @@ class Asking:
             self._desk.cancel(question)
         return CancelResponse.ACCEPT
 
-    def _conclude(
-        self, handle: Any, answer: Answered | None, why: str, built: Built | None
-    ) -> None:
+    def _conclude(self, handle: Any, answer: Answer | None, why: str, built: Built | None) -> None:
         self._open.pop(bytes(handle.goal_id.uuid), None)
         result = Ask.Result(why=why[:MAX_WHY])
         if answer is not None and built is not None:
             result = Ask.Result(
                 decision=self._message(answer, built),
                 missed=not answer.met,
-                thought_tokens=answer.thought_tokens,
+                thought_calls=answer.thought_calls,
                 votes=answer.votes,
                 first_token_ns=answer.ttft_ns,
                 took_ns=answer.took_ns,
@@ -113,10 +112,10 @@ def _teller(handle: Any) -> Callable[[str, int], None]:
     """Feedback on each new stage, and now and then within one."""
     last: list[Any] = ["", 0]
 
-    def tell(stage: str, tokens: int) -> None:
+    def tell(stage: str, calls: int) -> None:
         now_ns = STEADY.now().nanoseconds
         if stage != last[0] or now_ns - last[1] >= FEEDBACK_NS:
             last[:] = stage, now_ns
-            handle.publish_feedback(Ask.Feedback(stage=stage[:80], thought_tokens=tokens))
+            handle.publish_feedback(Ask.Feedback(stage=stage[:80], thought_calls=calls))
 
     return tell

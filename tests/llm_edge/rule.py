@@ -4,28 +4,18 @@ import threading
 import time
 from dataclasses import dataclass, replace
 
-from llm_edge.decision import Decision, Source
+from llm_edge.decision import Source
 from llm_edge.policy import Policy
+from llm_edge.reasoner import Answer, Report
 from pipeline.config import Config, option
 
 
 @dataclass(frozen=True)
 class RuleConfig(Config):
-    """How long it thinks, a token a millisecond; its answer counts as thought of then."""
+    """How long it thinks, a call a millisecond; its answer counts as thought of then."""
 
-    tokens: int = option(0, "Of thought.", low=0, high=100_000)
+    calls: int = option(0, "Of thought.", low=0, high=100_000)
     fails: bool = option(False, "Whether it breaks down each time.")
-
-
-@dataclass(frozen=True)
-class Answer:
-    decision: Decision
-    met: bool
-    thought_tokens: int
-    votes: int
-    ttft_ns: int
-    took_ns: int
-    why: str
 
 
 class Rule:
@@ -41,22 +31,25 @@ class Rule:
         if self._config.fails:
             raise RuntimeError("the engine is gone")
         own = Policy(scene).decide(scene.at_ns + 10**9)
-        tokens, why = 0, "thought"
-        while tokens < self._config.tokens:
+        calls, why = 0, "thought"
+        while calls < self._config.calls:
             if self._stop.wait(0.001):
                 why = "canceled"
                 break
             if self._clock.now_ns() > deadline_ns - 2_000_000:
                 why = "deadline"
                 break
-            tokens += 1
+            calls += 1
             if feedback:
-                feedback("thought", tokens)
-        if tokens and tokens == self._config.tokens:
+                feedback("thought", calls)
+        if calls and calls == self._config.calls:
             own = replace(own, source=Source.THOUGHT)
         self._stop.clear()
         now_ns = self._clock.now_ns()
-        return Answer(own, now_ns <= deadline_ns, tokens, 1, 10**6, now_ns - begin_ns, why)
+        return Answer(own, now_ns <= deadline_ns, now_ns - begin_ns, why, calls, 1, 10**6)
+
+    def report(self):
+        return Report(0, *[float("nan")] * 7, {"rule": "ready"})
 
     def cancel(self):
         self._stop.set()

@@ -26,10 +26,10 @@ class Case:
 
 
 def test_answers_come_in_the_order_of_the_questions_and_then_the_desk_is_free():
-    case = Case(tokens=3)
+    case = Case(calls=3)
     told = []
     for k in range(3):
-        case.ask(done=lambda answer, why, k=k: case.answers.append((k, answer.thought_tokens)),
+        case.ask(done=lambda answer, why, k=k: case.answers.append((k, answer.thought_calls)),
                  tell=lambda *stage: told.append(stage))  # fmt: skip
     assert case.desk.busy
     assert wait(lambda: len(case.answers) == 3)
@@ -41,7 +41,7 @@ def test_answers_come_in_the_order_of_the_questions_and_then_the_desk_is_free():
 
 
 def test_a_cancel_ends_what_goes_on_and_only_that():
-    case = Case(tokens=300)
+    case = Case(calls=300)
     told = []
     first, second = case.ask(tell=lambda *stage: told.append(stage)), case.ask()
     assert wait(lambda: told)
@@ -54,7 +54,7 @@ def test_a_cancel_ends_what_goes_on_and_only_that():
 
 
 def test_who_is_canceled_before_the_begin_is_never_asked_and_others_wait_on():
-    case = Case(tokens=40)
+    case = Case(calls=40)
     case.ask()
     waiting = case.ask()
     last = case.ask()
@@ -66,11 +66,11 @@ def test_who_is_canceled_before_the_begin_is_never_asked_and_others_wait_on():
 
 
 def test_a_deadline_cuts_the_thought():
-    case = Case(tokens=5000)
+    case = Case(calls=5000)
     case.ask(within_s=0.05)
     assert wait(lambda: case.answers)
     answer, why = case.answers[0]
-    assert why == "deadline" and answer.met and 0 < answer.thought_tokens < 60
+    assert why == "deadline" and answer.met and 0 < answer.thought_calls < 60
     case.desk.close()
 
 
@@ -86,7 +86,7 @@ def test_a_reasoner_that_breaks_down_costs_a_line_and_not_the_thread():
 
 
 def test_too_many_questions_are_refused_and_closing_ends_them():
-    case = Case(tokens=100_000)
+    case = Case(calls=100_000)
     taken = [case.ask(within_s=60.0) for _ in range(WAITING + 3)]
     assert [q is not None for q in taken] == [True] * (WAITING + 1) + [False] * 2
     case.desk.close()

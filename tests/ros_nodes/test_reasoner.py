@@ -44,10 +44,13 @@ from tests.ros_nodes.test_v2x import objects, odometry, value  # noqa: E402
 SECOND = 10**9
 RUN = """
 import sys
+from llm_edge.governor import GovernorConfig
 from ros_nodes import process
 from ros_nodes.reasoner import ReasonerNode
 from tests.llm_edge.rule import Rule, RuleConfig
-sys.exit(process.run(lambda: ReasonerNode(Rule, RuleConfig)))
+stages = {"reasoner": RuleConfig, "governor": GovernorConfig}
+made = lambda configs, clock: Rule(configs["reasoner"], clock)
+sys.exit(process.run(lambda: ReasonerNode(made, stages)))
 """
 
 
@@ -91,10 +94,10 @@ def test_a_decision_that_cannot_be_is_refused(field, wrong):
 def test_late_decisions_and_none_at_all_are_warned_of():
     nan = float("nan")
     good = Fare(100, 1.0, 0.02, 4.9, 1.2, nan, 2.0, 3.0)
-    assert diagnostics_of("x", good, 0, "go").message == "deciding"
+    assert diagnostics_of("x", good, 0, "go", {}).message == "deciding"
     late = Fare(100, 0.9, 0.02, 4.9, 1.2, nan, 2.0, 3.0)
-    assert "10.0 % of the decisions late" in diagnostics_of("x", late, 0, "go").message
-    assert diagnostics_of("x", Fare(0, *[nan] * 7), 3, "skip").message == "no decision yet"
+    assert "10.0 % of the decisions late" in diagnostics_of("x", late, 0, "go", {}).message
+    assert diagnostics_of("x", Fare(0, *[nan] * 7), 3, "skip", {}).message == "no decision yet"
 
 
 # the node
@@ -146,7 +149,7 @@ class Vehicle:
 
 
 def test_it_decides_at_its_rate_and_says_how_it_fares(ros):
-    vehicle = Vehicle(ros, "reasoner_node.rate_hz:=20.0", "reasoner.tokens:=4")
+    vehicle = Vehicle(ros, "reasoner_node.rate_hz:=20.0", "reasoner.calls:=4")
     spans, status = ros.heard(own.Span, "reasoner/span"), diagnostics(ros)
     line = "/reasoner/decisions"
     assert ros.spin(lambda: line in status and status[line].message == "no decision yet")
@@ -164,6 +167,7 @@ def test_it_decides_at_its_rate_and_says_how_it_fares(ros):
     assert last.valid_until_ns > last.at_ns >= last.ready_ns - SECOND // 5 and not last.late
     assert vehicle.decisions[0].action == own.Decision.HOLD  # before the order
     assert float(value(status, line, "deadline met [%]")) > 90
+    assert (value(status, line, "rule"), value(status, line, "pace")) == ("ready", "go")
     assert spans and spans[-1].stage == "reasoner"
 
 
@@ -209,7 +213,7 @@ def test_a_target_is_followed_until_the_tracker_has_lost_it(ros):
 
 
 def test_a_question_on_a_given_scene_has_feedback_and_a_result(ros):
-    vehicle = Vehicle(ros, "reasoner.tokens:=30")
+    vehicle = Vehicle(ros, "reasoner.calls:=30")
     told = []
     scene = Scene(at_ns=5, seen_ns=4, speed_mps=3.0)
     handle = vehicle.ask(
@@ -217,14 +221,14 @@ def test_a_question_on_a_given_scene_has_feedback_and_a_result(ros):
     )
     found = vehicle.result(handle)
     assert found.status == GoalStatus.STATUS_SUCCEEDED
-    assert (found.result.thought_tokens, found.result.missed) == (30, False)
+    assert (found.result.thought_calls, found.result.missed) == (30, False)
     assert found.result.decision.action == own.Decision.PROCEED
     assert parse(decision_of(found.result.decision).to_json(), scene)
     assert ros.spin(lambda: told) and told[0].stage == "thought"
 
 
 def test_a_question_ends_at_its_deadline_or_when_canceled(ros):
-    vehicle = Vehicle(ros, "reasoner.tokens:=90000", "reasoner_node.ask_limit_ms:=30000.0")
+    vehicle = Vehicle(ros, "reasoner.calls:=90000", "reasoner_node.ask_limit_ms:=30000.0")
     scene = scene_json(Scene(at_ns=5, seen_ns=4))
     begin = now_ns()
     found = vehicle.result(vehicle.ask(scene=scene, within_ns=SECOND // 5))
@@ -295,7 +299,7 @@ def test_a_reasoner_that_breaks_down_is_told_of(ros):
     [
         ("reasoner_node.deadline_ms:=0.0", "reasoner_node.deadline_ms"),
         ("scene.corridor_m:=0.0", "scene.corridor_m"),
-        ("reasoner.tokens:=-1", "reasoner.tokens"),
+        ("reasoner.calls:=-1", "reasoner.calls"),
     ],
 )
 def test_options_that_cannot_be_are_one_line_and_status_2(ros, parameter, says):
