@@ -1,7 +1,7 @@
 """On-board reasoning: ``v2x/objects``, ``odometry``, ``plan`` and ``mission`` → ``decision``.
 
 Beside a stack and a ``v2x`` node that run already; with ``reasoner:=true`` pipeline.launch.py
-starts it itself. ``gguf`` names a model of the user's, which answers where the deadline gives it time.
+starts it itself. ``gguf`` names a model of the user's, which answers where there is time for it.
 """
 
 import runpy
