@@ -16,6 +16,8 @@ from torch.nn import functional
 from llm_edge import words
 
 EPSILON, BASE = 1e-5, 10_000.0
+NUMBERS = 0.04
+"""Size of what words of numbers have in common at the beginning, beside 0.02 of their own."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Decoder(nn.Module):
                     (2 * shape.layers) ** -0.5 if name.endswith(("wo.weight", "w2.weight")) else 1
                 )
                 nn.init.normal_(p, std=0.02 if "embed" in name else deep * p.shape[1] ** -0.5)
+        with torch.no_grad():
+            _order_numbers(self.embed.weight)
         half = shape.width // shape.heads // 2
         angles = torch.arange(words.CONTEXT)[:, None] / BASE ** (torch.arange(half) / half)
         self.register_buffer("cos", angles.cos(), persistent=False)
@@ -94,6 +98,20 @@ class Decoder(nn.Module):
         for layer in self.layers:
             x = layer(x, cos, sin)
         return functional.linear(self.norm(x), self.embed.weight)
+
+
+def _order_numbers(embedding: torch.Tensor) -> None:
+    """Begin with near numbers near each other: words of numbers get waves of their value, from one
+    over the whole range to some dozen."""
+    waves = torch.pi * 2.0 ** torch.arange(-1, 5)
+    for kind, numbers in words.SCALES.items():
+        values = torch.as_tensor(np.array(numbers, float))
+        ranks = (values.argsort().argsort() / (len(values) - 1))[:, None]
+        spaced = ((values - values.min()) / (values.max() - values.min()))[:, None]
+        features = [f(v * waves) for v in (ranks, spaced) for f in (torch.sin, torch.cos)]
+        mixed = torch.cat(features, dim=1).float() @ torch.randn(4 * len(waves), embedding.shape[1])
+        rows = slice(words.FIRST[kind], words.FIRST[kind] + len(values))
+        embedding[rows] += NUMBERS * mixed / (2 * len(waves)) ** 0.5
 
 
 def save(net: Decoder, path: Path) -> None:
