@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from llm_edge import words
+from llm_edge.lookahead import LATEST, MANEUVERS
 
 EPSILON, BASE = 1e-5, 10_000.0
 NUMBERS = 0.04
@@ -70,7 +71,12 @@ def rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
 
 
 class Decoder(nn.Module):
-    """Tokens (B, T) → logits (B, T, V)."""
+    """Tokens (B, T) → logits (B, T, V).
+
+    ``teacher`` reads from the stream after ``taught`` layers, at a slot's name, what the slot's
+    object blocks and when it meets the wish. It is thrown away after the training: it makes the
+    lower layers simulate, so that those above have something to think about.
+    """
 
     def __init__(self, shape: Shape, vocabulary: int = len(words.WORDS)) -> None:
         super().__init__()
@@ -78,6 +84,11 @@ class Decoder(nn.Module):
         self.embed = nn.Embedding(vocabulary, shape.width)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width, EPSILON)
+        self.taught = max(1, shape.layers - 2)
+        self.teacher = nn.Sequential(
+            nn.RMSNorm(shape.width, EPSILON),
+            nn.Linear(shape.width, len(MANEUVERS) + LATEST + 1, bias=False),
+        )
         for name, p in self.named_parameters():
             if p.ndim == 2:
                 deep = (
@@ -91,13 +102,16 @@ class Decoder(nn.Module):
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits, and the stream after ``taught`` layers."""
         x = self.embed(tokens)
         cos, sin = self.get_buffer("cos")[: tokens.shape[1]], self.get_buffer("sin")
-        sin = sin[: tokens.shape[1]]
-        for layer in self.layers:
+        sin, taught = sin[: tokens.shape[1]], x
+        for k, layer in enumerate(self.layers, 1):
             x = layer(x, cos, sin)
-        return functional.linear(self.norm(x), self.embed.weight)
+            if k == self.taught:
+                taught = x
+        return functional.linear(self.norm(x), self.embed.weight), taught
 
 
 def _order_numbers(embedding: torch.Tensor) -> None:
@@ -119,6 +133,7 @@ def save(net: Decoder, path: Path) -> None:
     arrays = {
         name.removesuffix(".weight"): p.detach().float().numpy()
         for name, p in net.named_parameters()
+        if not name.startswith("teacher")
     }
     config = {
         "vocab": len(words.WORDS), **asdict(net.shape), "context": words.CONTEXT,
