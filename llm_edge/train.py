@@ -69,6 +69,8 @@ def loss_of(
     learned = (places >= start[:, None] - 1) & (wanted > 0)
     said = functional.cross_entropy(logits[learned].float(), wanted[learned])
     row, slot = torch.nonzero(meets >= 0, as_tuple=True)
+    if not len(row):  # scenes with nobody in them
+        return said, torch.zeros_like(said)
     read = net.teacher(taught[row, SLOT_AT + PER_OBJECT * slot]).float()
     by_object = functional.binary_cross_entropy_with_logits(
         read[:, : blocks.shape[2]], blocks[row, slot]
