@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 
 STEPS = (2, 4, 8)
 LANES = (2, 4, 8)
-BURST = 5
+BURST = 7
 """Single tokens timed in a row, as decoding does."""
 _LONGEST, _SHORT = 256, 48
 _TRUSTED = 1.3
@@ -170,7 +170,7 @@ class _Runner:
     def _decode(self, held: int) -> list[Times]:
         self._hold(held)
         token = self._tokens[:1]
-        return [self._timed(lambda: self._engine.feed(token)) for _ in range(BURST)]
+        return [self._timed(lambda: self._engine.feed(token)) for _ in range(BURST)][1:]
 
     def _step(self, size: int) -> list[Times]:
         times = []
@@ -189,7 +189,7 @@ class _Runner:
         engine: LaneEngine = self._engine  # type: ignore[assignment]
         engine.fork(count)
         tokens = self._tokens[:count, None]
-        return [self._timed(lambda: engine.feed_lanes(tokens)) for _ in range(4)][1:]
+        return [self._timed(lambda: engine.feed_lanes(tokens)) for _ in range(6)][2:]
 
 
 def known_costs(
