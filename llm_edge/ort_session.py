@@ -130,6 +130,14 @@ def _check_signature(path: Path, session: Any, shape: Shape) -> None:
         raise InputError(f"{path}: its graph is not of the shape that it tells; {REMEDY}")
 
 
+def too_long(size: int, length: int, context: int) -> InputError:
+    """What to say of more tokens than fit."""
+    return InputError(
+        f"{size} tokens after {length} are more than the context of {context}; rewind, "
+        "or give a shorter scene or thought"
+    )
+
+
 class Cache:
     """Keys and values of a number of lanes, (layers, 2, lanes, kv_heads, context, head)."""
 
