@@ -67,9 +67,12 @@ setup(
         "sumo": ["eclipse-sumo>=1.20", "libsumo>=1.20"],
         "zenoh": ["eclipse-zenoh>=1.2"],
         "mot": ["pycocotools>=2.0.7"],
+        "highway": ["highway-env>=1.10"],
         # Jazzy as PyPI wheels (x86-64), and what building leadsight_msgs against them needs.
         "ros": [
             "ros-rclpy[fastrtps]>=7.1,<8",
+            "ros-action-msgs>=2.0,<2.1",
+            "ros-service-msgs>=2.0,<2.1",
             "ros-std-msgs>=5.3,<5.4",
             "ros-sensor-msgs>=5.3,<5.4",
             "ros-nav-msgs>=5.3,<5.4",

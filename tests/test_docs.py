@@ -23,6 +23,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 QUICK = {
     "calibration": ["--sequences", "1", "--clips", "1", "--every", "40"],
     "detector": ["--repeats", "12"],
+    "highway": ["--seeds", "1", "--roads", "4x2", "--policies", "idle", "--jobs", "1"],
     "gyro": ["--frames", "14", "--seeds", "1", "--worlds", "calm"],
     "isp_speed": ["--repeats", "2"],
     "predictor": ["--repeats", "2"],
@@ -186,6 +187,8 @@ def test_documented_command_runs(command: str, place: Path) -> None:
             pytest.skip("the pictures are not here (LEADSIGHT_DATA)")
         if "--online" in arguments and find_data("data", "tracking", "frames") is None:
             pytest.skip("the clips are not here (LEADSIGHT_DATA)")
+        if name == "highway":
+            pytest.importorskip("highway_env", reason="highway-env is not installed (highway)")
         if name == "v2x_closed_loop":
             pytest.importorskip("libsumo", reason="SUMO is not installed (the sumo extra)")
         if "--scenario" in arguments:

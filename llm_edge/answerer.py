@@ -1,0 +1,50 @@
+"""Who answers scenes: a model in this process, in another one, or far away."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from llm_edge.decision import Decision
+from llm_edge.scene import Scene
+
+_TRIES, _TRY_S = 500, 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """decision: None where there is none, then ``why`` says so in one line. figures: what was
+    measured on the way, by name."""
+
+    decision: Decision | None
+    why: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Answerer(Protocol):
+    """One scene at a time, on one thread; only ``cancel`` may be called from another."""
+
+    def answer(self, scene: Scene, deadline_ns: int) -> Reply:
+        """The decision by a time of the answerer's clock, or the reason why there is none. It
+        returns by then, and raises nothing."""
+
+    def prepare(self, scene: Scene) -> None:
+        """Use idle time for scenes like this one; ends when ``cancel`` is called."""
+
+    def learn(self, scene: Scene, decision: Decision) -> None:
+        """A solved scene, which may serve as an example."""
+
+    def cancel(self) -> None:
+        """What runs now ends soon, without a decision."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+def cut_off(answerer: Answerer, runs: Callable[[], bool]) -> None:
+    """Cancel a job again and again while it runs, for it may only just begin; for a second."""
+    for _ in range(_TRIES):
+        if not runs():
+            return
+        answerer.cancel()
+        time.sleep(_TRY_S)

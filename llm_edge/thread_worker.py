@@ -1,0 +1,113 @@
+"""The light option: the answerer in a thread of this process, behind the same interface.
+
+Saves a process and some memory. It shares the interpreter's lock with whoever else runs here, and
+what crashes takes all with it.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from queue import SimpleQueue
+
+from llm_edge.answerer import Answerer, Reply, cut_off
+from llm_edge.decision import Decision
+from llm_edge.isolation import IsolationConfig, apply
+from llm_edge.scene import Scene
+from pipeline.clock import Clock
+from pipeline.errors import InputError, first_line
+
+_Job = Callable[[Answerer], None]
+
+
+class ThreadWorker:
+    """See ``llm_edge.worker.Worker``. make: called on the thread. The memory cap of ``isolation``
+    is a process's, so it is not set here."""
+
+    def __init__(
+        self, make: Callable[[], Answerer], clock: Clock, isolation: IsolationConfig | None = None
+    ) -> None:
+        self._make, self._clock = make, clock
+        self._scheduling = (isolation or IsolationConfig()).scheduling
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._count = 0
+        self._busy = self._preparing = False
+        self._answerer: Answerer | None = None
+        self.ready = threading.Event()
+        self.why = "the engine is starting"
+        self.missed: tuple[str, ...] = ()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def ask(self, scene: Scene, deadline_ns: int) -> Reply:
+        answer = self.submit(scene, deadline_ns)
+        left_s = (deadline_ns - self._clock.now_ns()) * 1e-9
+        try:
+            return answer.result(max(0.0, left_s))
+        except FutureTimeoutError:
+            self.cancel()
+            return Reply(None, "no answer by the deadline")
+
+    def submit(self, scene: Scene, deadline_ns: int) -> "Future[Reply]":
+        answer: Future[Reply] = Future()
+        with self._lock:
+            why = "" if self.ready.is_set() else self.why
+            why = why or ("the engine is busy with another question" if self._busy else "")
+            if deadline_ns <= self._clock.now_ns():
+                why = "the deadline is over"
+            if not why:
+                self._busy = True
+                self._count += 1
+        if why:
+            answer.set_result(Reply(None, why))
+            return answer
+
+        def job(answerer: Answerer) -> None:
+            try:
+                reply = answerer.answer(scene, deadline_ns)
+            except Exception as error:
+                reply = Reply(None, f"the engine failed: {first_line(error)}")
+            self._busy = False
+            answer.set_result(reply)
+
+        if self._preparing and self._answerer is not None:
+            self._answerer.cancel()
+        self._jobs.put(job)
+        return answer
+
+    def prepare(self, scene: Scene) -> None:
+        def job(answerer: Answerer) -> None:
+            self._preparing = True
+            if not self._busy and self._jobs.empty():
+                answerer.prepare(scene)
+            self._preparing = False
+
+        self._jobs.put(job)
+
+    def learn(self, scene: Scene, decision: Decision) -> None:
+        self._jobs.put(lambda answerer: answerer.learn(scene, decision))
+
+    def cancel(self) -> None:
+        answerer, number = self._answerer, self._count
+        if answerer is not None and self._busy:
+            runs = (lambda: self._busy and self._count == number,)
+            threading.Thread(target=cut_off, args=(answerer, *runs), daemon=True).start()
+
+    def close(self) -> None:
+        self._jobs.put(None)
+        self.cancel()
+        self._thread.join()
+
+    def _run(self) -> None:
+        self.missed = apply(IsolationConfig(scheduling=self._scheduling))
+        try:
+            answerer = self._make()
+        except InputError as error:
+            self.why = f"failed: {error}"
+            return
+        self._answerer = answerer
+        self.ready.set()
+        while (job := self._jobs.get()) is not None:
+            job(answerer)
+        answerer.close()

@@ -1,0 +1,110 @@
+"""The shipped decoder for training: Llama's shape in one file. Needs torch.
+
+RMS norms, rotary positions over neighboring pairs, causal attention, a gated feed-forward part,
+the embedding as output head. ``decoder_graph.py`` holds the same network for onnxruntime.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from llm_edge import words
+
+EPSILON, BASE = 1e-5, 10_000.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """width: of the residual stream. hidden: of the feed-forward part."""
+
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 4
+    hidden: int = 384
+
+
+class Layer(nn.Module):
+    """Attention, then the feed-forward part, each on the normalized stream."""
+
+    def __init__(self, s: Shape) -> None:
+        super().__init__()
+        head = s.width // s.heads
+        self.heads, self.kv_heads = s.heads, s.kv_heads
+        self.attn_norm = nn.RMSNorm(s.width, EPSILON)
+        self.wq = nn.Linear(s.width, s.width, bias=False)
+        self.wk = nn.Linear(s.width, head * s.kv_heads, bias=False)
+        self.wv = nn.Linear(s.width, head * s.kv_heads, bias=False)
+        self.wo = nn.Linear(s.width, s.width, bias=False)
+        self.mlp_norm = nn.RMSNorm(s.width, EPSILON)
+        self.w1 = nn.Linear(s.width, s.hidden, bias=False)
+        self.w3 = nn.Linear(s.width, s.hidden, bias=False)
+        self.w2 = nn.Linear(s.hidden, s.width, bias=False)
+
+    def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        b, t, _ = x.shape
+        h = self.attn_norm(x)
+        q = rotated(self.wq(h).view(b, t, self.heads, -1).transpose(1, 2), cos, sin)
+        k = rotated(self.wk(h).view(b, t, self.kv_heads, -1).transpose(1, 2), cos, sin)
+        v = self.wv(h).view(b, t, self.kv_heads, -1).transpose(1, 2)
+        y = functional.scaled_dot_product_attention(
+            q, k, v, is_causal=True, enable_gqa=self.heads != self.kv_heads
+        )
+        x = x + self.wo(y.transpose(1, 2).reshape(b, t, -1))
+        h = self.mlp_norm(x)
+        made: torch.Tensor = x + self.w2(functional.silu(self.w1(h)) * self.w3(h))
+        return made
+
+
+def rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Pairs of neighbors (2i, 2i + 1) turned by their place's angle."""
+    even, odd = x[..., ::2], x[..., 1::2]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+
+
+class Decoder(nn.Module):
+    """Tokens (B, T) → logits (B, T, V)."""
+
+    def __init__(self, shape: Shape, vocabulary: int = len(words.WORDS)) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embed = nn.Embedding(vocabulary, shape.width)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.width, EPSILON)
+        for name, p in self.named_parameters():
+            if p.ndim == 2:
+                deep = (
+                    (2 * shape.layers) ** -0.5 if name.endswith(("wo.weight", "w2.weight")) else 1
+                )
+                nn.init.normal_(p, std=0.02 if "embed" in name else deep * p.shape[1] ** -0.5)
+        half = shape.width // shape.heads // 2
+        angles = torch.arange(words.CONTEXT)[:, None] / BASE ** (torch.arange(half) / half)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.embed(tokens)
+        cos, sin = self.get_buffer("cos")[: tokens.shape[1]], self.get_buffer("sin")
+        sin = sin[: tokens.shape[1]]
+        for layer in self.layers:
+            x = layer(x, cos, sin)
+        return functional.linear(self.norm(x), self.embed.weight)
+
+
+def save(net: Decoder, path: Path) -> None:
+    """Weights as arrays, with shape and words, for ``export_onnx`` and ``export_gguf``."""
+    arrays = {
+        name.removesuffix(".weight"): p.detach().float().numpy()
+        for name, p in net.named_parameters()
+    }
+    config = {
+        "vocab": len(words.WORDS), **asdict(net.shape), "context": words.CONTEXT,
+        "words": list(words.WORDS),
+    }  # fmt: skip
+    with path.open("wb") as file:
+        np.savez(file, config=np.array(json.dumps(config)), **arrays)  # type: ignore[arg-type]
