@@ -42,7 +42,7 @@ def read_model(path: Path) -> bytes:
     for node in model.graph.node:
         if node.op_type not in OPERATORS or node.domain not in ("", MICROSOFT):
             raise InputError(
-                f"{path}: has operator {node.op_type:.40}, so it is no decoder; {REMEDY}"
+                f"{path}: has operator {node.op_type!r:.40}, so it is no decoder; {REMEDY}"
             )
     if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
         raise InputError(f"{path}: has weights in another file; {REMEDY}")
@@ -70,7 +70,7 @@ def open_session(path: Path, lanes: int) -> tuple[Any, Shape, tuple[str, ...]]:
     try:
         with _plain_attention():
             session = onnxruntime.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"]
+                data, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
     except Exception as error:  # onnxruntime has no public base of its own
         raise InputError(
