@@ -109,9 +109,10 @@ def examine(
 
 
 def _score(rows: FloatArray, took_ms: FloatArray) -> Score:
-    means = rows.mean(axis=0).tolist()
+    *means, calls = rows.mean(axis=0).tolist()
     p50_ms, p99_ms = np.quantile(took_ms, [0.5, 0.99]).tolist()
-    return Score(len(rows), *means[:6], p50_ms, p99_ms, means[6])
+    valid, in_time, right, action, goodput, fallback = means
+    return Score(len(rows), valid, in_time, right, action, goodput, fallback, p50_ms, p99_ms, calls)
 
 
 def _valid(decision: Decision, scene: Scene) -> bool:

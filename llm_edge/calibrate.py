@@ -18,9 +18,12 @@ from pipeline.errors import InputError
 
 STEPS = (2, 4, 8)
 LANES = (2, 4, 8)
-BURST = 5
+BURST = 7
 """Single tokens timed in a row, as decoding does."""
 _LONGEST, _SHORT = 256, 48
+_ROUNDS = 3
+_QUIET = 0.25
+"""Quantile of equal calls' work that counts: other load can only make them longer."""
 _TRUSTED = 1.3
 """A kept measurement holds as long as a token takes at most so many times longer or shorter."""
 _WINDOW_NS = 3_000_000
@@ -68,7 +71,8 @@ def calibrate(
     engine: Engine, clock: Clock, work: Clock | None = None, budget_ns: int = 70_000_000
 ) -> CostModel:
     """Time an engine; its state is empty afterwards. Each probe is made once without counting and
-    once more, then again and again until the budget is spent.
+    three times more, then again and again until the budget is spent. The budget is of work where
+    that is told: a busy machine must not leave a probe with a single sample.
 
     work: ``ThreadClock()`` where the engine computes on the calling thread; then the numbers are
     fitted to that, and other load shows in factor and tail alone.
@@ -85,28 +89,29 @@ def calibrate(
     rest = [probe for probe in planned if probe not in lanes]
     run = _Runner(engine, clock, work or clock)
     taken: list[tuple[Probe, Times]] = []
-    began = clock.now_ns()
-    for group, share in ((rest, 0.6 if lanes else 1.0), (lanes, 1.0)):
+    paid = work or clock
+    began = paid.now_ns()
+    for group, share in ((rest, 0.7 if lanes else 1.0), (lanes, 1.0)):
         run.round(group)
-        while group:
+        rounds = 0
+        while group and (rounds < _ROUNDS or paid.now_ns() - began < share * budget_ns):
             taken += [(probe, t) for probe, times in run.round(group).items() for t in times]
-            if clock.now_ns() - began >= share * budget_ns:
-                break
+            rounds += 1
     engine.rewind(0)
     return fit(taken)
 
 
 def fit(taken: Sequence[tuple[Probe, Times]]) -> CostModel:
     """A cost model from the times of ``probes`` in the order in which they were made: the numbers
-    from the median of the work, factor and tail from how much longer it took."""
+    from the lower quartile of the work, factor and tail from how much longer it took."""
     names = [probe for probe, _ in taken]
     took, work = np.array([times for _, times in taken], float).T
     # An engine that computes elsewhere leaves no work on this thread.
     told = work if work.sum() > 0.5 * np.median(took) * len(took) else took
-    typical = {
-        probe: max(float(np.median([w for p, w in zip(names, told, strict=True) if p == probe])), 1)
-        for probe in dict.fromkeys(names)
-    }
+    typical = {}
+    for probe in dict.fromkeys(names):
+        same = [w for p, w in zip(names, told, strict=True) if p == probe]
+        typical[probe] = max(float(np.quantile(same, _QUIET)), 1.0)
     kinds: dict[str, list[tuple[int, float]]] = {}
     for (kind, size), ns in typical.items():
         kinds.setdefault(kind, []).append((size, ns))
@@ -162,7 +167,7 @@ class _Runner:
         tokens = self._tokens[:size]
         self._top = size
         times = []
-        for _ in range(2 if size > _SHORT else 4):
+        for _ in range(2 if size > _SHORT else 3):
             self._engine.rewind(0)
             times.append(self._timed(lambda: self._engine.feed(tokens)))
         return times[1:]  # the first one finds other things in the caches
@@ -170,7 +175,7 @@ class _Runner:
     def _decode(self, held: int) -> list[Times]:
         self._hold(held)
         token = self._tokens[:1]
-        return [self._timed(lambda: self._engine.feed(token)) for _ in range(BURST)]
+        return [self._timed(lambda: self._engine.feed(token)) for _ in range(BURST)][1:]
 
     def _step(self, size: int) -> list[Times]:
         times = []

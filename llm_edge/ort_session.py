@@ -21,8 +21,8 @@ _PLAIN = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 _OPENING = threading.Lock()
 
 
-def read_model(path: Path) -> bytes:
-    """A file's bytes, known to hold a graph of our operators only.
+def read_model(path: Path) -> tuple[bytes, str]:
+    """A file's bytes, known to hold a graph of our operators only, and the config that it carries.
 
     Raises:
         InputError: no such file, or another kind of one.
@@ -39,14 +39,17 @@ def read_model(path: Path) -> bytes:
         model = onnx.load_model_from_string(data)
     except Exception:  # protobuf's own kinds differ between versions
         raise InputError(f"{path}: is no ONNX file, or a truncated one; {REMEDY}") from None
-    for node in model.graph.node:
+    graph, carried = model.graph, {p.key: p.value for p in model.metadata_props}
+    for node in graph.node:
         if node.op_type not in OPERATORS or node.domain not in ("", MICROSOFT):
             raise InputError(
-                f"{path}: has operator {node.op_type:.40}, so it is no decoder; {REMEDY}"
+                f"{path}: has operator {node.op_type!r:.40}, so it is no decoder; {REMEDY}"
             )
-    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in graph.initializer):
         raise InputError(f"{path}: has weights in another file; {REMEDY}")
-    return data
+    if not isinstance(carried.get(METADATA), str):
+        raise InputError(f"{path}: carries no words, so it is no decoder of ours; {REMEDY}")
+    return data, carried[METADATA]
 
 
 def open_session(path: Path, lanes: int) -> tuple[Any, Shape, tuple[str, ...]]:
@@ -58,7 +61,7 @@ def open_session(path: Path, lanes: int) -> tuple[Any, Shape, tuple[str, ...]]:
         InputError: no such file, another kind of one, too little memory.
     """
     _check_memory(path, path.stat().st_size * 3 if path.is_file() else 0)
-    data = read_model(path)
+    data, text = read_model(path)
     try:
         import onnxruntime
     except ImportError:
@@ -70,15 +73,12 @@ def open_session(path: Path, lanes: int) -> tuple[Any, Shape, tuple[str, ...]]:
     try:
         with _plain_attention():
             session = onnxruntime.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"]
+                data, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
     except Exception as error:  # onnxruntime has no public base of its own
         raise InputError(
             f"{path}: does not run under onnxruntime here ({first_line(error)}); {REMEDY}"
         ) from None
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA)
-    if text is None:
-        raise InputError(f"{path}: carries no words, so it is no decoder of ours; {REMEDY}")
     try:
         shape, words = read_config(text)
     except InputError as error:
@@ -128,6 +128,14 @@ def _check_signature(path: Path, session: Any, shape: Shape) -> None:
         o.name: list(o.shape) for o in session.get_outputs()
     } != outputs:
         raise InputError(f"{path}: its graph is not of the shape that it tells; {REMEDY}")
+
+
+def too_long(size: int, length: int, context: int) -> InputError:
+    """What to say of more tokens than fit."""
+    return InputError(
+        f"{size} tokens after {length} are more than the context of {context}; rewind, "
+        "or give a shorter scene or thought"
+    )
 
 
 class Cache:

@@ -80,7 +80,8 @@ class Policy:
         risk = Risk.MEDIUM if meeting.in_s > NOW_S else Risk.HIGH
         who = int(s.ids[meeting.row])
         reason = self._against(meeting.row)
-        slower = max(s.speed_mps - 0.25 * s.platform.limit_mps, 0.0)
+        limit = s.platform.limit_mps
+        slower = min(max(s.speed_mps - 0.25 * limit, 0.0), limit)
         for side, pace in self._ways_out(speed, slower):
             if self.meeting(side, pace).in_s > SOON_S:
                 if side is not Direction.NONE:
@@ -97,7 +98,7 @@ class Policy:
     def _ways_out(self, wished: float, slower: float) -> list[tuple[Direction, float]]:
         """What is tried in turn: as fast as now, aside, slower, to a stop."""
         s = self._scene
-        now = min(s.speed_mps, wished) if wished else 0.0
+        now = min(s.speed_mps, wished) if wished else 0.0  # the wish is within the limit
         sides = [Direction.LEFT] * s.open_left + [Direction.RIGHT] * s.open_right
         return [(Direction.NONE, now), *((d, now) for d in sides), (Direction.NONE, slower),
                 *((d, slower) for d in sides), (Direction.NONE, 0.0)]  # fmt: skip

@@ -23,17 +23,22 @@ from torch.nn import functional
 from llm_edge import scenarios
 from llm_edge.train_data import Sequences, sequences
 from llm_edge.train_network import Decoder, Shape, save
+from llm_edge.words import HEADER, PER_OBJECT
 from pipeline.errors import InputError
 
 PART = 4096
 """Scenes drawn at once."""
 BATCH = 256
 WARM_UP = 100
+TEACHER = 3.0
+"""Weight of what is read off each object beside what is said."""
+SLOT_AT = len(HEADER) + PER_OBJECT
+"""Where in the prompt the first slot is named."""
 CHECKPOINT_EVERY = 250
 
 
-def batches(seed: int, first: int, steps: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Tokens (B, T) and start (B,), of similar length together; drawn ahead in a thread."""
+def batches(seed: int, first: int, steps: int) -> Iterator[list[torch.Tensor]]:
+    """The arrays of ``Sequences``, of similar length together; drawn ahead in a thread."""
     per_part = PART // BATCH
 
     def drawn(part: int) -> Sequences:
@@ -49,16 +54,29 @@ def batches(seed: int, first: int, steps: int) -> Iterator[tuple[torch.Tensor, t
             for k, rows in enumerate(by_length):
                 if first <= part * per_part + k < steps:
                     tokens = made.tokens[rows, : length[rows].max()]
-                    yield torch.from_numpy(tokens), torch.from_numpy(made.start[rows])
+                    rest = (made.start[rows], made.blocks[rows], made.meets[rows])
+                    yield [torch.from_numpy(a) for a in (tokens, *rest)]
 
 
-def loss_of(net: Decoder, tokens: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of everything after the scene."""
-    logits = net(tokens[:, :-1]).float()
+def loss_of(
+    net: Decoder, tokens: torch.Tensor, start: torch.Tensor, blocks: torch.Tensor,
+    meets: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Cross-entropy of everything after the scene, and the teacher's of each object."""
+    logits, taught = net(tokens[:, :-1])
     wanted = tokens[:, 1:]
     places = torch.arange(wanted.shape[1], device=tokens.device)
     learned = (places >= start[:, None] - 1) & (wanted > 0)
-    return functional.cross_entropy(logits[learned], wanted[learned])
+    said = functional.cross_entropy(logits[learned].float(), wanted[learned])
+    row, slot = torch.nonzero(meets >= 0, as_tuple=True)
+    if not len(row):  # scenes with nobody in them
+        return said, torch.zeros_like(said)
+    read = net.teacher(taught[row, SLOT_AT + PER_OBJECT * slot]).float()
+    by_object = functional.binary_cross_entropy_with_logits(
+        read[:, : blocks.shape[2]], blocks[row, slot]
+    )
+    when = functional.cross_entropy(read[:, blocks.shape[2] :], meets[row, slot])
+    return said, by_object + 0.2 * when
 
 
 def rate_at(step: int, steps: int, rate: float) -> float:
@@ -84,20 +102,23 @@ def fit(net: Decoder, args: argparse.Namespace) -> None:
             net.load_state_dict(stored["net"])
             optimizer.load_state_dict(stored["optimizer"])
             done = stored["step"]
-    smooth = math.nan
+    smooth: torch.Tensor | None = None
     with Progress() as progress:
         task = progress.add_task("training", total=args.steps, completed=done)
-        for step, (tokens, start) in enumerate(batches(args.seed, done, args.steps), done):
+        for step, batch in enumerate(batches(args.seed, done, args.steps), done):
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(step, args.steps, args.rate)
             with torch.autocast(args.device.split(":")[0], torch.bfloat16, enabled=args.bf16):
-                loss = loss_of(net, tokens.to(args.device), start.to(args.device))
+                said, taught = loss_of(net, *(a.to(args.device) for a in batch))
+                loss = said + TEACHER * taught
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
-            smooth = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
-            progress.update(task, advance=1, description=f"training, loss {smooth:.4f}")
+            now = torch.stack([said, taught]).detach()
+            smooth = now if smooth is None else smooth + 0.02 * (now - smooth)
+            shown = "loss {:.4f}, of objects {:.4f}".format(*smooth.tolist())
+            progress.update(task, advance=1, description=f"training, {shown}")
             if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == args.steps:
                 parts = Path(f"{checkpoint}.part")
                 stored = {
@@ -106,7 +127,7 @@ def fit(net: Decoder, args: argparse.Namespace) -> None:
                 }  # fmt: skip
                 torch.save(stored, parts)
                 parts.replace(checkpoint)
-                print(f"step {step + 1}: loss {smooth:.4f}", file=sys.stderr, flush=True)
+                print(f"step {step + 1}: {shown}", file=sys.stderr, flush=True)
 
 
 def main(words: list[str] | None = None) -> None:

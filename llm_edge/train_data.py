@@ -17,10 +17,13 @@ NO_THOUGHT, CUT = 0.15, 0.25
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequences:
     """tokens: (B, T) int64, 0 after the end. start: (B,) where the thought begins; what is before
-    is given, not learned."""
+    is given, not learned. blocks: (B, 8, 10) 0 or 1, who blocks which maneuver, and meets: (B, 8)
+    when the wish meets them, −1 for slots that are not taken."""
 
     tokens: Ints
     start: Ints
+    blocks: npt.NDArray[np.float32]
+    meets: Ints
 
 
 def sequences(seed: int, part: int, count: int, kinds: tuple[str, ...]) -> Sequences:
@@ -37,14 +40,18 @@ def sequences(seed: int, part: int, count: int, kinds: tuple[str, ...]) -> Seque
     kept = np.where(drawn > 1 - CUT, (rng.random(count) * length).astype(int), kept)
     thought = np.where(np.cumsum(thought >= 0, axis=1) <= kept[:, None], thought, -1)
     done = np.full((count, 1), words.IDS[words.DONE])
-    return packed(prompt, np.concatenate([thought, done, answer], axis=1))
+    taken = np.arange(coding.SLOTS) < scenes.count[:, None]
+    return Sequences(
+        packed(np.concatenate([prompt, thought, done, answer], axis=1)),
+        (prompt >= 0).sum(axis=1),
+        outcome.blocks.astype(np.float32),
+        np.where(taken, outcome.meets, -1),
+    )
 
 
-def packed(prompt: Ints, rest: Ints) -> Sequences:
-    """Both side by side without the gaps (−1)."""
-    both = np.concatenate([prompt, rest], axis=1)
-    held: npt.NDArray[np.bool_] = both >= 0
+def packed(tokens: Ints) -> Ints:
+    """Without the gaps (−1), 0 at the end."""
+    held: npt.NDArray[np.bool_] = tokens >= 0
     order = np.argsort(~held, axis=1, kind="stable")
-    tokens = np.take_along_axis(np.where(held, both, 0), order, axis=1)
     width = int(held.sum(axis=1).max())
-    return Sequences(tokens[:, :width], (prompt >= 0).sum(axis=1))
+    return np.take_along_axis(np.where(held, tokens, 0), order, axis=1)[:, :width]

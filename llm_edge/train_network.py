@@ -14,8 +14,11 @@ from torch import nn
 from torch.nn import functional
 
 from llm_edge import words
+from llm_edge.lookahead import LATEST, MANEUVERS
 
 EPSILON, BASE = 1e-5, 10_000.0
+NUMBERS = 0.04
+"""Size of what words of numbers have in common at the beginning, beside 0.02 of their own."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,12 @@ def rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
 
 
 class Decoder(nn.Module):
-    """Tokens (B, T) → logits (B, T, V)."""
+    """Tokens (B, T) → logits (B, T, V).
+
+    ``teacher`` reads from the stream after ``taught`` layers, at a slot's name, what the slot's
+    object blocks and when it meets the wish. It is thrown away after the training: it makes the
+    lower layers simulate, so that those above have something to think about.
+    """
 
     def __init__(self, shape: Shape, vocabulary: int = len(words.WORDS)) -> None:
         super().__init__()
@@ -76,24 +84,48 @@ class Decoder(nn.Module):
         self.embed = nn.Embedding(vocabulary, shape.width)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width, EPSILON)
+        self.taught = max(1, shape.layers - 2)
+        self.teacher = nn.Sequential(
+            nn.RMSNorm(shape.width, EPSILON),
+            nn.Linear(shape.width, len(MANEUVERS) + LATEST + 1, bias=False),
+        )
         for name, p in self.named_parameters():
             if p.ndim == 2:
                 deep = (
                     (2 * shape.layers) ** -0.5 if name.endswith(("wo.weight", "w2.weight")) else 1
                 )
                 nn.init.normal_(p, std=0.02 if "embed" in name else deep * p.shape[1] ** -0.5)
+        with torch.no_grad():
+            _order_numbers(self.embed.weight)
         half = shape.width // shape.heads // 2
         angles = torch.arange(words.CONTEXT)[:, None] / BASE ** (torch.arange(half) / half)
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits, and the stream after ``taught`` layers."""
         x = self.embed(tokens)
         cos, sin = self.get_buffer("cos")[: tokens.shape[1]], self.get_buffer("sin")
-        sin = sin[: tokens.shape[1]]
-        for layer in self.layers:
+        sin, taught = sin[: tokens.shape[1]], x
+        for k, layer in enumerate(self.layers, 1):
             x = layer(x, cos, sin)
-        return functional.linear(self.norm(x), self.embed.weight)
+            if k == self.taught:
+                taught = x
+        return functional.linear(self.norm(x), self.embed.weight), taught
+
+
+def _order_numbers(embedding: torch.Tensor) -> None:
+    """Begin with near numbers near each other: words of numbers get waves of their value, from one
+    over the whole range to some dozen."""
+    waves = torch.pi * 2.0 ** torch.arange(-1, 5)
+    for kind, numbers in words.SCALES.items():
+        values = torch.as_tensor(np.array(numbers, float))
+        ranks = (values.argsort().argsort() / (len(values) - 1))[:, None]
+        spaced = ((values - values.min()) / (values.max() - values.min()))[:, None]
+        features = [f(v * waves) for v in (ranks, spaced) for f in (torch.sin, torch.cos)]
+        mixed = torch.cat(features, dim=1).float() @ torch.randn(4 * len(waves), embedding.shape[1])
+        rows = slice(words.FIRST[kind], words.FIRST[kind] + len(values))
+        embedding[rows] += NUMBERS * mixed / (2 * len(waves)) ** 0.5
 
 
 def save(net: Decoder, path: Path) -> None:
@@ -101,6 +133,7 @@ def save(net: Decoder, path: Path) -> None:
     arrays = {
         name.removesuffix(".weight"): p.detach().float().numpy()
         for name, p in net.named_parameters()
+        if not name.startswith("teacher")
     }
     config = {
         "vocab": len(words.WORDS), **asdict(net.shape), "context": words.CONTEXT,

@@ -8,6 +8,7 @@ outside, so a scene cannot say anything but a scene.
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from llm_edge import coding, lookahead
 from llm_edge.coding import Coded, Ints
@@ -64,6 +65,12 @@ WORDS: tuple[str, ...] = ("pad", START, THINK, DONE, *(w for ws in TABLE.values(
 IDS: dict[str, int] = {word: k for k, word in enumerate(WORDS)}
 FIRST: dict[str, int] = {kind: IDS[words[0]] for kind, words in TABLE.items()}
 """Kind of word → id of its first."""
+SCALES: dict[str, npt.ArrayLike] = {
+    "stop": coding.STOP_S, "shift": coding.SHIFT_S, "cruise": range(coding.RUNGS + 1),
+    "speed": range(coding.RUNGS + 1), "gap": coding.GAP_S, "side": coding.SIDE,
+    "along": coding.ALONG, "drift": coding.DRIFT, "rung": range(coding.RUNGS + 1),
+}  # fmt: skip
+"""Kinds of words that stand for numbers, and these."""
 HEADER = ("stop", "shift", "mission", "cruise", "state", "link", "left", "right", "speed")
 STATIC, SLOW = 3, 7
 """Tokens of the prompt up to what never changes, and up to what seldom does."""
@@ -83,10 +90,11 @@ def prompt_tokens(scenes: Coded) -> Ints:
     for k, name in enumerate(HEADER):
         made[:, 1 + k] = FIRST[name] + getattr(scenes, name)
     columns = [
-        np.broadcast_to(FIRST["slot"] + np.arange(coding.SLOTS), (b, coding.SLOTS)),
         FIRST["kind"] + scenes.kind + scenes.told * len(_KINDS),
         *(FIRST[name] + getattr(scenes, name) for name in ("gap", "side", "along", "drift")),
         FIRST["extent"] + scenes.size * 3 + scenes.spread,
+        # The slot's name comes last, so that it can stand for all that was said before it.
+        np.broadcast_to(FIRST["slot"] + np.arange(coding.SLOTS), (b, coding.SLOTS)),
     ]
     objects = np.stack(columns, axis=2)
     objects[np.arange(coding.SLOTS) >= scenes.count[:, None]] = -1

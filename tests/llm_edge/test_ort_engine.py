@@ -280,3 +280,20 @@ def test_too_little_memory_is_told_before_it_is_taken(file, monkeypatch):
     monkeypatch.setattr(ort_session, "available_bytes", lambda: needed)  # the file, but no states
     with pytest.raises(InputError, match="MiB are left"):
         OrtEngine(file)
+
+
+def test_bytes_that_changed_are_one_line_or_a_decoder(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = decoder_model(checkpoint(Shape(17, 16, 1, 1, 1, 8, 40)), True).SerializeToString()
+    told = 0
+    for _ in range(150):
+        data = bytearray(whole)
+        for at in rng.integers(0, len(data), 2):
+            data[at] = rng.integers(0, 256)
+        (tmp_path / "m.onnx").write_bytes(data)
+        try:
+            OrtEngine(tmp_path / "m.onnx").feed(np.arange(9))
+        except InputError as error:
+            assert "\n" not in str(error)
+            told += 1
+    assert told > 20
