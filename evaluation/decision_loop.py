@@ -6,7 +6,7 @@ limits: brakes as hard as it can, speeds up half as hard, moves aside by one cor
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -96,13 +96,17 @@ def _scene(world: World, ego: _Ego, senses: Senses, t: float, delay_s: float) ->
     ).scene  # fmt: skip
 
 
-def run(name: str, policy: Policy, kind: str, seed: int, delay_ms: float = 0.0) -> Outcome:
-    """One run of a kind. name: of the policy, for the record.
+def run(
+    name: str, policy: Policy, kind: str, seed: int, delay_ms: float = 0.0, hears: bool = True
+) -> Outcome:
+    """One run of a kind. name: of the policy, for the record. hears: others.
 
     Raises:
         InputError: no such kind.
     """
     world = world_of(kind, seed)
+    if not hears:
+        world = replace(world, loss=1.0)
     ego, senses = _Ego(world), Senses(world, seed)
     length, width = world.platform.size_m
     delay_s, coming = delay_ms * 1e-3, deque[tuple[float, Decision]]()

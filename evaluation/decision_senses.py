@@ -21,6 +21,8 @@ KEEPS_S, TELLS_S, OLD_S = 0.4, 0.2, 1.0
 """A target unseen for so long is lost; somebody told of is told of so often, and forgotten."""
 SEEN_M, TOLD_M, SPEED_MPS = 0.15, 0.4, 0.15
 """Standard deviations of positions seen and told, and of speeds."""
+ERRORS_S = 1.0
+"""For so long a position's error stays about the same, as that of a filter does."""
 FROM = 7
 """Station that tells of others."""
 
@@ -41,6 +43,7 @@ class Senses:
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
         self._rng = np.random.default_rng([seed, 3])
+        self._errors = self._rng.normal(0, 1, (len(world.places), 2))
         self._past: deque[_Look] = deque()
         self._sent: deque[_Look] = deque()
         self._heard: dict[int, _Look] = {}
@@ -51,6 +54,8 @@ class Senses:
     def watch(self, t: float, ego: FloatArray) -> None:
         """ego: (2,) its place."""
         w = self._world
+        drift = self._rng.normal(0, 1, self._errors.shape)
+        self._errors += TICK_S / ERRORS_S * (np.sqrt(2 * ERRORS_S / TICK_S) * drift - self._errors)
         apart = w.places - ego
         sees = np.linalg.norm(apart, axis=1) < RANGE_S * w.platform.limit_mps
         sees &= ~w.hides(ego)
@@ -61,6 +66,10 @@ class Senses:
         self._past.append(_Look(t, w.places, w.velocities(t), sees))
         while self._past[0].at_s < t - LATE_S - TICK_S / 2:
             self._past.popleft()
+        look = self._past[0]
+        if w.mission is Mission.FOLLOW and look.which[TARGET]:
+            self._seen_s = look.at_s
+            self._last = look.places[TARGET] + look.velocities[TARGET] * (t - look.at_s)
         if round(t / TICK_S) % round(TELLS_S / TICK_S) == 0:
             comes = w.equipped & (self._rng.random(len(w.places)) >= w.loss)
             self._sent.append(_Look(t, w.places, w.velocities(t), comes))
@@ -81,15 +90,11 @@ class Senses:
         sigmas = np.where(np.arange(n) < len(own), SEEN_M, TOLD_M)
         v = v + rng.normal(0, SPEED_MPS, (n, 2)) * (np.abs(v) > 0)
         positions, velocities, sizes = np.zeros((3, n, 3))
-        positions[:, :2] = at + rng.normal(0, 1, (n, 2)) * sigmas[:, None]
-        positions[:, :2] += v * (t - stamps)[:, None]
+        positions[:, :2] = at + self._errors[rows] * sigmas[:, None] + v * (t - stamps)[:, None]
         velocities[:, :2], sizes[:, :2] = v, w.sizes[rows]
         covariances = np.zeros((n, 6, 6))
         covariances[:, range(3), range(3)] = sigmas[:, None] ** 2
         covariances[:, range(3, 6), range(3, 6)] = SPEED_MPS**2
-        if w.mission is Mission.FOLLOW and look.which[TARGET]:
-            self._seen_s = look.at_s
-            self._last = look.places[TARGET] + look.velocities[TARGET] * (t - look.at_s)
         return Objects(
             nanoseconds(t), nanoseconds(t), np.array(rows, np.int32),
             np.where(np.arange(n) < len(own), 0, FROM).astype(np.uint32), positions, velocities,

@@ -163,12 +163,12 @@ def _occluded(rng: np.random.Generator, p: Platform, told: bool = True) -> World
     stepping = rng.integers(3)
     for k in range(3):
         side, x = rng.choice([-1.0, 1.0]), (5 + 6 * k + rng.uniform(-1, 1)) * cruise
-        near, far = side * 0.85 * w, side * (0.85 * w + 8)
+        near, far = side * 0.85 * w, side * (0.85 * w + 14)
         houses.append([x - 12, min(near, far), x, max(near, far)])
         blind.append([x, near])
         if k == stepping and rng.random() < (1.0 if told else 0.6):
             kind, speed = [(ObjectClass.PERSON, 1.6), (ObjectClass.CYCLIST, 3.5)][rng.integers(2)]
-            apart = 0.85 * w + rng.uniform(1, 3)
+            apart = 0.85 * w + rng.uniform(4, 9)
             begin = (x + 1) / cruise - apart / speed + rng.normal(0, 0.4)
             others.append((kind, x + 1.0, side * apart, 0.0, -side * speed, begin, False, True))
     world = made(p, Mission.GOTO, others, 24 * p.limit_mps)
