@@ -47,7 +47,7 @@ setup(
         "numpy",
         "opencv-contrib-python-headless>=4.10",
         "onnx>=1.16",
-        "onnxruntime>=1.17",
+        "onnxruntime>=1.20",
         "pillow",
         "scipy>=1.9",
         "PyYAML",

@@ -56,13 +56,17 @@ _REACTS = ~IS_VULNERABLE & ~np.isin(list(ObjectClass), [ObjectClass.OBSTACLE, Ob
 class Outcome:
     """Of B scenes.
 
-    wish: (B,) maneuver that the mission wants. blocks: (B, 8, 10) who blocks which. meets: (B, 8)
-    seconds until the wish meets it, 1 to 5, 0 for never. best: (B,) maneuver. no_way: (B,) whether
-    all are blocked. speeds: (B, 4) of the levels, sixteenths.
+    wish: (B,) maneuver that the mission wants. blocks: (B, 8, 10) who blocks which. hits: (B, 8,
+    10) in how many of the futures they meet. first: (B, 8, 10) seconds until the one that is needed
+    for a block, infinite for never. meets: (B, 8) seconds until the wish meets it, 1 to 5, 0 for
+    never. best: (B,) maneuver. no_way: (B,) whether all are blocked. speeds: (B, 4) of the levels,
+    sixteenths.
     """
 
     wish: Ints
     blocks: Bools
+    hits: Ints
+    first: FloatArray
     meets: Ints
     best: Ints
     no_way: Bools
@@ -72,15 +76,14 @@ class Outcome:
 def look_ahead(scenes: Coded) -> Outcome:
     """Simulate every maneuver of every scene."""
     speeds = _speeds(scenes)
-    blocks, first = _meetings(scenes, speeds)
+    first, hits = _meetings(scenes, speeds)
+    blocks = np.isfinite(first)
     wish = _wish(scenes, speeds)
-    taken = np.arange(coding.SLOTS) < scenes.count[:, None]
-    blocks &= taken[..., None]
     at = np.take_along_axis(first, wish[:, None, None], axis=2)[..., 0]
     by_wish = np.take_along_axis(blocks, wish[:, None, None], axis=2)[..., 0]
     meets = np.where(by_wish, np.clip(np.ceil(at), 1, LATEST), 0).astype(np.int64)
     best, no_way = choose(wish, clear_of(scenes, blocks))
-    return Outcome(wish, blocks, meets, best, no_way, speeds)
+    return Outcome(wish, blocks, hits, first, meets, best, no_way, speeds)
 
 
 def clear_of(scenes: Coded, blocks: Bools) -> Bools:
@@ -173,16 +176,19 @@ def _follow(scenes: Coded, speeds: Ints) -> Ints:
     return np.asarray(miss.argmin(axis=1))
 
 
-def _meetings(scenes: Coded, speeds: Ints) -> tuple[Bools, FloatArray]:
-    """Who blocks what (B, 8, 10), and when the last future that is needed for that meets."""
+def _meetings(scenes: Coded, speeds: Ints) -> tuple[FloatArray, Ints]:
+    """``first`` and ``hits`` of the outcome."""
     ego = _ego(scenes, speeds)
     first = np.full((*scenes.kind.shape, len(MANEUVERS)), np.inf)
+    hits = np.zeros(first.shape, np.int64)
     for kind, simulate in ((False, _collisions), (True, _blind)):
         taken = np.arange(coding.SLOTS) < scenes.count[:, None]
         rows = np.nonzero(taken & ((scenes.kind == coding.BLIND) == kind))
         if len(rows[0]):
-            first[rows] = simulate(scenes, rows, *(e[rows[0]] for e in ego))
-    return np.isfinite(first), first
+            when = simulate(scenes, rows, *(e[rows[0]] for e in ego))
+            first[rows] = np.sort(when, axis=-1)[..., BLOCKED]
+            hits[rows] = np.isfinite(when).sum(axis=-1)
+    return first, hits
 
 
 def _collisions(
@@ -193,7 +199,8 @@ def _collisions(
     soon: FloatArray,
     speed: FloatArray,
 ) -> FloatArray:
-    """(P, 10): seconds until P objects, at ``rows`` of the scenes' arrays, meet each maneuver."""
+    """(P, 10, K): seconds until P objects, at ``rows`` of the scenes' arrays, meet each maneuver in
+    each future."""
     x, y, vx, vy = _futures(scenes, rows)  # (P, 1, K)
     brake = np.float32(1.0) / coding.STOP_S[scenes.stop[rows[0]]].astype(np.float32)[:, None, None]
     length, width = coding.SIZES[scenes.size[rows]].T
@@ -220,7 +227,7 @@ def _collisions(
         hit = np.abs(x - along[..., None, k]) < reach_x
         hit &= (y > low[..., None, k] - reach_y) & (y < high[..., None, k] + reach_y)
         when[hit & np.isinf(when)] = t
-    return np.sort(when, axis=-1)[..., BLOCKED].astype(np.float64)
+    return when.astype(np.float64)
 
 
 def _futures(scenes: Coded, rows: tuple[Ints, ...]) -> tuple[FloatArray, ...]:
@@ -257,7 +264,7 @@ def _blind(
     soon: FloatArray,
     speed: FloatArray,
 ) -> FloatArray:
-    """(P, 10): when the ego is too fast to stop for somebody who steps out at a blind spot.
+    """(P, 10, K): when the ego is too fast to stop for somebody who steps out at a blind spot.
 
     Only while others are heard badly. The view opens a third of a second before the ego is there,
     and the earlier the further the edge is to the side.
@@ -270,4 +277,5 @@ def _blind(
     sees = 0.3 + 0.35 * apart
     needs = speed**2 * stop / 2 + 0.3 * speed
     risky = unheard & (left > 0) & (left < sees) & (needs > sees) & (apart < 2.0)
-    return np.asarray(np.where(risky, TIMES, np.inf).min(axis=-1))
+    when = np.where(risky, TIMES, np.inf).min(axis=-1)
+    return np.repeat(when[..., None], SAMPLES, axis=-1)

@@ -87,7 +87,7 @@ class Decoder(nn.Module):
         self.taught = max(1, shape.layers - 2)
         self.teacher = nn.Sequential(
             nn.RMSNorm(shape.width, EPSILON),
-            nn.Linear(shape.width, len(MANEUVERS) + LATEST + 1, bias=False),
+            nn.Linear(shape.width, 2 * len(MANEUVERS) + LATEST + 1),
         )
         for name, p in self.named_parameters():
             if p.ndim == 2:

@@ -40,7 +40,7 @@ def test_it_goes_around_what_stands_in_the_way_to_the_side_that_is_open():
 
 def test_between_walls_it_slows_down_or_stops():
     shut = {"open_left": False, "open_right": False}
-    assert best([[16.0, 0.0]], **shut) == "straight down"
+    assert best([[18.0, 0.0]], **shut) == "straight down"
     assert best([[8.0, 0.0]], **shut) == "straight stop"
     assert best([[30.0, 0.0]], [[2.0, 0.0]], **shut) == "straight keep"
 
