@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from rclpy.action import ActionClient  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from comms.fusion import Fused  # noqa: E402
+from llm_edge import words  # noqa: E402
+from llm_edge.checkpoint import random_checkpoint  # noqa: E402
 from llm_edge.decision import (  # noqa: E402
     Action,
     Decision,
@@ -37,6 +40,8 @@ from ros_nodes.decision_messages import (  # noqa: E402
     decision_of,
     diagnostics_of,
 )
+from tests.leadsight.test_ask import SHAPE  # noqa: E402
+from tests.llm_edge.decoders import onnx_file  # noqa: E402
 from tests.ros_nodes.test_conversions import wire  # noqa: E402
 from tests.ros_nodes.test_nodes import connected, diagnostics, now_ns  # noqa: E402
 from tests.ros_nodes.test_v2x import objects, odometry, value  # noqa: E402
@@ -106,9 +111,9 @@ def test_late_decisions_and_none_at_all_are_warned_of():
 class Vehicle:
     """A reasoner's node and what it hears."""
 
-    def __init__(self, ros, *parameters):
+    def __init__(self, ros, *parameters, program=("-c", RUN)):
         self.ros = ros
-        command = [sys.executable, "-c", RUN, "--ros-args"]
+        command = [sys.executable, *program, "--ros-args"]
         for parameter in parameters:
             command += ["-p", parameter]
         self.process = ros.run(command)
@@ -169,6 +174,34 @@ def test_it_decides_at_its_rate_and_says_how_it_fares(ros):
     assert float(value(status, line, "deadline met [%]")) > 90
     assert (value(status, line, "rule"), value(status, line, "pace")) == ("ready", "go")
     assert spans and spans[-1].stage == "reasoner"
+
+
+def test_the_real_reasoner_decides_with_a_decoder_of_the_users(ros, tmp_path):
+    words_of = replace(random_checkpoint(SHAPE), words=words.WORDS)
+    model = onnx_file(tmp_path, words_of)
+    vehicle = Vehicle(
+        ros, f"reasoner_fast.model:={model}", "reasoner_node.deadline_ms:=200.0",
+        program=("-m", "ros_nodes.reasoner"),
+    )  # fmt: skip
+    status = diagnostics(ros)
+    reports = ros.node.create_publisher(own.LatencyReport, "latency", qos.results(1))
+
+    def step():
+        vehicle.live()
+        vehicle.order(mission=Mission.GOTO)
+        reports.publish(
+            own.LatencyReport(
+                header=messages.header(now_ns()), consumers=["control"], horizon_ns=[SECOND // 4],
+                horizon_status=[0],
+            )
+        )  # fmt: skip
+        line = status.get("/reasoner/decisions")
+        return len(vehicle.decisions) > 5 and line and line.message == "deciding"
+
+    assert ros.spin(step, 25), vehicle.process.text()
+    assert value(status, "/reasoner/decisions", "fast") == "ready"
+    assert {d.action for d in vehicle.decisions} - {own.Decision.HOLD}
+    assert "Traceback" not in vehicle.process.text()
 
 
 def test_what_others_tell_of_in_the_way_is_decided_on_at_once(ros):
