@@ -26,6 +26,7 @@ NODES = [
     "pipeline",
     "raw_doctor",
     "v2x",
+    "reasoner",
 ]
 
 setup(

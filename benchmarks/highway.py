@@ -5,9 +5,10 @@
 Needs the ``highway`` extra. Success: no crash in 30 decisions, one a second, with Wilson's 95 %
 interval; the mean speed of those that got through, which end with the crash elsewhere; how often a
 drive goes aside; the 50th and 99th percentile of a decision's time, wall clock, with ``--jobs``
-processes at once. Every policy meets the same seeds. The world waits for a decision, as in DiLu.
-``--vehicles 50`` is DiLu's own road, slower by six. Figures that others published stand below for
-orientation: other seeds, older versions of highway-env.
+processes at once. Every policy meets the same seeds. ``brake`` slows down from the first moment on:
+who crashes even so could do little. The world waits for a decision, as in DiLu. ``--vehicles 50``
+is DiLu's own road, slower by six. Figures that others published stand below for orientation: other
+seeds, older versions of highway-env.
 """
 
 import argparse
@@ -20,10 +21,11 @@ import numpy as np
 from rich.progress import track
 
 from evaluation.highway import VEHICLES, Drive, run
-from evaluation.policies import POLICIES, Policy, make
+from evaluation.policies import POLICIES, Policy, here, make
 from evaluation.v2x_closed_loop import wilson
 from pipeline.clock import WallClock
 
+NAMES = ("idle", "brake", "ttc", "policy", "lookahead", "reasoner-10ms", "reasoner-33ms")
 ROADS = ((4, 2.0), (4, 3.0), (5, 2.5), (5, 3.0))
 PUBLISHED = (
     (
@@ -65,7 +67,7 @@ def _road(text: str) -> tuple[int, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--policies", default=",".join(n for n in POLICIES if n != "cruise"))
+    parser.add_argument("--policies", default=",".join(here(NAMES)))
     parser.add_argument("--roads", type=_road, nargs="+", default=ROADS, metavar="LANESxDENSITY")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=0, help="of the seeds")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.policies import Policy
-from llm_edge.decision import Action, Decision, Direction
+from llm_edge.decision import Decision, Direction
 from llm_edge.scene import Mission, Platform, Scene
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
@@ -116,13 +116,12 @@ class Highway:
     def meta_action(self, decision: Decision) -> int:
         """Index into highway-env's LANE_LEFT, IDLE, LANE_RIGHT, FASTER, SLOWER.
 
-        A way aside comes first, since only one thing can be done a second. A speed is one of the
-        nine: the highest that is not above the decided one by more than a quarter of a step.
+        A way aside comes first, since only one thing can be done a second. A speed is the nearest
+        of the nine.
         """
-        if decision.action is Action.EVADE and decision.direction is not Direction.NONE:
+        if decision.direction is not Direction.NONE:
             return 0 if decision.direction is Direction.LEFT else 2
-        step = SPEEDS[1] - SPEEDS[0]
-        wanted = max(int(np.floor((decision.speed_mps - SPEEDS[0]) / step + 0.25)), 0)
+        wanted = int(np.abs(SPEEDS - decision.speed_mps).argmin())
         aimed = int(self._ego.speed_index)
         if wanted == aimed:
             return 1
@@ -203,7 +202,7 @@ def run(
             started = now_ns()
             decided = policy(scene)
             took.append((now_ns() - started) * 1e-6)
-            aside += decided.action is Action.EVADE
+            aside += decided.direction is not Direction.NONE
             world.apply(decided)
             speeds.append(world.speed_mps)
         return Drive(seed, world.crashed, len(took), float(np.mean(speeds)), aside, np.array(took))

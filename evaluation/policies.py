@@ -1,11 +1,20 @@
 """Who decides, by name: what turns a scene into a decision, for closed loops to compare."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
+from llm_edge.coding import coded_scene
 from llm_edge.decision import Action, Decision, Direction, Reason, Risk, Source
+from llm_edge.fast import SHIPPED
+from llm_edge.grammar import decision_of
+from llm_edge.lookahead import look_ahead
+from llm_edge.make_reasoner import STAGES, make_reasoner
+from llm_edge.policy import Policy as RulePolicy
 from llm_edge.scene import Mission, Scene
+from llm_edge.thought import answers_of
+from pipeline.clock import WallClock
 from pipeline.errors import InputError
 
 Policy = Callable[[Scene], Decision]
@@ -42,6 +51,11 @@ def cruise(scene: Scene) -> Decision:
     return decision(scene, Action.HOLD if hold else Action.PROCEED, scene.cruise_mps * (not hold))
 
 
+def brake(scene: Scene) -> Decision:
+    """Slows down from the first moment on: who meets somebody even so had little choice."""
+    return decision(scene, Action.SLOW, 0.0)
+
+
 def ttc_rule(scene: Scene) -> Decision:
     """Twenty lines: change corridors for who is met within 4 s or 1 s of headway, else brake."""
     own, width = scene.speed_mps, scene.platform.corridor_m
@@ -74,12 +88,47 @@ def ttc_rule(scene: Scene) -> Decision:
     return decision(scene, Action.SLOW, float(vx[who]) - 2.0, reason=Reason.AHEAD, target=target)
 
 
+def rule(scene: Scene) -> Decision:
+    """The stack's own rule policy."""
+    return RulePolicy(scene).decide(scene.at_ns + VALID_NS)
+
+
+def looked_ahead(scene: Scene) -> Decision:
+    """What the shipped decoder is taught, computed."""
+    coded = coded_scene(scene)
+    answers = answers_of(coded, look_ahead(coded))
+    return decision_of(answers, coded, scene, scene.at_ns + VALID_NS, Source.POLICY)
+
+
+class Reasoned:
+    """The shipped reasoner, each time with so many milliseconds of real time."""
+
+    def __init__(self, deadline_ms: float) -> None:
+        self._clock = WallClock()
+        self._reasoner = make_reasoner({name: cls() for name, cls in STAGES.items()}, self._clock)
+        self._within_ns = round(deadline_ms * 1e6)
+
+    def __call__(self, scene: Scene) -> Decision:
+        return self._reasoner.decide(scene, self._clock.now_ns() + self._within_ns).decision
+
+
+DEADLINES_MS = {f"reasoner-{ms}ms": float(ms) for ms in (5, 10, 33, 100)}
+"""By the name of the policy."""
 POLICIES: dict[str, Callable[[], Policy]] = {
     "idle": lambda: idle,
     "cruise": lambda: cruise,
+    "brake": lambda: brake,
     "ttc": lambda: ttc_rule,
+    "policy": lambda: rule,
+    "lookahead": lambda: looked_ahead,
+    **{name: partial(Reasoned, ms) for name, ms in DEADLINES_MS.items()},
 }
-"""Name to what makes one: a process calls it once. One that must be closed has a ``close``."""
+"""Name to what makes one: a process calls it once."""
+
+
+def here(names: Iterable[str]) -> list[str]:
+    """Those of some policies that can be made: the reasoner needs its model."""
+    return [n for n in names if n not in DEADLINES_MS or SHIPPED.is_file()]
 
 
 def make(name: str) -> Policy:

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = {
     "calibration": ["--sequences", "1", "--clips", "1", "--every", "40"],
+    "decision_loop": ["--seeds", "1", "--policies", "idle,policy", "--jobs", "1"],
     "detector": ["--repeats", "12"],
     "highway": ["--seeds", "1", "--roads", "4x2", "--policies", "idle", "--jobs", "1"],
     "gyro": ["--frames", "14", "--seeds", "1", "--worlds", "calm"],

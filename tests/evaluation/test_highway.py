@@ -53,7 +53,7 @@ def test_speeds_step_towards_the_decided_one(world):
     go = decision(scene, Action.PROCEED, float(SPEEDS[aimed]))
     assert world.meta_action(go) == 1
     assert world.meta_action(replace(go, speed_mps=float(SPEEDS[aimed + 1]))) == 3
-    assert world.meta_action(replace(go, speed_mps=float(SPEEDS[aimed]) - 1.0)) == 4
+    assert world.meta_action(replace(go, speed_mps=float(SPEEDS[aimed]) - 2.0)) == 4
     assert world.meta_action(replace(go, action=Action.STOP, speed_mps=0.0)) == 4
     assert world.meta_action(make("idle")(scene)) == 1
 

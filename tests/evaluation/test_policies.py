@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.policies import POLICIES, make
+from evaluation.policies import POLICIES, here, make
 from llm_edge.decision import Action, Direction, check
 from llm_edge.scene import Mission, Platform, Scene
 from pipeline.errors import InputError
@@ -25,7 +25,7 @@ def road(*others: tuple[float, float, float], **changed) -> Scene:
     return Scene(**values)
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", here(POLICIES))
 def test_every_rule_answers_an_empty_and_a_full_scene_with_something_valid(name):
     rng = np.random.default_rng(3)
     full = np.stack([rng.uniform(-99, 99, 500), rng.uniform(-9, 9, 500), rng.uniform(0, 30, 500)])
@@ -60,5 +60,5 @@ def test_ttc_rule_lets_a_faster_one_ahead_be():
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match=r"'gpt' is none of idle, cruise, ttc"):
+    with pytest.raises(InputError, match=r"'gpt' is none of idle, cruise, brake, ttc"):
         make("gpt")
