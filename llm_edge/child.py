@@ -3,8 +3,11 @@
 Started by ``llm_edge.worker`` with a socket; it ends when that socket does.
 """
 
+import contextlib
+import ctypes
 import importlib
 import os
+import signal
 import socket
 import sys
 import threading
@@ -20,6 +23,7 @@ from llm_edge.wire import Wire
 from pipeline.errors import InputError, first_line
 
 BEAT_S = 0.25
+_PR_SET_PDEATHSIG = 1
 _NOTHING, _PREPARES = -1, 0
 
 
@@ -103,7 +107,14 @@ class Child:
             time.sleep(BEAT_S)
 
 
+def end_with_parent() -> None:
+    """Also while it is stopped, and hears nothing."""
+    with contextlib.suppress(AttributeError, OSError):  # Linux only
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
+    end_with_parent()
     wire = Wire(socket.socket(fileno=int(sys.argv[1])))
     first = wire.receive()
     if first is None:

@@ -7,6 +7,7 @@ second; one that ended, went silent or does not let go of a question is killed a
 import contextlib
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -154,6 +155,24 @@ class Worker:
             asked = self._asked
         if asked is not None:
             self._send({"cancel": asked.number})
+
+    @property
+    def asked(self) -> bool:
+        """Whether a question is open."""
+        return self._asked is not None
+
+    def hold(self) -> None:
+        """Stop the process where it is, until ``go``."""
+        self._signal(signal.SIGSTOP)
+
+    def go(self) -> None:
+        """Let it run on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        process = self._process
+        if process is not None:
+            process.send_signal(number)  # to nobody, where it has ended
 
     def close(self) -> None:
         """End the process."""
