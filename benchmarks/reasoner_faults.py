@@ -3,9 +3,9 @@
     python -m benchmarks.reasoner_faults [--repeats 40] [--kills 5] [--model MODEL.gguf]
 
 engine: from ``cancel`` on one thread to the return of ``feed`` on another. process: from
-``Worker.cancel`` here to the answer's end here, so with a message each way; the process runs under
-``SCHED_IDLE``. Aims: 20 ms in decode, 40 ms in prefill. kill: ``kill -9`` of the process to its next
-answer, aim 2 s; asked meanwhile: how long a caller is kept by a question that cannot be answered.
+``Worker.cancel`` here to the answer's end here, so with a message each way, and the process is
+under ``SCHED_IDLE``. Aims: 20 ms in decode, 40 ms in prefill. kill: ``kill -9`` of the process to
+its next answer, aim 2 s; asked meanwhile: how long a question takes that cannot be answered.
 Random weights in SmolLM-135M's shape, Q8_0, where no model is given (extra llm).
 """
 
