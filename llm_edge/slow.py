@@ -234,6 +234,6 @@ class _Alarm:
                 self._engine.cancel()
 
 
-def make(clock: Clock, **options: Any) -> Slow:
+def make(clock: Clock, ask: Ask | None = None, **options: Any) -> Slow:
     """For ``llm_edge.worker``: options are ``SlowConfig``'s."""
-    return Slow(SlowConfig(**options), clock)
+    return Slow(SlowConfig(**options), clock, ask)

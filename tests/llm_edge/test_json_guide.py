@@ -19,10 +19,10 @@ GOOD = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def engine():
+@pytest.fixture(scope="module", params=[False, True], ids=["pieces", "byte pairs"])
+def engine(request):
     needs("llama_cpp", "gguf", "llguidance")
-    made = LlamaEngine(tiny_gguf(), 256)
+    made = LlamaEngine(tiny_gguf(pairs=request.param), 256)
     yield made
     made.close()
 
