@@ -30,6 +30,7 @@ QUICK = {
     "predictor_accuracy": ["--sequences", "1", "--latency", "0.1"],
     "raw_doctor": ["--repeats", "1", "--limit", "6"],
     "reasoner_faults": ["--repeats", "2", "--kills", "1", "--shape", "tiny"],
+    "reasoner_savings": ["--scenes", "1", "--shape", "tiny"],
     "runner": ["--frames", "20"],
     "v2x_closed_loop": ["--seeds", "1"],
     "v2x_codec": ["--stream", "200", "--repeats", "20"],
