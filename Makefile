@@ -23,7 +23,7 @@ endif
 # Set by the ROS wheels in their own processes; it would send our Python to their libraries.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help demo test lint format install install-ros lock bench clean check-python
+.PHONY: help demo test test-all lint format install install-ros lock bench clean check-python
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -32,6 +32,9 @@ demo: $(VENV)/.core  ## install and run the main job on the embedded world
 	$(PY) -m leadsight demo --out $(OUT)
 
 test: $(VENV)/.test install-ros  ## install and run every test, ROS 2 ones included
+	$(RUN) $(PY) -m pytest $(PYTEST_ARGS)
+
+test-all: $(VENV)/.all install-ros  ## the same with llama.cpp (compiled here), SUMO and torch
 	$(RUN) $(PY) -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.test  ## ruff and mypy
@@ -82,6 +85,11 @@ $(VENV)/.core: $(VENV)/bin/python setup.py pyproject.toml $(LOCK)
 
 $(VENV)/.test: $(VENV)/.core
 	$(PIP) -e '.[test]'
+	@touch $@
+
+$(VENV)/.all: $(VENV)/.test
+	@echo "leadsight: llama.cpp is compiled: 7 to 14 minutes on two cores"
+	$(PIP) -e '.[llm,sumo,train]'
 	@touch $@
 
 $(VENV)/.ros-wheels: $(VENV)/.core

@@ -65,6 +65,8 @@ setup(
         "viz": ["rerun-sdk"],
         "train": ["torch"],
         "scale": ["ray>=2.9"],
+        # llama-cpp-python has no wheels on PyPI: it is compiled, 7 to 14 minutes on two cores.
+        "llm": ["llama-cpp-python>=0.3.36", "llguidance>=1.9", "gguf>=0.17"],
         "sumo": ["eclipse-sumo>=1.20", "libsumo>=1.20"],
         "zenoh": ["eclipse-zenoh>=1.2"],
         "mot": ["pycocotools>=2.0.7"],

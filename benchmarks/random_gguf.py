@@ -51,12 +51,30 @@ def vocabulary(size: int) -> list[str]:
     return words + list(itertools.islice(made, size - len(words)))
 
 
+def byte_pairs(size: int) -> tuple[list[str], list[str]]:
+    """Words and merges of a byte-level vocabulary such as GPT-2's, Llama 3's and Qwen's: </s>, the
+    256 bytes under their stand-in characters, then pairs that merge."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [k for k in range(256) if k not in plain]
+    names = {b: chr(b) for b in plain} | {b: chr(256 + k) for k, b in enumerate(others)}
+    words = ["</s>", *(names[b] for b in range(256))]
+    pairs = itertools.product(names[32] + string.ascii_lowercase + '"{_', string.ascii_lowercase)
+    merges = list(itertools.islice(pairs, max(0, size - len(words))))
+    return words + ["".join(m) for m in merges], [" ".join(m) for m in merges]
+
+
 def write(
-    path: Path, shape: Shape, *, kind: str = "Q8_0", seed: int = 0, template: str = ""
+    path: Path,
+    shape: Shape,
+    *,
+    kind: str = "Q8_0",
+    seed: int = 0,
+    template: str = "",
+    pairs: bool = False,
 ) -> None:
     """
     kind: of the matrices, F32, F16 or a quantized one whose blocks fit the widths.
-    template: chat template, none where empty.
+    template: chat template, none where empty. pairs: a byte-level vocabulary, which may be smaller.
 
     Raises:
         InputError: the package gguf is missing, or fewer words than a vocabulary needs.
@@ -65,7 +83,7 @@ def write(
         import gguf
     except ImportError as error:
         raise InputError("random_gguf: install the extra: pip install 'leadsight[llm]'") from error
-    words = vocabulary(shape.vocabulary)
+    words, merges = byte_pairs(shape.vocabulary) if pairs else (vocabulary(shape.vocabulary), [])
     made = gguf.GGUFWriter(path, "llama")
     made.add_context_length(shape.context)
     made.add_embedding_length(shape.width)
@@ -77,13 +95,21 @@ def write(
     made.add_rope_freq_base(10_000.0)
     made.add_rope_dimension_count(shape.width // shape.heads)
     made.add_vocab_size(len(words))
-    made.add_tokenizer_model("llama")
     made.add_token_list(words)
-    made.add_token_scores([-float(k) for k in range(len(words))])
-    made.add_token_types([2, 3, 3, *[6] * 256, *[1] * (len(words) - 259)])
-    made.add_bos_token_id(1)
-    made.add_eos_token_id(2)
-    made.add_unk_token_id(0)
+    if pairs:
+        made.add_tokenizer_model("gpt2")
+        made.add_tokenizer_pre("smollm")
+        made.add_token_merges(merges)
+        made.add_token_types([3, *[1] * (len(words) - 1)])
+        made.add_bos_token_id(0)
+        made.add_eos_token_id(0)
+    else:
+        made.add_tokenizer_model("llama")
+        made.add_token_scores([-float(k) for k in range(len(words))])
+        made.add_token_types([2, 3, 3, *[6] * 256, *[1] * (len(words) - 259)])
+        made.add_bos_token_id(1)
+        made.add_eos_token_id(2)
+        made.add_unk_token_id(0)
     if template:
         made.add_chat_template(template)
     rng = np.random.default_rng(seed)

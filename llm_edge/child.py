@@ -3,23 +3,30 @@
 Started by ``llm_edge.worker`` with a socket; it ends when that socket does.
 """
 
+import contextlib
+import ctypes
 import importlib
+import itertools
 import os
+import signal
 import socket
 import sys
 import threading
 import time
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from llm_edge.answerer import Answerer, Reply, cut_off
 from llm_edge.decision import parse
 from llm_edge.isolation import IsolationConfig, apply
 from llm_edge.scene import scene_from_json
+from llm_edge.tools import Ask, Region
 from llm_edge.wire import Wire
 from pipeline.errors import InputError, first_line
 
 BEAT_S = 0.25
+_ASK_S = 10.0
+_PR_SET_PDEATHSIG = 1
 _NOTHING, _PREPARES = -1, 0
 
 
@@ -30,12 +37,12 @@ class MonotonicClock:
         return time.monotonic_ns()
 
 
-def make(factory: str, options: dict[str, Any]) -> Answerer:
-    """An answerer by ``module:name``; the callable takes the options and a clock."""
+def make(factory: str, options: dict[str, Any], ask: Ask | None = None) -> Answerer:
+    """An answerer by ``module:name``; the callable takes the options, a clock, and ``ask`` where
+    there is one."""
     module, _, name = factory.partition(":")
-    made: Answerer = getattr(importlib.import_module(module), name)(
-        clock=MonotonicClock(), **options
-    )
+    given = options if ask is None else {**options, "ask": ask}
+    made: Answerer = getattr(importlib.import_module(module), name)(clock=MonotonicClock(), **given)
     return made
 
 
@@ -47,6 +54,8 @@ class Child:
         self._wire = wire
         self._answerer: Answerer | None = None
         self._jobs: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._numbers = itertools.count()
+        self._questions: dict[int, SimpleQueue[int | None]] = {}
         self._now = _NOTHING
         self._canceled = _NOTHING
         # Before the caller is put behind everybody else, so that these two are not.
@@ -83,9 +92,32 @@ class Child:
             answerer.prepare(scene)
         return Reply(None)
 
+    def ask(self, region: Region) -> int:
+        """What others told of a region, through the process that started this one; from any thread.
+
+        Raises:
+            InputError: they cannot be asked.
+        """
+        number = next(self._numbers)
+        answer: SimpleQueue[int | None] = SimpleQueue()
+        self._questions[number] = answer
+        self._wire.send({"region": region.value, "number": number})
+        try:
+            count = answer.get(timeout=_ASK_S)
+        except Empty:
+            count = None
+        del self._questions[number]
+        if count is None:
+            raise InputError("nobody can be asked")
+        return count
+
     def _hear(self) -> None:
         while (message := self._wire.receive()) is not None:
-            if "cancel" in message:
+            if "told" in message:
+                question = self._questions.get(message["told"])
+                if question is not None:
+                    question.put(message["count"])
+            elif "cancel" in message:
                 self._canceled = int(message["cancel"])
                 self._cut(self._canceled)
             elif "scene" in message:
@@ -103,7 +135,14 @@ class Child:
             time.sleep(BEAT_S)
 
 
+def end_with_parent() -> None:
+    """Also while it is stopped, and hears nothing."""
+    with contextlib.suppress(AttributeError, OSError):  # Linux only
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
+    end_with_parent()
     wire = Wire(socket.socket(fileno=int(sys.argv[1])))
     first = wire.receive()
     if first is None:
@@ -111,7 +150,8 @@ def main() -> None:
     child = Child(wire)
     missed = apply(IsolationConfig(**first["isolation"]))
     try:
-        answerer = make(first["factory"], first["options"])
+        ask = child.ask if first["asks"] else None
+        answerer = make(first["factory"], first["options"], ask)
     except InputError as error:
         wire.send({"failed": str(error)})
         return

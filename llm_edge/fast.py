@@ -5,7 +5,7 @@ planner says how many calls a thought may take so that the answer is in time in 
 clock closes it earlier where the machine is slower than that.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +87,12 @@ class Fast:
         coded = coded_scene(scene)
         row = words.prompt_tokens(coded)[0]
         prompt = row[row >= 0]
-        key = prompt.tobytes()
+        shown = coded.rows[0][coded.rows[0] >= 0]
+        key = prompt.tobytes() + scene.ids[shown].tobytes()
+        until_ns = scene.at_ns + round(self._config.valid_ms * 1e6)
         known = self._cache.get(key, begun_ns) if self._config.cache_ms else None
         if known is not None:
+            known = replace(known, valid_until_ns=until_ns)
             return Reply(known, "", {"took_ms": (self._clock.now_ns() - begun_ns) * 1e-6})
         try:
             work = self._worked(coded, prompt, deadline_ns)
@@ -97,7 +100,6 @@ class Fast:
             return Reply(None, "canceled")
         if work is None:
             return Reply(None, "not even an answer without a thought fits the deadline")
-        until_ns = scene.at_ns + round(self._config.valid_ms * 1e6)
         source = Source.THOUGHT if work.complete else Source.FAST
         made = decision_of(answers_from(work.values[None]), coded, scene, until_ns, source)
         now_ns = self._clock.now_ns()

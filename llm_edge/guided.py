@@ -1,5 +1,6 @@
 """Writing JSON with a guide: what is forced is read in one go with what was chosen before it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,16 @@ class Written:
     first_chosen: int
 
 
-def write(prefix: LivePrefix, guide: Guide, prompt: Tokens, most: int = MAX_TOKENS) -> Written:
+def write(
+    prefix: LivePrefix,
+    guide: Guide,
+    prompt: Tokens,
+    most: int = MAX_TOKENS,
+    on_read: Callable[[], None] | None = None,
+) -> Written:
     """The answer that the engine likes best, token by token, after ``prompt`` (K,).
+
+    on_read: called when the prompt has been read.
 
     Raises:
         InputError: over ``most`` tokens, or more than the context holds.
@@ -33,6 +42,8 @@ def write(prefix: LivePrefix, guide: Guide, prompt: Tokens, most: int = MAX_TOKE
     first_chosen = len(made)
     logits = prefix.resume(np.concatenate([prompt, made]))
     forwards = 1
+    if on_read is not None:
+        on_read()
     while not guide.done:
         token = int(np.argmax(guide.mask(logits)))
         guide.take(token)

@@ -18,7 +18,7 @@ from llm_edge.answerer import Reply
 from llm_edge.cache import Case, SolvedScenes
 from llm_edge.decision import Decision, Source
 from llm_edge.engine import CanceledError, Tokens
-from llm_edge.guided import Written, write
+from llm_edge.guided import MAX_TOKENS, Written, write
 from llm_edge.json_guide import Guide, completed, grammar, schema
 from llm_edge.llama_engine import CHUNK, LlamaEngine
 from llm_edge.prefix import LivePrefix
@@ -39,6 +39,7 @@ WRAP_UP = "\nThe time is up, so I decide now.\n"
 ANSWER = "Answer: "
 ANSWER_TOKENS = 200
 """Room that is kept for the answer; it takes at most half of it."""
+LEAST_PROMPT = 256
 SPREAD = 1.3
 """An answer is counted as so many times what the last ones took."""
 
@@ -50,7 +51,9 @@ class SlowConfig(Config):
     model: str = option("", "GGUF file of the model that answers; empty for none.")
     context: int = option(2048, "Tokens that its state holds.", low=512, high=131072)
     prompt_tokens: int = option(1400, "Tokens of a prompt at most.", low=256, high=131072)
-    thought_tokens: int = option(0, "Tokens of thought at most; 0 answers at once.", low=0)
+    thought_tokens: int = option(
+        0, "Tokens of thought at most; 0 answers at once.", low=0, high=131072
+    )
     tools: bool = option(False, "Let the model ask for forecasts, distances and V2X first.")
     examples: int = option(64, "Solved scenes kept as examples; 0 for none.", low=0, high=4096)
     valid_ms: float = option(1000.0, "A decision holds for so long.", low=1, high=60_000)
@@ -76,8 +79,15 @@ class Slow:
         before, after = self._engine.frame
         self._head = self._engine.tokenize(before, start=True, markup=True)
         self._tail = self._engine.tokenize(after, markup=True)
-        reserved = ANSWER_TOKENS + config.thought_tokens + len(self._head) + len(self._tail)
+        reserved = ANSWER_TOKENS + max(config.thought_tokens, MAX_TOKENS if config.tools else 0)
+        reserved += len(self._head) + len(self._tail)
         self._budget = min(config.prompt_tokens, config.context - reserved)
+        if self._budget < LEAST_PROMPT:
+            self._engine.close()
+            raise InputError(
+                f"slow: a context of {config.context} tokens leaves {max(0, self._budget)} for the "
+                "prompt; give a longer one, or less thought"
+            )
         # The weights' first reading and the guide's vocabulary take a while, and cannot be cut off.
         Guide(self._engine, grammar(schema(Scene(0, 0))))
         self._engine.feed(np.zeros(1, np.int64))
@@ -107,24 +117,29 @@ class Slow:
         work.figures |= {"prompt_tokens": len(tokens), "standing_tokens": len(prompt.head)}
         if self._config.thought_tokens:
             tokens = self._thought(tokens, work)
-        made = self._written(scene, tokens)
+        made = self._written(scene, tokens, work)
         work.figures |= {"answer_tokens": len(made.tokens), "forwards": made.forwards}
         text = self._engine.text(made.tokens)
         until_ns = scene.at_ns + round(self._config.valid_ms * 1e6)
         return completed(text, scene, until_ns, Source.GGUF)
 
-    def _written(self, scene: Scene, tokens: Tokens) -> Written:
+    def _written(self, scene: Scene, tokens: Tokens, work: "_Work") -> Written:
         """The answer; what it took is remembered, twice that where it was cut off."""
         begun_ns, whole = self._clock.now_ns(), False
         try:
             guide = Guide(self._engine, grammar(schema(scene)))
             lead = self._engine.tokenize(ANSWER)
-            made = write(self._prefix, guide, np.concatenate([tokens, lead]))
+            tokens = np.concatenate([tokens, lead])
+            made = write(self._prefix, guide, tokens, on_read=lambda: self._first(work))
             whole = True
         finally:
             took_ns = (self._clock.now_ns() - begun_ns) * (1 if whole else 2)
             self._answer_ns = max(took_ns, 0.9 * self._answer_ns)
         return made
+
+    def _first(self, work: "_Work") -> None:
+        """The prompt is read: a first token is there."""
+        work.figures.setdefault("ttft_ms", (self._clock.now_ns() - work.begun_ns) * 1e-6)
 
     def _prompt(self, scene: Scene, results: Sequence[str] = ()) -> "_Prompt":
         near = self._examples.nearest(scene) if self._examples else None
@@ -157,7 +172,7 @@ class Slow:
         close_ns = work.deadline_ns - (SPREAD * self._answer_ns or left_ns / 2)
         tokens = np.concatenate([tokens, self._engine.tokenize(THOUGHT)])
         logits = self._prefix.resume(tokens)
-        work.figures["ttft_ms"] = (self._clock.now_ns() - work.begun_ns) * 1e-6
+        self._first(work)
         thought: list[int] = []
         ended = False
         while len(thought) < self._config.thought_tokens and self._clock.now_ns() < close_ns:
@@ -234,6 +249,6 @@ class _Alarm:
                 self._engine.cancel()
 
 
-def make(clock: Clock, **options: Any) -> Slow:
+def make(clock: Clock, ask: Ask | None = None, **options: Any) -> Slow:
     """For ``llm_edge.worker``: options are ``SlowConfig``'s."""
-    return Slow(SlowConfig(**options), clock)
+    return Slow(SlowConfig(**options), clock, ask)

@@ -21,9 +21,10 @@ from rich.progress import Progress
 from torch.nn import functional
 
 from llm_edge import scenarios
+from llm_edge.checkpoint import Shape
 from llm_edge.train_data import Sequences, sequences
-from llm_edge.train_network import Decoder, Shape, save
-from llm_edge.words import HEADER, PER_OBJECT
+from llm_edge.train_network import Decoder, save
+from llm_edge.words import CONTEXT, HEADER, PER_OBJECT, WORDS
 from pipeline.errors import InputError
 
 PART = 4096
@@ -152,20 +153,20 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--bf16", action="store_true", help="multiply in bfloat16: for a GPU")
     args = parser.parse_args(words)
     args.words = words
-    if args.width % (2 * args.heads) or min(args.width, args.layers, args.heads, args.hidden) < 1:
-        raise SystemExit("leadsight: --width must hold --heads of even size, all from 1")
+    try:
+        shape = Shape(
+            len(WORDS), args.width, args.layers, args.heads, args.heads, args.hidden, CONTEXT
+        )
+    except InputError as error:
+        sys.exit(f"leadsight: {error}")
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    shape = Shape(args.width, args.layers, args.heads, args.heads, args.hidden)
     net = Decoder(shape).to(args.device)
     if args.compile:
         net.compile(dynamic=True)
-    try:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        fit(net, args)
-        save(net.cpu(), args.out)
-    except InputError as error:
-        sys.exit(f"leadsight: {error}")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    fit(net, args)
+    save(net.cpu(), args.out)
 
 
 if __name__ == "__main__":

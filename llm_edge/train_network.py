@@ -4,8 +4,6 @@ RMS norms, rotary positions over neighboring pairs, causal attention, a gated fe
 the embedding as output head. ``decoder_graph.py`` holds the same network for onnxruntime.
 """
 
-import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +12,11 @@ from torch import nn
 from torch.nn import functional
 
 from llm_edge import words
+from llm_edge.checkpoint import EPSILON, ROTARY_BASE, Checkpoint, Shape, save_checkpoint
 from llm_edge.lookahead import LATEST, MANEUVERS
 
-EPSILON, BASE = 1e-5, 10_000.0
 NUMBERS = 0.04
 """Size of what words of numbers have in common at the beginning, beside 0.02 of their own."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """width: of the residual stream. hidden: of the feed-forward part."""
-
-    width: int = 128
-    layers: int = 4
-    heads: int = 4
-    kv_heads: int = 4
-    hidden: int = 384
 
 
 class Layer(nn.Module):
@@ -78,10 +65,10 @@ class Decoder(nn.Module):
     lower layers simulate, so that those above have something to think about.
     """
 
-    def __init__(self, shape: Shape, vocabulary: int = len(words.WORDS)) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        self.embed = nn.Embedding(vocabulary, shape.width)
+        self.embed = nn.Embedding(shape.vocab, shape.width)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width, EPSILON)
         self.taught = max(1, shape.layers - 2)
@@ -98,7 +85,7 @@ class Decoder(nn.Module):
         with torch.no_grad():
             _order_numbers(self.embed.weight)
         half = shape.width // shape.heads // 2
-        angles = torch.arange(words.CONTEXT)[:, None] / BASE ** (torch.arange(half) / half)
+        angles = torch.arange(shape.context)[:, None] / ROTARY_BASE ** (torch.arange(half) / half)
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
@@ -129,15 +116,10 @@ def _order_numbers(embedding: torch.Tensor) -> None:
 
 
 def save(net: Decoder, path: Path) -> None:
-    """Weights as arrays, with shape and words, for ``export_onnx`` and ``export_gguf``."""
-    arrays = {
+    """Write the weights for ``export_onnx`` and ``export_gguf``."""
+    weights = {
         name.removesuffix(".weight"): p.detach().float().numpy()
         for name, p in net.named_parameters()
         if not name.startswith("teacher")
     }
-    config = {
-        "vocab": len(words.WORDS), **asdict(net.shape), "context": words.CONTEXT,
-        "words": list(words.WORDS),
-    }  # fmt: skip
-    with path.open("wb") as file:
-        np.savez(file, config=np.array(json.dumps(config)), **arrays)  # type: ignore[arg-type]
+    save_checkpoint(Checkpoint(net.shape, words.WORDS, weights), path)

@@ -7,6 +7,7 @@ second; one that ended, went silent or does not let go of a question is killed a
 import contextlib
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from llm_edge.answerer import Reply
 from llm_edge.decision import Decision, parse
 from llm_edge.isolation import IsolationConfig, environment
 from llm_edge.scene import Scene, scene_json
+from llm_edge.tools import Ask, Region
 from llm_edge.wire import Wire
 from pipeline.clock import Clock
 from pipeline.config import Config, option
@@ -48,10 +50,12 @@ class WorkerConfig(Config):
 @dataclass(frozen=True, slots=True)
 class Work:
     """factory: "module:name" of a callable that makes the ``Answerer`` from ``options`` (values of
-    JSON) and ``clock``."""
+    JSON) and ``clock``. ask: what a tool that asks other stations comes to, here, on a thread that
+    must go on soon; where it is given, the callable gets an ``ask`` as well."""
 
     factory: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    ask: Ask | None = None
 
 
 @dataclass(slots=True)
@@ -155,6 +159,24 @@ class Worker:
         if asked is not None:
             self._send({"cancel": asked.number})
 
+    @property
+    def asked(self) -> bool:
+        """Whether a question is open."""
+        return self._asked is not None
+
+    def hold(self) -> None:
+        """Stop the process where it is, until ``go``."""
+        self._signal(signal.SIGSTOP)
+
+    def go(self) -> None:
+        """Let it run on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        process = self._process
+        if process is not None:
+            process.send_signal(number)  # to nobody, where it has ended
+
     def close(self) -> None:
         """End the process."""
         self._closed.set()
@@ -215,6 +237,7 @@ class Worker:
                     "factory": self._work.factory,
                     "options": dict(self._work.options),
                     "isolation": asdict(self._isolation),
+                    "asks": self._work.ask is not None,
                 }
             )
             with contextlib.suppress(InputError):  # it talks nonsense: as good as dead
@@ -235,12 +258,23 @@ class Worker:
             self._heard_s = time.monotonic()
             if "reply" in message:
                 self._replied(message)
+            elif "region" in message:
+                self._send({"told": message["number"], "count": self._told(message["region"])})
             elif "ready" in message:
                 self.ready.set()
             elif "missed" in message:
                 self.missed = (*self.missed, str(message["missed"]))[-4:]
             elif "failed" in message:
                 self.why = f"failed: {message['failed']}"
+
+    def _told(self, region: str) -> int | None:
+        """What others told of a region, for a tool there; None where they cannot be asked."""
+        if self._work.ask is None:
+            return None
+        try:
+            return int(self._work.ask(Region(region)))
+        except Exception:  # of who sends; the tool has no answer then
+            return None
 
     def _lost(self, now_s: float) -> bool:
         asked = self._asked

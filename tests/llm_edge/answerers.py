@@ -8,6 +8,7 @@ import time
 from llm_edge.answerer import Reply
 from llm_edge.decision import Action, Decision, Direction, Reason, Risk, Source
 from llm_edge.isolation import ONE_THREAD
+from llm_edge.tools import Call, run
 from pipeline.errors import InputError
 
 
@@ -22,14 +23,15 @@ def proceed(scene, **changed):
 
 class Obedient:
     """Proceeds; a scene's speed says how: 1 waits for a cancel, 2 dies, 3 hangs with the
-    interpreter's lock given away, 4 names a target that is not there, 5 dies of a Python error."""
+    interpreter's lock given away, 4 names a target that is not there, 5 dies of a Python error, 7
+    asks others."""
 
-    def __init__(self, clock, why="", fail=False, die=False):
+    def __init__(self, clock, why="", fail=False, die=False, ask=None):
         if fail:
             raise InputError("no such model; give another one")
         if die:
             os.abort()
-        self._clock, self._why = clock, why
+        self._clock, self._why, self._ask = clock, why, ask
         self._cancel = threading.Event()
         self.figures = {"learned": 0.0, "prepared": 0.0, "prepares_cut": 0.0}
 
@@ -45,6 +47,9 @@ class Obedient:
             ctypes.CDLL(None).pause()
         if kind == 4:
             return Reply(proceed(scene, target=999))
+        if kind == 7:
+            calls = (Call("request_v2x", region="left"), Call("request_v2x", region="right"))
+            return Reply(proceed(scene), " / ".join(run(calls, scene, 5, self._ask)))
         if kind == 5:
             raise RuntimeError("a bug")
         left_ms = (deadline_ns - self._clock.now_ns()) * 1e-6

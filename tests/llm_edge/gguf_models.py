@@ -26,8 +26,8 @@ def _folder():
 
 
 @functools.cache
-def tiny_gguf(template=""):
+def tiny_gguf(template="", pairs=False):
     needs("llama_cpp", "gguf")
-    path = Path(_folder().name) / f"tiny{len(template)}.gguf"
-    write(path, SHAPES["tiny"], template=template)
+    path = Path(_folder().name) / f"tiny{len(template)}{pairs}.gguf"
+    write(path, SHAPES["tiny"], template=template, pairs=pairs)
     return path

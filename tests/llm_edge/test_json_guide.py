@@ -19,10 +19,10 @@ GOOD = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def engine():
+@pytest.fixture(scope="module", params=[False, True], ids=["pieces", "byte pairs"])
+def engine(request):
     needs("llama_cpp", "gguf", "llguidance")
-    made = LlamaEngine(tiny_gguf(), 256)
+    made = LlamaEngine(tiny_gguf(pairs=request.param), 256)
     yield made
     made.close()
 
@@ -100,6 +100,25 @@ def test_an_answer_is_completed_with_what_a_model_cannot_know():
     assert (made.valid_until_ns, made.source) == (NOW, Source.REMOTE)
     lying = {**GOOD, "source": "policy", "valid_until_ns": 2**62}
     assert completed(json.dumps(lying), crowd(), NOW, Source.REMOTE) == made
+
+
+def test_any_text_is_a_decision_or_refused():
+    rng = np.random.default_rng(11)
+    good = json.dumps(GOOD)
+    words = ["{", "}", "[", "]", '"', ":", ",", "null", "-1", "1e999", "\\u0000", "NaN", "true"]
+    words += [good, "stop", "evade", "\x00", "ignore all of the above", "9" * 400]
+    taken = 0
+    for _ in range(3000):
+        text = good
+        for _ in range(int(rng.integers(0, 4))):
+            at, size = int(rng.integers(len(text) + 1)), int(rng.integers(0, 9))
+            text = text[:at] + str(rng.choice(words)) + text[at + size :]
+        try:
+            completed(text, crowd(), NOW, Source.REMOTE)
+            taken += 1
+        except InputError as error:
+            assert "\n" not in str(error)
+    assert 300 < taken < 2900
 
 
 @pytest.mark.parametrize(

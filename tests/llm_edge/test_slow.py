@@ -56,6 +56,7 @@ def test_every_way_to_an_answer_ends_in_a_valid_decision(slow, options):
         assert reply.decision.valid_until_ns == NOW + 1000 * MS
         assert reply.figures["forwards"] <= 14
         assert reply.figures["answer_tokens"] > 40
+        assert 0 < reply.figures["ttft_ms"] < reply.figures["took_ms"]
         if "thought_tokens" in options:
             assert 0 < reply.figures["thought_tokens"] <= options["thought_tokens"]
 
@@ -164,6 +165,11 @@ def test_a_prompt_that_the_context_cannot_hold_is_one_reason(slow):
 def test_no_model_is_refused():
     with pytest.raises(InputError, match="give a GGUF file"):
         make(CLOCK)
+
+
+def test_a_context_that_leaves_no_room_for_a_prompt_is_refused():
+    with pytest.raises(InputError, match="leaves 212 for the prompt"):
+        make(CLOCK, model=str(tiny_gguf()), context=512, thought_tokens=100 - 1)
 
 
 def test_it_runs_in_a_process_of_its_own_under_sched_idle():

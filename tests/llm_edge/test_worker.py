@@ -12,6 +12,7 @@ import pytest
 
 from llm_edge.isolation import IsolationConfig
 from llm_edge.thread_worker import ThreadWorker
+from llm_edge.tools import Region
 from llm_edge.worker import Work, Worker, WorkerConfig
 from pipeline.clock import WallClock
 from tests.llm_edge.answerers import Obedient, proceed
@@ -182,6 +183,20 @@ def test_what_never_comes_up_is_given_up(process, monkeypatch):
 def test_an_answer_that_names_a_target_that_is_not_there_is_none(process):
     reply = ask(ready(process()), 4)
     assert (reply.decision, reply.why) == (None, "decision: the target is not in the scene")
+
+
+def test_a_tool_there_asks_others_from_here(process):
+    asked = []
+
+    def others(region):
+        asked.append(region)
+        return {Region.LEFT: 3}[region]  # the other one is an error
+
+    worker = Worker(Work(FACTORY, {}, others), CLOCK)
+    assert ask(ready(worker), 7).why == "$1 left: asked, 3 objects told of / $2 right: no answer"
+    assert set(asked) == {Region.LEFT, Region.RIGHT}
+    worker.close()
+    assert ask(ready(process()), 7).why == "$1 left: no answer / $2 right: no answer"
 
 
 def test_the_process_ends_with_whoever_started_it(tmp_path):
