@@ -38,8 +38,11 @@ ALONG = np.arange(-RUNGS, RUNGS + 5)
 """Speed over ground along the way, sixteenths."""
 SPREAD = np.array([0.08, 0.25, 0.6])
 """Standard deviation of a position, corridors."""
-SIZES = np.array([[0.15, 0.5], [0.35, 0.8], [0.35, 1.0], [0.65, 1.2], [1.1, 1.4]])
-"""Lengths of object and ego together, seconds; their widths together, corridors."""
+SIZES = np.array(
+    [[0.15, 0.5], [0.35, 0.8], [0.35, 1.0], [0.65, 1.2], [1.1, 1.4], [0.65, 2.1], [1.1, 3.5]]
+)
+"""Lengths of object and ego together, seconds; their widths together, corridors. The last two are
+vehicles across the way."""
 BLIND = len(ObjectClass)
 """In place of a class: here the view ends."""
 FAR_S, BEHIND_S, ASIDE = 9.0, 4.5, 9.0

@@ -135,10 +135,11 @@ def parse(text: str, scene: Scene) -> Decision:
         words[name] = kind(given[name])
     if type(given["valid_until_ns"]) is not int:
         raise InputError("decision: valid_until_ns is no whole number")
-    if isinstance(given["speed_mps"], bool) or not isinstance(given["speed_mps"], (int, float)):
-        raise InputError("decision: speed_mps is no number")
+    speed = given["speed_mps"]
+    if isinstance(speed, bool) or not isinstance(speed, (int, float)) or abs(speed) > 1e9:
+        raise InputError("decision: speed_mps is no number of a possible size")
     made = Decision(
-        target=given["target"], speed_mps=given["speed_mps"],
+        target=given["target"], speed_mps=speed,
         valid_until_ns=given["valid_until_ns"], **words,
     )  # fmt: skip
     check(made, scene)

@@ -1,10 +1,10 @@
 """What follows from each maneuver: the ego and everybody near, simulated five seconds on.
 
 Ten maneuvers: straight on faster, as now, slower or to a stop, and one corridor to the left or the
-right at the first three speeds. Every object is let go on in sixteen ways (where it is and how
-fast, as far as that is not known; going on, braking, speeding up), and who drives behind brakes
-for the ego. A maneuver is blocked by an object that it meets in more than a tenth of these futures.
-The best maneuver is the one nearest to what the mission wants among those that nobody blocks.
+right at the first three speeds. Every object may go on or brake, its outline grows with
+what is not known of its place and pace, and who drives behind brakes for the ego. A maneuver is
+blocked by an object that it meets in either of these futures. The best maneuver is the one nearest
+to what the mission wants among those that nobody blocks.
 
 This teaches the shipped decoder, and is the measure that it is held to. Times are seconds, lengths
 along the way seconds at the speed limit, across it corridors (``llm_edge/coding.py``).
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, qmc
 
 from llm_edge import coding
 from llm_edge.coding import Coded, Ints
@@ -36,19 +35,18 @@ UP, DOWN = 3, 4
 """Sixteenths of the limit, up and down from the speed of now."""
 HORIZON_S, TICK_S = 5.0, 0.25
 TIMES = np.arange(TICK_S, HORIZON_S + TICK_S / 2, TICK_S)
-SAMPLES = 16
-BLOCKED = 2
-"""More of the sixteen futures than this must meet."""
+FUTURES = ("goes on", "brakes")
+SURE = 0.4
+"""Standard deviations by which an outline grows."""
 MARGIN, MARGIN_S = 0.1, 0.05
+BRAKING = 0.4
+"""Of the ego's own brake, how hard others do without a reason."""
 REACTION_S = 0.5
 STAND_OFF_S = 1.0
 """Distance that is kept to a followed target."""
 LATEST = 5
 """Seconds until the wish meets something are told rounded up, 1 to 5."""
 
-_DRAWS: FloatArray = norm.ppf(qmc.Sobol(4, seed=7).random(SAMPLES) * 0.98 + 0.01)
-_BRAKES = np.arange(SAMPLES) % 5 == 4  # 3 of 16
-_SPEEDS_UP = np.arange(SAMPLES) % 8 == 1  # 2 of 16
 _REACTS = ~IS_VULNERABLE & ~np.isin(list(ObjectClass), [ObjectClass.OBSTACLE, ObjectClass.UNKNOWN])
 
 
@@ -56,16 +54,14 @@ _REACTS = ~IS_VULNERABLE & ~np.isin(list(ObjectClass), [ObjectClass.OBSTACLE, Ob
 class Outcome:
     """Of B scenes.
 
-    wish: (B,) maneuver that the mission wants. blocks: (B, 8, 10) who blocks which. hits: (B, 8,
-    10) in how many of the futures they meet. first: (B, 8, 10) seconds until the one that is needed
-    for a block, infinite for never. meets: (B, 8) seconds until the wish meets it, 1 to 5, 0 for
-    never. best: (B,) maneuver. no_way: (B,) whether all are blocked. speeds: (B, 4) of the levels,
-    sixteenths.
+    wish: (B,) maneuver that the mission wants. first: (B, 8, 10) seconds until it meets the object,
+    infinite for never. blocks: (B, 8, 10) whether it does. meets: (B, 8) the same for the wish,
+    rounded up, 1 to 5, 0 for never. best: (B,) maneuver. no_way: (B,) whether all are blocked.
+    speeds: (B, 4) of the levels, sixteenths.
     """
 
     wish: Ints
     blocks: Bools
-    hits: Ints
     first: FloatArray
     meets: Ints
     best: Ints
@@ -75,15 +71,15 @@ class Outcome:
 
 def look_ahead(scenes: Coded) -> Outcome:
     """Simulate every maneuver of every scene."""
-    speeds = _speeds(scenes)
-    first, hits = _meetings(scenes, speeds)
+    speeds = speeds_of(scenes)
+    first = _meetings(scenes, speeds)
     blocks = np.isfinite(first)
     wish = _wish(scenes, speeds)
     at = np.take_along_axis(first, wish[:, None, None], axis=2)[..., 0]
     by_wish = np.take_along_axis(blocks, wish[:, None, None], axis=2)[..., 0]
     meets = np.where(by_wish, np.clip(np.ceil(at), 1, LATEST), 0).astype(np.int64)
     best, no_way = choose(wish, clear_of(scenes, blocks))
-    return Outcome(wish, blocks, hits, first, meets, best, no_way, speeds)
+    return Outcome(wish, blocks, first, meets, best, no_way, speeds)
 
 
 def clear_of(scenes: Coded, blocks: Bools) -> Bools:
@@ -116,13 +112,14 @@ def _preference() -> Ints:
 PREFERENCE = _preference()
 
 
-def _speeds(scenes: Coded) -> Ints:
+def speeds_of(scenes: Coded) -> Ints:
+    """(B, 4) of the levels, sixteenths."""
     v, cruise = scenes.speed, scenes.cruise
     up = np.where(v < cruise, np.minimum(v + UP, cruise), v)
     return np.stack([up, v, np.maximum(v - DOWN, 0), np.zeros_like(v)], axis=1)
 
 
-def _ego(scenes: Coded, speeds: Ints) -> tuple[FloatArray, ...]:
+def ego_ways(scenes: Coded, speeds: Ints) -> tuple[FloatArray, ...]:
     """(B, 10, T) each: distance along; sideways, as the platform is said to move and in half the
     time, for the way there is swept between both; and speed."""
     stop = coding.STOP_S[scenes.stop][:, None, None]
@@ -146,6 +143,12 @@ def _smooth(share: FloatArray) -> FloatArray:
     return share**2 * (3 - 2 * share)
 
 
+def reacting(scenes: Coded) -> Bools:
+    """(B, 8) who comes from behind and brakes for the ego."""
+    kinds = np.minimum(scenes.kind, len(ObjectClass) - 1)
+    return np.asarray(_REACTS[kinds] & (coding.GAP_S[scenes.gap] < 0))
+
+
 def _wish(scenes: Coded, speeds: Ints) -> Ints:
     straight = [MANEUVERS.index((0, level)) for level in range(4)]
     v, cruise = scenes.speed, scenes.cruise
@@ -166,7 +169,7 @@ def _wish(scenes: Coded, speeds: Ints) -> Ints:
 def _follow(scenes: Coded, speeds: Ints) -> Ints:
     """The maneuver that ends nearest to the stand-off behind the target, three seconds on."""
     at = int(np.searchsorted(TIMES, 3.0 - 1e-9))
-    along, aside, *_ = _ego(scenes, speeds)
+    along, aside, *_ = ego_ways(scenes, speeds)
     gap = coding.GAP_S[scenes.gap[:, 0]] + 3.0 * coding.ALONG[scenes.along[:, 0]] / coding.RUNGS
     side = coding.SIDE[scenes.side[:, 0]] + 3.0 * coding.DRIFT[scenes.drift[:, 0]]
     miss = np.abs(gap[:, None] - along[..., at] - STAND_OFF_S)
@@ -176,19 +179,16 @@ def _follow(scenes: Coded, speeds: Ints) -> Ints:
     return np.asarray(miss.argmin(axis=1))
 
 
-def _meetings(scenes: Coded, speeds: Ints) -> tuple[FloatArray, Ints]:
-    """``first`` and ``hits`` of the outcome."""
-    ego = _ego(scenes, speeds)
+def _meetings(scenes: Coded, speeds: Ints) -> FloatArray:
+    """``first`` of the outcome."""
+    ego = ego_ways(scenes, speeds)
     first = np.full((*scenes.kind.shape, len(MANEUVERS)), np.inf)
-    hits = np.zeros(first.shape, np.int64)
     for kind, simulate in ((False, _collisions), (True, _blind)):
         taken = np.arange(coding.SLOTS) < scenes.count[:, None]
         rows = np.nonzero(taken & ((scenes.kind == coding.BLIND) == kind))
         if len(rows[0]):
-            when = simulate(scenes, rows, *(e[rows[0]] for e in ego))
-            first[rows] = np.sort(when, axis=-1)[..., BLOCKED]
-            hits[rows] = np.isfinite(when).sum(axis=-1)
-    return first, hits
+            first[rows] = simulate(scenes, rows, *(e[rows[0]] for e in ego))
+    return first
 
 
 def _collisions(
@@ -199,61 +199,84 @@ def _collisions(
     soon: FloatArray,
     speed: FloatArray,
 ) -> FloatArray:
-    """(P, 10, K): seconds until P objects, at ``rows`` of the scenes' arrays, meet each maneuver in
-    each future."""
-    x, y, vx, vy = _futures(scenes, rows)  # (P, 1, K)
-    brake = np.float32(1.0) / coding.STOP_S[scenes.stop[rows[0]]].astype(np.float32)[:, None, None]
-    length, width = coding.SIZES[scenes.size[rows]].T
-    spare = np.minimum(MARGIN_S, np.abs(coding.GAP_S[scenes.gap[rows]]) / 2)
-    reach_x = (length / 2 + spare).astype(np.float32)[:, None, None]
-    reach_y = (width / 2 + MARGIN).astype(np.float32)[:, None, None]
-    low, high = np.minimum(aside, soon), np.maximum(aside, soon)
-    reacts = (_REACTS[scenes.kind[rows]] & (coding.GAP_S[scenes.gap[rows]] < 0))[:, None, None]
-    slowing = 0.4 * brake / np.maximum(np.hypot(vx, np.float32(0.3) * vy), np.float32(0.05))
-    factor = np.ones_like(vx)
-    shape = (len(brake), len(MANEUVERS), SAMPLES)
-    x, vx = np.broadcast_to(x, shape).copy(), np.broadcast_to(vx, shape).copy()
-    when = np.full(shape, np.inf, np.float32)
-    tick = np.float32(TICK_S)
-    for k, t in enumerate(TIMES):
-        factor = np.where(_BRAKES, np.maximum(factor - slowing * tick, 0), factor)
-        if t > REACTION_S and reacts.any():
-            v_ego = speed[..., None, k]
-            close = reacts & (x < along[..., None, k - 1]) & (vx > v_ego)
-            close &= np.abs(y - aside[..., None, k]) < reach_y
-            vx = np.where(close, np.maximum(vx - 0.9 * brake * tick, v_ego), vx)
-        x += vx * factor * tick
-        y = y + vy * factor * tick
-        hit = np.abs(x - along[..., None, k]) < reach_x
-        hit &= (y > low[..., None, k] - reach_y) & (y < high[..., None, k] + reach_y)
-        when[hit & np.isinf(when)] = t
-    return when.astype(np.float64)
+    """(P, 10): seconds until P objects, at ``rows`` of the scenes' arrays, meet each maneuver in
+    the first of their futures."""
+    x, y, vx, vy = (v[rows][:, None, None].astype(np.float32) for v in states(scenes))
+    gone = traveled(scenes)[rows].astype(np.float32)[:, None]  # (P, 1, T, 2)
+    reach_x, reach_y = (r[rows].astype(np.float32)[:, None, :, None] for r in outline(scenes))
+    low, high = np.minimum(aside, soon)[..., None], np.maximum(aside, soon)[..., None]
+    ways = np.broadcast_to(x[..., None] + vx[..., None] * gone, (*along.shape, len(FUTURES)))
+    y = y[..., None] + vy[..., None] * gone
+    behind = reacting(scenes)[rows]
+    if behind.any():
+        some = np.flatnonzero(behind)
+        ways = ways.copy()
+        brake = 1 / coding.STOP_S[scenes.stop[rows[0][some]]]
+        near = np.abs(y[some] - aside[some][..., None]) < reach_y[some]
+        ways[some] = followed(ways[some], brake[:, None, None], along[some], speed[some], near)
+    hit = np.abs(ways - along[..., None]) < reach_x
+    hit &= (y > low - reach_y) & (y < high + reach_y)
+    met = hit.any(axis=-1)
+    return np.where(met.any(axis=-1), TIMES[met.argmax(axis=-1)], np.inf)
 
 
-def _futures(scenes: Coded, rows: tuple[Ints, ...]) -> tuple[FloatArray, ...]:
-    """Where P objects may be now and how fast, each (P, 1, K) float32: middle along, middle aside,
-    and the speeds."""
-    gap = coding.GAP_S[scenes.gap[rows]]
-    x = gap + np.sign(gap) * coding.SIZES[scenes.size[rows], 0] / 2
-    y = coding.SIDE[scenes.side[rows]]
-    vx = coding.ALONG[scenes.along[rows]] / coding.RUNGS
-    vy = coding.DRIFT[scenes.drift[rows]]
-    spread = coding.SPREAD[scenes.spread[rows]]
-    vulnerable = IS_VULNERABLE[scenes.kind[rows]]
-    standing = (vx == 0) & (vy == 0) & ~vulnerable
-    sigma_vy = np.where(standing, 0.0, np.where(vulnerable, 0.12, 0.03) + 0.2 * spread)
-    sigma_vx = np.where(standing, 0.0, 0.02 + 0.04 * spread)
-    faster = np.where(_SPEEDS_UP, 1.15, 1.0)
+def followed(
+    ways: FloatArray, brake: FloatArray, along: FloatArray, speed: FloatArray, near: Bools
+) -> FloatArray:
+    """(…, T, 2): ways of who comes from behind, who brakes for the ego once it is in front of them.
 
-    def sampled(mean: FloatArray, sigma: FloatArray, draw: int, factor: FloatArray) -> FloatArray:
-        made = (mean[..., None] + sigma[..., None] * _DRAWS[:, draw]) * factor
-        return made[:, None].astype(np.float32)
+    ways: (…, T, 2) without that. brake: (…, 1) of the ego. along, speed: (…, T) of the ego.
+    near: (…, T, 2) whether they are in one corridor.
+    """
+    made = np.empty(ways.shape, ways.dtype)
+    made[..., 0, :] = x = ways[..., 0, :]
+    steps = np.diff(ways, axis=-2)
+    pace = np.full(x.shape, np.inf, ways.dtype)  # what they keep to for the ego
+    least = 0.9 * brake * TICK_S
+    for k in range(1, len(TIMES)):
+        step = np.minimum(steps[..., k - 1, :], pace * TICK_S)
+        if TIMES[k] > REACTION_S:
+            v, own = step / TICK_S, speed[..., k, None]
+            close = near[..., k, :] & (x < along[..., k - 1, None]) & (v > own)
+            pace = np.where(close, np.maximum(v - least, own), pace)
+            step = np.minimum(step, pace * TICK_S)
+        made[..., k, :] = x = x + step
+    return made
 
-    one = np.ones(SAMPLES)
+
+def states(scenes: Coded) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """(B, 8) each: middle along and aside, speed along and aside."""
+    gap = coding.GAP_S[scenes.gap]
+    x = gap + np.sign(gap) * coding.SIZES[scenes.size, 0] / 2
+    along = coding.ALONG[scenes.along] / coding.RUNGS
+    return x, coding.SIDE[scenes.side], along, coding.DRIFT[scenes.drift]
+
+
+def outline(scenes: Coded) -> tuple[FloatArray, FloatArray]:
+    """(B, 8, T) each: from the ego's middle to theirs along and aside, below which they meet."""
+    length, width = (coding.SIZES[scenes.size, k] for k in (0, 1))
+    spread = coding.SPREAD[scenes.spread]
+    vulnerable = IS_VULNERABLE[np.minimum(scenes.kind, len(ObjectClass) - 1)]
+    moves = (coding.ALONG[scenes.along] != 0) | (coding.DRIFT[scenes.drift] != 0) | vulnerable
+    wavers = np.where(moves, np.where(vulnerable, 0.12, 0.03) + 0.1 * spread, 0.0)
+    hurries = np.where(moves, 0.02 + 0.04 * spread, 0.0)
+    spare = np.minimum(MARGIN_S, np.abs(coding.GAP_S[scenes.gap]) / 2)
+    along = length / 2 + spare + SURE * 0.2 * spread
+    aside = width / 2 + MARGIN + SURE * spread
     return (
-        sampled(x, 0.2 * spread, 0, one), sampled(y, spread, 1, one),
-        sampled(vx, sigma_vx, 2, faster), sampled(vy, sigma_vy, 3, faster),
-    )  # fmt: skip
+        along[..., None] + SURE * hurries[..., None] * TIMES,
+        aside[..., None] + SURE * wavers[..., None] * TIMES,
+    )
+
+
+def traveled(scenes: Coded) -> FloatArray:
+    """(B, 8, T, 2): seconds at its speed of now that an object has gone by each time, going on and
+    braking."""
+    _, _, vx, vy = states(scenes)
+    until = np.maximum(np.hypot(vx, 0.3 * vy), 0.05) * coding.STOP_S[scenes.stop][:, None] / BRAKING
+    factor = np.maximum(1 - TIMES / until[..., None], 0.0)
+    braking = np.cumsum(factor, axis=-1) * TICK_S
+    return np.stack([np.broadcast_to(TIMES, braking.shape), braking], axis=-1)
 
 
 def _blind(
@@ -264,7 +287,7 @@ def _blind(
     soon: FloatArray,
     speed: FloatArray,
 ) -> FloatArray:
-    """(P, 10, K): when the ego is too fast to stop for somebody who steps out at a blind spot.
+    """(P, 10): when the ego is too fast to stop for somebody who steps out at a blind spot.
 
     Only while others are heard badly. The view opens a third of a second before the ego is there,
     and the earlier the further the edge is to the side.
@@ -277,5 +300,4 @@ def _blind(
     sees = 0.3 + 0.35 * apart
     needs = speed**2 * stop / 2 + 0.3 * speed
     risky = unheard & (left > 0) & (left < sees) & (needs > sees) & (apart < 2.0)
-    when = np.where(risky, TIMES, np.inf).min(axis=-1)
-    return np.repeat(when[..., None], SAMPLES, axis=-1)
+    return np.asarray(np.where(risky, TIMES, np.inf).min(axis=-1))

@@ -44,8 +44,8 @@ class ReasonerConfig(Config):
 
     fast: str = option(
         "inline",
-        "Where the shipped decoder runs: on the caller's thread, in a process of its own, or not.",
-        choices=("inline", "process", "off"),
+        "Where the shipped decoder runs: on the caller's thread, in its own process, or nowhere.",
+        choices=("inline", "process", "none"),
     )
     slow: str = option(
         "process", "Where the GGUF model runs, if there is one.", choices=("process", "thread")

@@ -169,7 +169,7 @@ def _crossers(rng: np.random.Generator, ego: Fields, o: Fields, rows: Any) -> No
     ):  # fmt: skip
         o[name] = np.where(rows, values, o[name])
     _sized(rng, o, rows & walks, [0, 1])
-    _sized(rng, o, rows & ~walks, [2, 3, 4])
+    _sized(rng, o, rows & ~walks, [3, 5, 5, 6])
 
 
 def _crossing(rng: np.random.Generator, n: int) -> Fields:

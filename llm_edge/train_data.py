@@ -7,11 +7,9 @@ import numpy.typing as npt
 
 from llm_edge import coding, scenarios, words
 from llm_edge.coding import Ints
-from llm_edge.lookahead import BLOCKED, HORIZON_S, look_ahead
+from llm_edge.lookahead import HORIZON_S, look_ahead
 from llm_edge.thought import answer_tokens, answers_of, thought_tokens
 
-SURELY = 2 * BLOCKED + 1
-"""Futures in which an object meets a maneuver that it blocks beyond doubt."""
 NO_THOUGHT, CUT = 0.15, 0.25
 """Shares of sequences without a thought, and with one cut at a random place."""
 
@@ -19,9 +17,9 @@ NO_THOUGHT, CUT = 0.15, 0.25
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequences:
     """tokens: (B, T) int64, 0 after the end. start: (B,) where the thought begins; what is before
-    is given, not learned. Of each slot for the teacher, (B, 8, …): blocks, 10 numbers from 0 to 1,
-    above one half where it blocks the maneuver; times, 10, when it meets it as a share of the
-    horizon, 1 for never; meets, when the wish meets it, −1 for slots that are not taken.
+    is given, not learned. Of each slot for the teacher, (B, 8, …): blocks, 10 numbers, 1 where it
+    blocks the maneuver; times, 10, when it meets it as a share of the horizon, 1 for never; meets,
+    when the wish meets it, −1 for slots that are not taken.
     """
 
     tokens: Ints
@@ -49,8 +47,7 @@ def sequences(seed: int, part: int, count: int, kinds: tuple[str, ...]) -> Seque
     return Sequences(
         packed(np.concatenate([prompt, thought, done, answer], axis=1)),
         (prompt >= 0).sum(axis=1),
-        # Near the threshold of 3 in 16 futures the number of them tells more than yes or no.
-        np.minimum(outcome.hits / SURELY, 1).astype(np.float32),
+        outcome.blocks.astype(np.float32),
         np.minimum(outcome.first / HORIZON_S, 1).astype(np.float32),
         np.where(taken, outcome.meets, -1),
     )

@@ -14,6 +14,7 @@ from llm_edge import coding, lookahead
 from llm_edge.coding import Coded, Ints
 from llm_edge.decision import Action, Direction, Reason, Risk
 from llm_edge.scene import LinkState, Mission
+from llm_edge.windows import EDGES, ROLES, SPANS, windows_of
 from pipeline.objects import ObjectClass
 
 START, THINK, DONE = "scene", "think", "done"
@@ -26,6 +27,7 @@ def _numbered(name: str, values: Sequence[float] | np.ndarray) -> list[str]:
     return [f"{name}{v:g}" for v in values]
 
 
+_SPANS = [(EDGES[i], EDGES[j]) for i, j in SPANS]
 _KINDS = [*(c.name.lower() for c in ObjectClass), "blind"]
 TABLE: dict[str, list[str]] = {
     "stop": _numbered("stop", coding.STOP_S),
@@ -43,7 +45,8 @@ TABLE: dict[str, list[str]] = {
     "side": _numbered("side", coding.SIDE),
     "along": _numbered("along", coding.ALONG),
     "drift": _numbered("drift", coding.DRIFT),
-    "extent": [f"size{z}spread{s}" for z in range(5) for s in range(3)],
+    "extent": [f"size{z}spread{s}" for z in range(len(coding.SIZES)) for s in range(3)],
+    **{role: [f"{role}_never", *(f"{role}_{a:g}_{b:g}s" for a, b in _SPANS)] for role in ROLES},
     "wish": [f"wish_{lookahead.SIDES[s]}_{lookahead.LEVELS[v]}" for s, v in lookahead.MANEUVERS],
     "same": ["same"],
     "straight": [f"straight{k:04b}" for k in range(16)],
@@ -74,11 +77,11 @@ SCALES: dict[str, npt.ArrayLike] = {
 HEADER = ("stop", "shift", "mission", "cruise", "state", "link", "left", "right", "speed")
 STATIC, SLOW = 3, 7
 """Tokens of the prompt up to what never changes, and up to what seldom does."""
-PER_OBJECT = 7
+PER_OBJECT = 7 + len(ROLES)
 MAX_PROMPT = 1 + len(HEADER) + PER_OBJECT * coding.SLOTS + 1
 MAX_THOUGHT = 1 + 4 * coding.SLOTS
 MAX_ANSWER = 2 * len(FIELDS) + 1
-CONTEXT = 128
+CONTEXT = 176
 assert len(IDS) == len(WORDS) and MAX_PROMPT + MAX_THOUGHT + 1 + MAX_ANSWER <= CONTEXT
 
 
@@ -89,10 +92,12 @@ def prompt_tokens(scenes: Coded) -> Ints:
     made[:, 0] = IDS[START]
     for k, name in enumerate(HEADER):
         made[:, 1 + k] = FIRST[name] + getattr(scenes, name)
+    when = windows_of(scenes)
     columns = [
         FIRST["kind"] + scenes.kind + scenes.told * len(_KINDS),
         *(FIRST[name] + getattr(scenes, name) for name in ("gap", "side", "along", "drift")),
         FIRST["extent"] + scenes.size * 3 + scenes.spread,
+        *(FIRST[role] + when[..., k] for k, role in enumerate(ROLES)),
         # The slot's name comes last, so that it can stand for all that was said before it.
         np.broadcast_to(FIRST["slot"] + np.arange(coding.SLOTS), (b, coding.SLOTS)),
     ]

@@ -42,7 +42,7 @@ def test_between_walls_it_slows_down_or_stops():
     shut = {"open_left": False, "open_right": False}
     assert best([[18.0, 0.0]], **shut) == "straight down"
     assert best([[8.0, 0.0]], **shut) == "straight stop"
-    assert best([[30.0, 0.0]], [[2.0, 0.0]], **shut) == "straight keep"
+    assert best([[40.0, 0.0]], [[4.0, 0.0]], **shut) == "straight keep"
 
 
 def test_who_crosses_in_time_to_be_met_is_let_pass_and_who_is_gone_by_then_is_not():
@@ -86,7 +86,7 @@ def test_a_blind_spot_slows_it_down_only_while_others_are_heard_badly():
 
 def test_what_is_uncertain_blocks_more():
     sure, unsure = (
-        looked([[14.0, 3.2]], sigmas=np.array([sigma]))[1].blocks[0, 0].sum()
+        looked([[14.0, 5.2]], sigmas=np.array([sigma]))[1].blocks[0, 0].sum()
         for sigma in (0.1, 2.0)
     )
     assert unsure > sure
@@ -118,9 +118,9 @@ def test_the_order_of_preference_keeps_the_wish_first_and_slower_before_faster()
     assert NAMES[stop[0]] == "straight stop" and no_way[0]
 
 
-def test_people_are_given_more_ways_to_go_on_than_standing_cars():
+def test_people_are_given_more_ways_to_go_on_than_standing_obstacles():
     def blocks(kind):
-        one = scene([[14.0, 2.6]], sizes=np.array([[0.5, 0.5]]),
+        one = scene([[14.0, 2.3]], sizes=np.array([[0.5, 0.5]]),
                     classes=np.array([kind], np.uint8))  # fmt: skip
         return look_ahead(coded_scene(one)).blocks[0, 0].sum()
 

@@ -94,7 +94,7 @@ def test_every_decision_fits_its_scene_and_is_in_time(make):
 
 
 def test_what_the_policy_refuses_is_not_acted_upon(make):
-    reasoner = make(fast="off")
+    reasoner = make(fast="none")
     wall = scene([[9.0, 0.0]], speed_mps=6.0, cruise_mps=9.0)
     with_host(reasoner, "gguf", Host(proceed(wall)))
     answer = reasoner.decide(wall, CLOCK.now_ns() + 500 * MS)
@@ -114,7 +114,7 @@ def test_the_larger_model_goes_first_and_the_decoder_stands_in_for_it(make):
 
 def test_one_that_hangs_costs_nothing_beyond_the_deadline(make):
     free = scene([], cruise_mps=5.0)
-    reasoner = make(fast="off")
+    reasoner = make(fast="none")
     host = with_host(reasoner, "remote", Host(proceed(free), after_s=30.0))
     began_ns = CLOCK.now_ns()
     answer = reasoner.decide(free, began_ns + 80 * MS)
@@ -141,7 +141,7 @@ def test_a_deadline_far_away_does_not_make_it_wait(make):
 
 def test_it_is_canceled_from_another_thread(make):
     free = scene([], cruise_mps=5.0)
-    reasoner = make(fast="off")
+    reasoner = make(fast="none")
     with_host(reasoner, "remote", Host(proceed(free), after_s=30.0))
     threading.Timer(0.1, reasoner.cancel).start()
     began = time.monotonic()
