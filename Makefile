@@ -98,7 +98,7 @@ $(VENV)/.ros-wheels: $(VENV)/.core
 	@touch $@
 
 # Our messages beside the sourced ROS 2; RUN puts them on the paths.
-$(VENV)/.ros-sourced: $(VENV)/.core $(wildcard interfaces/*/*.msg interfaces/*/*.srv interfaces/CMakeLists.txt)
+$(VENV)/.ros-sourced: $(VENV)/.core $(wildcard interfaces/*/*.msg interfaces/*/*.srv interfaces/*/*.action interfaces/CMakeLists.txt)
 	cmake -S interfaces -B build/interfaces -DCMAKE_INSTALL_PREFIX="$(CURDIR)/install/leadsight_msgs"
 	cmake --build build/interfaces --parallel
 	cmake --install build/interfaces

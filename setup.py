@@ -26,6 +26,7 @@ NODES = [
     "pipeline",
     "raw_doctor",
     "v2x",
+    "reasoner",
 ]
 
 setup(
@@ -46,7 +47,7 @@ setup(
         "numpy",
         "opencv-contrib-python-headless>=4.10",
         "onnx>=1.16",
-        "onnxruntime>=1.17",
+        "onnxruntime>=1.20",
         "pillow",
         "scipy>=1.9",
         "PyYAML",
@@ -69,9 +70,12 @@ setup(
         "sumo": ["eclipse-sumo>=1.20", "libsumo>=1.20"],
         "zenoh": ["eclipse-zenoh>=1.2"],
         "mot": ["pycocotools>=2.0.7"],
+        "highway": ["highway-env>=1.10"],
         # Jazzy as PyPI wheels (x86-64), and what building leadsight_msgs against them needs.
         "ros": [
             "ros-rclpy[fastrtps]>=7.1,<8",
+            "ros-action-msgs>=2.0,<2.1",
+            "ros-service-msgs>=2.0,<2.1",
             "ros-std-msgs>=5.3,<5.4",
             "ros-sensor-msgs>=5.3,<5.4",
             "ros-nav-msgs>=5.3,<5.4",

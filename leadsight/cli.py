@@ -571,6 +571,44 @@ def v2x_listen(
 
 
 @app.command()
+def ask(
+    scene: Annotated[
+        str, typer.Argument(help="JSON file of a scene (`--example` writes one), or - for stdin.")
+    ] = "-",
+    deadline: Annotated[str, typer.Option(help="When to have decided: 33ms, 1s, 800us.")] = "33ms",
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a scene to begin with, and end.")
+    ] = False,
+    config_file: ConfigFile = None,
+    settings: Settings = None,
+) -> None:
+    """Decide on one scene by a deadline: JSON on standard output, how it came about on the other.
+
+    Example: `leadsight ask --example > scene.json`, then `leadsight ask scene.json --deadline 5ms`.
+    With `--set reasoner_slow.model=FILE.gguf` a model of yours is asked as well.
+    """
+    from leadsight import ask as command
+    from llm_edge.scene import scene_json
+
+    if example:
+        typer.echo(scene_json(command.example()))
+    else:
+        command.run_ask(scene, deadline, _configs(config_file, settings, None))
+
+
+@app.command()
+def calibrate(config_file: ConfigFile = None, settings: Settings = None) -> None:
+    """Measure what a decision costs on this machine, and keep it for the deadline planner.
+
+    A start does this by itself where nothing is kept for the model and the processor, or where what
+    is kept no longer holds.
+    """
+    from leadsight.ask import run_calibrate
+
+    run_calibrate(_configs(config_file, settings, None), console)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)

@@ -23,6 +23,8 @@ from isp.config import IspConfig
 from isp.exposure import Advice, CameraState, ExposureAdvisor, ExposureConfig
 from isp.make import make_isp
 from isp.task_aware import TaskAwareIsp
+from llm_edge.make_reasoner import STAGES as REASONER
+from llm_edge.scene_source import SourceConfig
 from perception.detector import Detector, DetectorConfig
 from perception.ego import GyroReport
 from perception.propagator import Propagator, PropagatorConfig
@@ -55,10 +57,12 @@ CONFIGS: dict[str, type[Config]] = {
     "latency": LatencyConfig,
     "v2x": V2xConfig,
     "ground": GroundConfig,
+    "scene": SourceConfig,
+    **REASONER,
 }
-"""Every stage with its configuration, as ``pipeline.config.build`` takes them. V2X, and the ground
-on which it places tracks, are a node of their own (ros_nodes/v2x.py) and no part of the stack
-below."""
+"""Every stage with its configuration, as ``pipeline.config.build`` takes them. V2X with the ground
+on which it places tracks, and reasoning with its scene, are nodes of their own (ros_nodes/v2x.py,
+ros_nodes/reasoner.py) and no part of the stack below."""
 
 
 class Stack:

@@ -151,9 +151,9 @@ def check(decision: Decision, scene: Scene) -> None:
         InputError: the target is not in the scene, the speed beyond its limit, or the direction
             does not fit the action.
     """
-    if decision.target is not None and (
-        type(decision.target) is not int
-        or decision.target not in {*scene.ids.tolist(), scene.target}
+    target = decision.target
+    if target is not None and (
+        type(target) is not int or target < 0 or target not in {*scene.ids.tolist(), scene.target}
     ):
         raise InputError("decision: the target is not in the scene")
     speed, limit = decision.speed_mps, scene.platform.limit_mps

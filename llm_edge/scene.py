@@ -9,7 +9,6 @@ import json
 import math
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,6 +80,26 @@ class Platform:
             raise InputError("Platform.size_m: give length and width, above 0 up to 100")
 
 
+def _no_ids() -> npt.NDArray[np.int32]:
+    return np.zeros(0, np.int32)
+
+
+def _no_classes() -> npt.NDArray[np.uint8]:
+    return np.zeros(0, np.uint8)
+
+
+def _no_flags() -> npt.NDArray[np.bool_]:
+    return np.zeros(0, np.bool_)
+
+
+def _no_numbers() -> FloatArray:
+    return np.zeros(0)
+
+
+def _no_pairs() -> FloatArray:
+    return np.zeros((0, 2))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """N objects and the ego at ``at_ns``, the moment that the decision will be used.
@@ -111,14 +130,14 @@ class Scene:
     link: LinkState = LinkState.GOOD
     open_left: bool = True
     open_right: bool = True
-    ids: npt.NDArray[np.int32] = field(default_factory=partial(np.zeros, 0, np.int32))
-    classes: npt.NDArray[np.uint8] = field(default_factory=partial(np.zeros, 0, np.uint8))
-    told: npt.NDArray[np.bool_] = field(default_factory=partial(np.zeros, 0, np.bool_))
-    positions: FloatArray = field(default_factory=partial(np.zeros, (0, 2)))
-    velocities: FloatArray = field(default_factory=partial(np.zeros, (0, 2)))
-    sizes: FloatArray = field(default_factory=partial(np.zeros, (0, 2)))
-    sigmas: FloatArray = field(default_factory=partial(np.zeros, 0))
-    blind: FloatArray = field(default_factory=partial(np.zeros, (0, 2)))
+    ids: npt.NDArray[np.int32] = field(default_factory=_no_ids)
+    classes: npt.NDArray[np.uint8] = field(default_factory=_no_classes)
+    told: npt.NDArray[np.bool_] = field(default_factory=_no_flags)
+    positions: FloatArray = field(default_factory=_no_pairs)
+    velocities: FloatArray = field(default_factory=_no_pairs)
+    sizes: FloatArray = field(default_factory=_no_pairs)
+    sigmas: FloatArray = field(default_factory=_no_numbers)
+    blind: FloatArray = field(default_factory=_no_pairs)
 
     def __post_init__(self) -> None:
         n = len(self.ids)

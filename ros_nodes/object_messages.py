@@ -145,6 +145,24 @@ def attitude_of(message: Odometry) -> FloatArray:
     return _rotation(turn / length)
 
 
+def path_of(message: Path, frame_id: str) -> FloatArray | None:
+    """(K, 2) m; None where the path is empty.
+
+    Raises:
+        InputError: another frame, too many poses, a value not finite.
+    """
+    if not message.poses:
+        return None
+    _check_frame("Path", message.header.frame_id, frame_id)
+    if len(message.poses) > MAX_PLAN_POSES:
+        raise InputError(f"Path: {len(message.poses)} poses, allowed are {MAX_PLAN_POSES}")
+    places = [p.pose.position for p in message.poses]
+    points: FloatArray = np.array([(p.x, p.y) for p in places], np.float64)
+    if not np.isfinite(points).all():
+        raise InputError("Path: a position is not finite; its sender is at fault")
+    return points
+
+
 def plan_of(message: Path, frame_id: str, speed: float, now_ns: int) -> Plan | None:
     """The part of a path that a request has room for; None where the path is empty.
 
@@ -154,16 +172,10 @@ def plan_of(message: Path, frame_id: str, speed: float, now_ns: int) -> Plan | N
     Raises:
         InputError: another frame, too many poses, times that do not rise, a value not finite.
     """
-    if not message.poses:
+    points = path_of(message, frame_id)
+    if points is None:
         return None
-    _check_frame("Path", message.header.frame_id, frame_id)
-    if len(message.poses) > MAX_PLAN_POSES:
-        raise InputError(f"Path: {len(message.poses)} poses, allowed are {MAX_PLAN_POSES}")
     begin_ns = stamp_of(message.header) or now_ns
-    places = [p.pose.position for p in message.poses]
-    points = np.array([(p.x, p.y) for p in places], np.float64)
-    if not np.isfinite(points).all():
-        raise InputError("Path: a position is not finite; its sender is at fault")
     stamps = np.array([stamp_of(p.header) for p in message.poses], np.int64)
     if stamps[-1] > stamps[0]:
         begin_ns = min(begin_ns, int(stamps[0]))

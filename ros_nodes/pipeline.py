@@ -13,6 +13,7 @@ from sensor_msgs.msg import Image
 
 from isp.exposure import Advice
 from leadsight.stack import CONFIGS, Stack
+from llm_edge.make_reasoner import STAGES as REASONER
 from perception.tracker import TrackerConfig
 from pipeline.config import Config
 from pipeline.frame import Frame
@@ -32,7 +33,7 @@ class PipelineNode(Node):
     def __init__(self) -> None:
         super().__init__("pipeline")
         live: dict[str, Live[Any, Any]] = {}
-        elsewhere = ("v2x", "ground")
+        elsewhere = ("v2x", "ground", "scene", *REASONER)
         stages = {name: cls for name, cls in CONFIGS.items() if name not in elsewhere}
         for name, cls in (stages | {"latency_monitor": MonitorConfig}).items():
             live[name] = Live(self, name, cls, lambda config: config, _fixed(cls))

@@ -101,9 +101,13 @@ class Stage:
             return
         self._handled += 1
         if gave_result:
-            span = Span(self.name, stamp_ns, start_ns, self.clock.now_ns(), self._dropped)
-            self._dropped = 0
-            self._spans.publish(messages.span_message(span, head.frame_id))
+            self.report(stamp_ns, start_ns, head.frame_id)
+
+    def report(self, stamp_ns: int, start_ns: int, frame_id: str) -> None:
+        """A span that ends now, of work on what was acquired at ``stamp_ns``."""
+        span = Span(self.name, stamp_ns, start_ns, self.clock.now_ns(), self._dropped)
+        self._dropped = 0
+        self._spans.publish(messages.span_message(span, frame_id))
 
     @contextmanager
     def complaining(self) -> Iterator[None]:

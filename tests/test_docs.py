@@ -22,7 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = {
     "calibration": ["--sequences", "1", "--clips", "1", "--every", "40"],
+    "decision_loop": ["--seeds", "1", "--policies", "idle,policy", "--jobs", "1"],
     "detector": ["--repeats", "12"],
+    "highway": ["--seeds", "1", "--roads", "4x2", "--policies", "idle", "--jobs", "1"],
     "gyro": ["--frames", "14", "--seeds", "1", "--worlds", "calm"],
     "interference": ["--rounds", "1", "--seconds", "1", "--shape", "tiny"],
     "isp_speed": ["--repeats", "2"],
@@ -189,6 +191,8 @@ def test_documented_command_runs(command: str, place: Path) -> None:
             pytest.skip("the pictures are not here (LEADSIGHT_DATA)")
         if "--online" in arguments and find_data("data", "tracking", "frames") is None:
             pytest.skip("the clips are not here (LEADSIGHT_DATA)")
+        if name == "highway":
+            pytest.importorskip("highway_env", reason="highway-env is not installed (highway)")
         if name == "v2x_closed_loop":
             pytest.importorskip("libsumo", reason="SUMO is not installed (the sumo extra)")
         if "--scenario" in arguments:

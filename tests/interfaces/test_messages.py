@@ -9,14 +9,14 @@ import pytest
 
 FILES = sorted(
     path
-    for folder in ("msg", "srv")
+    for folder in ("msg", "srv", "action")
     for path in (Path(__file__).parents[2] / "interfaces" / folder).iterdir()
 )
-FIELD = re.compile(r"^\s*[a-z][\w/]*(\[\d*\])?\s+[a-z]\w*\s*(?P<comment>#.*)?$")
+FIELD = re.compile(r"^\s*[a-zA-Z][\w/]*(\[\d*\])?\s+[a-z]\w*\s*(?P<comment>#.*)?$")
 
 
 def test_the_interfaces_are_found() -> None:
-    assert {"Span.msg", "TrackArray.msg", "ForecastArray.msg", "Select.srv"} <= {
+    assert {"Span.msg", "TrackArray.msg", "ForecastArray.msg", "Select.srv", "Ask.action"} <= {
         path.name for path in FILES
     }
 
@@ -62,6 +62,8 @@ def fill(message: object) -> None:
             setattr(message, name, "näme" if kind == scalar else ["", "näme"])
         elif scalar == "boolean":
             setattr(message, name, True)
+        elif scalar.startswith("leadsight_msgs/"):
+            fill(getattr(message, name))
         else:
             header = getattr(message, name)
             header.stamp.sec, header.stamp.nanosec = 2**31 - 1, 999_999_999
@@ -69,7 +71,11 @@ def fill(message: object) -> None:
 
 
 def types() -> list[tuple[str, str, str]]:
-    parts = {"msg": [""], "srv": ["Request", "Response"]}
+    parts = {
+        "msg": [""],
+        "srv": ["Request", "Response"],
+        "action": ["Goal", "Result", "Feedback"],
+    }
     return [(p.parent.name, p.stem, part) for p in FILES for part in parts[p.parent.name]]
 
 

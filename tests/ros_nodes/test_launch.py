@@ -61,6 +61,17 @@ def test_a_launch_of_a_recording_ends_with_it(ros, tmp_path: Path) -> None:
     assert "Traceback" not in launched.text()
 
 
+def test_the_reasoner_is_launched_alone_and_beside_the_stack(ros) -> None:
+    alone = launch(ros, "reasoner", "namespace:=uav8", "deadline_ms:=10.0")
+    beside = launch(ros, "pipeline", "namespace:=uav9", "reasoner:=true")
+
+    def there() -> set[str]:
+        found = ros.node.get_node_names_and_namespaces()
+        return {space for name, space in found if name == "reasoner"}
+
+    assert ros.spin(lambda: there() == {"/uav8", "/uav9"}, 40), alone.text() + beside.text()
+
+
 def test_stations_are_launched_in_namespaces_of_their_own(ros) -> None:
     launched = launch(ros, "v2x", "agents:=3", "first:=7")
 

@@ -1,0 +1,270 @@
+"""A valid decision by its deadline: the rule policy at once, the shipped decoder in milliseconds,
+larger models where there is time for them.
+
+The policy's decision is ready before anything else is asked, judges what every model decides, and
+stands in at the deadline when nothing better is there. A larger model's answer goes before the
+decoder's, which always runs beside it.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from llm_edge.answerer import Answerer, Reply
+from llm_edge.decision import Decision
+from llm_edge.fast import Fast, FastConfig
+from llm_edge.isolation import IsolationConfig
+from llm_edge.policy import Policy
+from llm_edge.remote import Remote, RemoteConfig
+from llm_edge.scene import Scene
+from llm_edge.slow import Slow, SlowConfig
+from llm_edge.thread_worker import ThreadWorker
+from llm_edge.worker import Work, Worker
+from pipeline.clock import Clock
+from pipeline.config import Config, option
+
+WINDOW = 1000
+"""Decisions that ``Report`` speaks of."""
+MAX_WAIT_NS = 3_600_000_000_000
+_OVER = "the deadline is over"
+
+Feedback = Callable[[str, int], None]
+"""Told the stage that was reached and how many calls a thought took."""
+
+
+@dataclass(frozen=True)
+class ReasonerConfig(Config):
+    """Who is asked, and where they run."""
+
+    fast: str = option(
+        "inline",
+        "Where the shipped decoder runs: on the caller's thread, in a process of its own, or not.",
+        choices=("inline", "process", "off"),
+    )
+    slow: str = option(
+        "process", "Where the GGUF model runs, if there is one.", choices=("process", "thread")
+    )
+    slow_memory_mb: int = option(
+        4096, "Memory of its own that the GGUF model's process may take; 0 for no cap.",
+        low=0, high=1 << 20,
+    )  # fmt: skip
+    reserve_ms: float = option(
+        0.3, "Kept before the deadline to judge and hand over an answer.", low=0, high=1000
+    )
+    valid_ms: float = option(1000.0, "A decision of the policy holds for so long.", low=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """decision: by whomever. met: whether it was there by the deadline. why: what came of those
+    that were asked and not taken, a clause each; empty where the best one asked was taken.
+    thought_calls, votes: of the decoder. ttft_ns: until its first logits, 0 where it did not
+    answer."""
+
+    decision: Decision
+    met: bool
+    took_ns: int
+    why: str = ""
+    thought_calls: int = 0
+    votes: int = 0
+    ttft_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Shares of the last decisions, ``count`` in all. met: by the deadline. fallback: made by the
+    policy. refused: a model's decision that the policy did not let pass. ttft_ms, took_ms, p99_ms:
+    medians, and the 99th percentile of the time taken; NaN before the first. goodput: decisions of
+    a model that were there by the deadline, of all."""
+
+    count: int
+    met: float
+    fallback: float
+    refused: float
+    goodput: float
+    ttft_ms: float
+    took_ms: float
+    p99_ms: float
+    tiers: dict[str, str] = field(default_factory=dict)
+
+
+class Host(Protocol):
+    """Where an ``Answerer`` runs; see ``Worker``."""
+
+    why: str
+
+    def submit(self, scene: Scene, deadline_ns: int) -> "Future[Reply]": ...
+
+    def prepare(self, scene: Scene) -> None: ...
+
+    def learn(self, scene: Scene, decision: Decision) -> None: ...
+
+    def cancel(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Reasoner:
+    """One scene at a time.
+
+    Raises:
+        InputError: the decoder runs inline and its model cannot be read, or the endpoint is none.
+    """
+
+    def __init__(
+        self,
+        config: ReasonerConfig,
+        clock: Clock,
+        fast: FastConfig | None = None,
+        slow: SlowConfig | None = None,
+        remote: RemoteConfig | None = None,
+    ) -> None:
+        self._config, self._clock = config, clock
+        self._inline: Answerer | None = None
+        self._hosts: dict[str, Host] = {}
+        self._canceled = False
+        self._last: deque[tuple[bool, bool, bool, int, int]] = deque(maxlen=WINDOW)
+        if remote is not None and remote.url:
+            self._hosts["remote"] = ThreadWorker(partial(Remote, remote, clock), clock)
+        if slow is not None and slow.model:
+            self._hosts["gguf"] = self._slow_host(slow)
+        if config.fast == "inline":
+            self._inline = Fast(fast or FastConfig(), clock)
+        elif config.fast == "process":
+            work = Work("llm_edge.fast:make", asdict(fast or FastConfig()))
+            self._hosts["fast"] = Worker(work, clock, IsolationConfig())
+
+    def _slow_host(self, slow: SlowConfig) -> Host:
+        if self._config.slow == "thread":
+            return ThreadWorker(
+                partial(Slow, slow, self._clock), self._clock, IsolationConfig(scheduling="idle")
+            )
+        apart = IsolationConfig(scheduling="idle", memory_mb=self._config.slow_memory_mb)
+        return Worker(Work("llm_edge.slow:make", asdict(slow)), self._clock, apart)
+
+    def decide(self, scene: Scene, deadline_ns: int, feedback: Feedback | None = None) -> Answer:
+        """The best decision that is there by the deadline, on the reasoner's clock.
+
+        feedback: called on this thread as stages are reached.
+        """
+        begun_ns = self._clock.now_ns()
+        self._canceled = False
+        policy = Policy(scene)
+        own = policy.decide(scene.at_ns + round(self._config.valid_ms * 1e6))
+        tell = feedback or _nothing
+        tell("policy", 0)
+        until_ns = min(deadline_ns, begun_ns + MAX_WAIT_NS) - round(self._config.reserve_ms * 1e6)
+        if until_ns <= begun_ns:
+            late = _OVER if deadline_ns <= begun_ns else "the deadline is too near to reason"
+            return self._finished(Answer(own, deadline_ns > begun_ns, 0, late), begun_ns, False)
+        asked = {name: host.submit(scene, until_ns) for name, host in self._hosts.items()}
+        replies: dict[str, Reply] = {}
+        if self._inline is not None:
+            replies["fast"] = self._inline.answer(scene, until_ns)
+            tell("fast", int(replies["fast"].figures.get("thought_calls", 0)))
+        for name, answer in asked.items():
+            replies[name] = self._awaited(name, answer, until_ns)
+            tell(name, int(replies[name].figures.get("thought_calls", 0)))
+        decision, why, refused = self._best(policy, own, replies)
+        figures = replies.get("fast", Reply(None)).figures
+        met = self._clock.now_ns() <= deadline_ns
+        answer_ = Answer(
+            decision, met, 0, why, int(figures.get("thought_calls", 0)),
+            int(figures.get("votes", 0)), round(figures.get("ttft_ms", 0.0) * 1e6),
+        )  # fmt: skip
+        return self._finished(answer_, begun_ns, refused)
+
+    def _awaited(self, name: str, answer: "Future[Reply]", until_ns: int) -> Reply:
+        while not self._canceled:
+            left_ns = until_ns - self._clock.now_ns()
+            try:
+                return answer.result(min(max(left_ns, 0) * 1e-9, 0.05))
+            except FutureTimeoutError:
+                if left_ns <= 0:
+                    break
+        self._hosts[name].cancel()
+        return Reply(None, "canceled" if self._canceled else "no answer by the deadline")
+
+    def _best(
+        self, policy: Policy, own: Decision, replies: dict[str, Reply]
+    ) -> tuple[Decision, str, bool]:
+        """The first that the policy lets pass, of the largest model first."""
+        why, refused = [], False
+        for name in ("remote", "gguf", "fast"):
+            reply = replies.get(name)
+            if reply is None:
+                continue
+            if reply.decision is None:
+                why.append(f"{name}: {reply.why}")
+                continue
+            against = policy.refuses(reply.decision, own)
+            if not against:
+                return reply.decision, "; ".join(why), refused
+            refused = True
+            why.append(f"{name}: refused, {against}")
+        return own, "; ".join(why), refused
+
+    def _finished(self, answer: Answer, begun_ns: int, refused: bool) -> Answer:
+        took_ns = self._clock.now_ns() - begun_ns
+        by_policy = answer.decision.source == "policy"
+        self._last.append((answer.met, by_policy, refused, took_ns, answer.ttft_ns))
+        values = {f.name: getattr(answer, f.name) for f in fields(Answer)}
+        return Answer(**{**values, "took_ns": took_ns})
+
+    def prepare(self, scene: Scene) -> None:
+        """Let larger models read what the next scene will begin with, while nothing is asked."""
+        for host in self._hosts.values():
+            host.prepare(scene)
+
+    def learn(self, scene: Scene, decision: Decision) -> None:
+        """A scene whose decision proved good, as an example for larger models."""
+        for host in self._hosts.values():
+            host.learn(scene, decision)
+
+    def cancel(self) -> None:
+        """From any thread: what runs now ends soon, with the policy's decision."""
+        self._canceled = True
+        if self._inline is not None:
+            self._inline.cancel()
+        for host in self._hosts.values():
+            host.cancel()
+
+    def report(self) -> Report:
+        """How the last decisions went."""
+        rows = np.array(self._last, float).reshape(-1, 5)
+        met, fallback, refused, took, ttft = rows.T
+        tiers = {name: _state(host) for name, host in self._hosts.items()}
+        if self._inline is not None:
+            tiers["fast"] = "ready"
+        if not len(rows):
+            return Report(0, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, tiers)
+        answered = ttft[ttft > 0]
+        return Report(
+            count=len(rows), met=met.mean(), fallback=fallback.mean(), refused=refused.mean(),
+            goodput=(met * (1 - fallback)).mean(),
+            ttft_ms=float(np.median(answered)) * 1e-6 if len(answered) else np.nan,
+            took_ms=float(np.median(took)) * 1e-6, p99_ms=float(np.quantile(took, 0.99)) * 1e-6,
+            tiers=tiers,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """End every engine and its process."""
+        for host in self._hosts.values():
+            host.close()
+        if self._inline is not None:
+            self._inline.close()
+
+
+def _nothing(stage: str, calls: int) -> None:
+    pass
+
+
+def _state(host: Host) -> str:
+    ready = getattr(host, "ready", None)
+    return "ready" if ready is not None and ready.is_set() else host.why

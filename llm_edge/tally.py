@@ -1,0 +1,68 @@
+"""How a reasoner has fared lately: deadlines, fallbacks, times."""
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from llm_edge.decision import Source
+from llm_edge.reasoner import Answer
+
+WINDOW = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Fare:
+    """Over the newest answers; NaN where there is nothing to tell.
+
+    met, fallback: shares published in time, and made by the rule policy. goodput_hz: answers in
+    time that were not, a second. first_token_ms, took_ms: medians; took_p99_ms. call_ms: mean of a
+    call of thought, the answer that follows it included.
+    """
+
+    answers: int
+    met: float
+    fallback: float
+    goodput_hz: float
+    first_token_ms: float
+    call_ms: float
+    took_ms: float
+    took_p99_ms: float
+
+
+class Tally:
+    """Counts the newest ``WINDOW`` answers; from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows: deque[tuple[int, bool, bool, int, int, int]] = deque(maxlen=WINDOW)
+
+    def add(self, answer: Answer, now_ns: int) -> None:
+        """An answer that was published at ``now_ns``."""
+        own = answer.decision.source is not Source.POLICY
+        row = now_ns, answer.met, own, answer.thought_calls, answer.ttft_ns, answer.took_ns
+        with self._lock:
+            self._rows.append(row)
+
+    def fare(self) -> Fare:
+        """Of the answers in the window."""
+        with self._lock:
+            rows = list(self._rows)
+        if not rows:
+            return Fare(0, *[float("nan")] * 7)
+        at, met, own, calls, first, took = np.array(rows, np.int64).T
+        seconds = (at[-1] - at[0]) * 1e-9
+        good = int((met * own)[1:].sum())
+        started, thought = first > 0, calls > 0
+        spent = (took - first)[thought].sum() * 1e-6
+        return Fare(
+            answers=len(at),
+            met=float(met.mean()),
+            fallback=float(1 - own.mean()),
+            goodput_hz=good / seconds if seconds > 0 else float("nan"),
+            first_token_ms=float(np.median(first[started])) * 1e-6 if started.any() else np.nan,
+            call_ms=float(spent / calls[thought].sum()) if thought.any() else np.nan,
+            took_ms=float(np.median(took)) * 1e-6,
+            took_p99_ms=float(np.percentile(took, 99)) * 1e-6,
+        )

@@ -1,0 +1,108 @@
+"""The shipped decoder's vocabulary, and a coded scene in its words.
+
+A word is a token. A scene reads: what the platform can do, the mission, the way it is now, then
+each object in a slot of its own, the most relevant first. Words never contain anything from
+outside, so a scene cannot say anything but a scene.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from llm_edge import coding, lookahead
+from llm_edge.coding import Coded, Ints
+from llm_edge.decision import Action, Direction, Reason, Risk
+from llm_edge.scene import LinkState, Mission
+from pipeline.objects import ObjectClass
+
+START, THINK, DONE = "scene", "think", "done"
+FIELDS = ("action", "target", "direction", "speed", "risk", "reason")
+"""Of the answer, in this order; each name is a word of its own, followed by its value."""
+END = "end"
+
+
+def _numbered(name: str, values: Sequence[float] | np.ndarray) -> list[str]:
+    return [f"{name}{v:g}" for v in values]
+
+
+_KINDS = [*(c.name.lower() for c in ObjectClass), "blind"]
+TABLE: dict[str, list[str]] = {
+    "stop": _numbered("stop", coding.STOP_S),
+    "shift": _numbered("shift", coding.SHIFT_S),
+    "mission": [m.name.lower() for m in Mission],
+    "cruise": _numbered("cruise", range(coding.RUNGS + 1)),
+    "state": [f"target_{s}" for s in coding.STATES],
+    "link": [f"link_{s.name.lower()}" for s in LinkState],
+    "left": ["left_shut", "left_open"],
+    "right": ["right_shut", "right_open"],
+    "speed": _numbered("speed", range(coding.RUNGS + 1)),
+    "slot": _numbered("o", range(1, coding.SLOTS + 1)),
+    "kind": [*(f"seen_{k}" for k in _KINDS), *(f"told_{k}" for k in _KINDS)],
+    "gap": _numbered("gap", coding.GAP_S),
+    "side": _numbered("side", coding.SIDE),
+    "along": _numbered("along", coding.ALONG),
+    "drift": _numbered("drift", coding.DRIFT),
+    "extent": [f"size{z}spread{s}" for z in range(5) for s in range(3)],
+    "wish": [f"wish_{lookahead.SIDES[s]}_{lookahead.LEVELS[v]}" for s, v in lookahead.MANEUVERS],
+    "same": ["same"],
+    "straight": [f"straight{k:04b}" for k in range(16)],
+    "aside": [f"aside{k:06b}" for k in range(64)],
+    "meets": [
+        "meets_none",
+        *(f"meets_o{k}_{t}s" for k in range(1, 9) for t in range(1, lookahead.LATEST + 1)),
+    ],
+    "field": [*FIELDS, END],
+    "action": [f"do_{a}" for a in Action],
+    "target": ["on_none", *_numbered("on_o", range(1, coding.SLOTS + 1))],
+    "direction": [f"to_{d}" for d in Direction],
+    "rung": _numbered("at", range(coding.RUNGS + 1)),
+    "risk": [f"risk_{r}" for r in Risk],
+    "reason": [f"for_{r}" for r in Reason],
+}
+"""Kind of word → its words."""
+WORDS: tuple[str, ...] = ("pad", START, THINK, DONE, *(w for ws in TABLE.values() for w in ws))
+IDS: dict[str, int] = {word: k for k, word in enumerate(WORDS)}
+FIRST: dict[str, int] = {kind: IDS[words[0]] for kind, words in TABLE.items()}
+"""Kind of word → id of its first."""
+SCALES: dict[str, npt.ArrayLike] = {
+    "stop": coding.STOP_S, "shift": coding.SHIFT_S, "cruise": range(coding.RUNGS + 1),
+    "speed": range(coding.RUNGS + 1), "gap": coding.GAP_S, "side": coding.SIDE,
+    "along": coding.ALONG, "drift": coding.DRIFT, "rung": range(coding.RUNGS + 1),
+}  # fmt: skip
+"""Kinds of words that stand for numbers, and these."""
+HEADER = ("stop", "shift", "mission", "cruise", "state", "link", "left", "right", "speed")
+STATIC, SLOW = 3, 7
+"""Tokens of the prompt up to what never changes, and up to what seldom does."""
+PER_OBJECT = 7
+MAX_PROMPT = 1 + len(HEADER) + PER_OBJECT * coding.SLOTS + 1
+MAX_THOUGHT = 1 + 4 * coding.SLOTS
+MAX_ANSWER = 2 * len(FIELDS) + 1
+CONTEXT = 128
+assert len(IDS) == len(WORDS) and MAX_PROMPT + MAX_THOUGHT + 1 + MAX_ANSWER <= CONTEXT
+
+
+def prompt_tokens(scenes: Coded) -> Ints:
+    """(B, ``MAX_PROMPT``) ids; slots that are not taken are −1."""
+    b = len(scenes)
+    made = np.full((b, MAX_PROMPT), -1)
+    made[:, 0] = IDS[START]
+    for k, name in enumerate(HEADER):
+        made[:, 1 + k] = FIRST[name] + getattr(scenes, name)
+    columns = [
+        FIRST["kind"] + scenes.kind + scenes.told * len(_KINDS),
+        *(FIRST[name] + getattr(scenes, name) for name in ("gap", "side", "along", "drift")),
+        FIRST["extent"] + scenes.size * 3 + scenes.spread,
+        # The slot's name comes last, so that it can stand for all that was said before it.
+        np.broadcast_to(FIRST["slot"] + np.arange(coding.SLOTS), (b, coding.SLOTS)),
+    ]
+    objects = np.stack(columns, axis=2)
+    objects[np.arange(coding.SLOTS) >= scenes.count[:, None]] = -1
+    made[:, 1 + len(HEADER) : -1] = objects.reshape(b, -1)
+    made[:, -1] = IDS[THINK]
+    return made
+
+
+def text_of(tokens: Ints) -> str:
+    """The words, joined by spaces."""
+    return " ".join(WORDS[t] for t in tokens)

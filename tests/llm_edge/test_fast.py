@@ -1,0 +1,146 @@
+"""The fast tier, with a decoder that has learned nothing: whatever it says, form and time hold."""
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llm_edge import scenarios
+from llm_edge.decision import Source, parse
+from llm_edge.fast import Fast, FastConfig
+from pipeline.clock import SimClock, WallClock
+from pipeline.errors import InputError
+from tests.llm_edge.crowds import crowd
+from tests.llm_edge.decoders import checkpoint, onnx_file, spoken
+
+S = 10**9
+SCENES = scenarios.scenes_of(
+    scenarios.draw(np.random.default_rng(1), 36, (*scenarios.KINDS, *scenarios.HELD_OUT))
+)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return spoken(tmp_path_factory.mktemp("spoken"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def make(file):
+    made = []
+
+    def factory(clock=None, **options):
+        made.append(Fast(FastConfig(model=str(file), **options), clock or WallClock()))
+        return made[-1]
+
+    yield factory
+    for fast in made:
+        fast.close()
+
+
+def asked(fast, scene, seconds=10.0, clock=None):
+    now_ns = (clock or WallClock()).now_ns()
+    return fast.answer(scene, now_ns + round(seconds * S))
+
+
+@pytest.mark.parametrize("options", [{}, {"votes": 3}, {"thought": False}])
+def test_whatever_it_says_is_a_decision_on_the_scene(make, options):
+    fast = make(**options)
+    for scene in SCENES:
+        reply = asked(fast, scene)
+        assert reply.decision is not None, reply.why
+        again = parse(reply.decision.to_json(), scene)
+        assert (again.action, again.target) == (reply.decision.action, reply.decision.target)
+
+
+def test_with_time_the_thought_is_complete_and_without_thought_there_is_none(make):
+    replies = [asked(make(), scene) for scene in SCENES[:20]]
+    assert all(r.decision.source is Source.THOUGHT for r in replies)
+    assert any(r.figures["thought_calls"] > 3 for r in replies)
+    plain = [asked(make(thought=False), scene) for scene in SCENES[:20]]
+    assert all(r.decision.source is Source.FAST for r in plain)
+    assert all(r.figures["forwards"] == 7 for r in plain)
+
+
+def test_the_same_scene_gets_the_same_answer_whatever_was_asked_before(make):
+    fast, other = make(), make()
+    first = asked(fast, SCENES[0]).decision
+    for scene in SCENES[1:9]:
+        asked(fast, scene)
+    assert asked(fast, SCENES[0]).decision == first == asked(other, SCENES[0]).decision
+
+
+class Counted(SimClock):
+    """A clock on which each look takes a tenth of a millisecond."""
+
+    def now_ns(self):
+        self.advance_to(super().now_ns() + 100_000)
+        return super().now_ns()
+
+
+def test_a_thought_is_closed_when_its_time_is_over(make):
+    clock = Counted(1)
+    fast = make(clock=clock, drift=False)
+    full = [asked(fast, s, 10.0, clock).figures["thought_calls"] for s in SCENES[:30]]
+    short = [asked(fast, s, 0.004, clock) for s in SCENES[:30]]
+    calls = [r.figures.get("thought_calls", 0) for r in short]
+    assert sum(calls) < sum(full)
+    cut = [r.decision for r, f in zip(short, full, strict=True) if r.decision and
+           r.figures["thought_calls"] < f]  # fmt: skip
+    assert cut and all(d.source is Source.FAST for d in cut)
+
+
+def test_a_deadline_that_is_over_or_too_near_gets_a_reason(make):
+    fast = make()
+    assert "over" in fast.answer(SCENES[0], WallClock().now_ns() - 1).why
+    assert "fits" in asked(fast, SCENES[0], 1e-6).why
+
+
+def test_the_cache_gives_the_same_scene_the_same_answer_and_says_so(make):
+    fast = make(cache_ms=60_000.0)
+    now = WallClock().now_ns()
+    scene = replace(SCENES[3], at_ns=now, seen_ns=now)
+    first, second = asked(fast, scene).decision, asked(fast, scene).decision
+    assert second == replace(first, source=Source.CACHE)
+    renamed = replace(scene, ids=scene.ids + 100, target=-1)
+    assert asked(fast, renamed).decision.source is not Source.CACHE
+
+
+def test_it_is_cut_off_from_another_thread_and_answers_again(make):
+    fast = make()
+    fast.cancel()  # as if it came just before
+    assert asked(fast, SCENES[1]).why == "canceled"
+    assert asked(fast, SCENES[1]).decision is not None
+    stop = threading.Event()
+
+    def cancels():
+        while not stop.is_set():
+            fast.cancel()
+            time.sleep(0.0003)
+
+    thread = threading.Thread(target=cancels)
+    thread.start()
+    replies = [asked(fast, SCENES[k % len(SCENES)]) for k in range(200)]
+    stop.set()
+    thread.join()
+    assert {r.why for r in replies} <= {"", "canceled"} and any(r.why for r in replies)
+    asked(fast, SCENES[1])
+    assert asked(fast, SCENES[1]).decision is not None
+
+
+def test_five_hundred_objects_are_decided_on(make):
+    scene = crowd(n=500, blind=64)
+    assert parse(asked(make(), scene).decision.to_json(), scene)
+
+
+def test_a_model_of_other_words_or_none_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="words are not this version's"):
+        Fast(FastConfig(model=str(onnx_file(tmp_path, checkpoint()))), WallClock())
+    with pytest.raises(InputError, match="nowhere"):
+        Fast(FastConfig(model=str(tmp_path / "nowhere.onnx")), WallClock())

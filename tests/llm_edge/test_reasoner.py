@@ -1,0 +1,186 @@
+"""The reasoner: a decision by the deadline whatever those it asks do."""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+from llm_edge import scenarios
+from llm_edge.answerer import Reply
+from llm_edge.decision import Action, Direction, Source, parse
+from llm_edge.fast import FastConfig
+from llm_edge.policy import Policy
+from llm_edge.reasoner import Reasoner, ReasonerConfig
+from pipeline.clock import WallClock
+from pipeline.errors import InputError
+from tests.llm_edge.answerers import proceed
+from tests.llm_edge.crowds import crowd
+from tests.llm_edge.decoders import spoken
+from tests.llm_edge.test_coding import scene
+
+MS = 1_000_000
+CLOCK = WallClock()
+SCENES = scenarios.scenes_of(
+    scenarios.draw(np.random.default_rng(3), 40, (*scenarios.KINDS, *scenarios.HELD_OUT))
+)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return spoken(tmp_path_factory.mktemp("spoken"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def make(file):
+    made = []
+
+    def factory(**options):
+        made.append(Reasoner(ReasonerConfig(**options), CLOCK, FastConfig(model=str(file))))
+        return made[-1]
+
+    yield factory
+    for reasoner in made:
+        reasoner.close()
+
+
+class Host:
+    """Answers what it is told, after a while or never."""
+
+    why = "ready"
+
+    def __init__(self, decision=None, after_s=0.0, why=""):
+        self.decision, self.after_s, self.said = decision, after_s, why
+        self.canceled = 0
+
+    def submit(self, scene, deadline_ns):
+        answer = Future()
+        timer = threading.Timer(
+            self.after_s, lambda: answer.set_result(Reply(self.decision, self.said))
+        )
+        timer.daemon = True
+        timer.start()
+        return answer
+
+    def cancel(self):
+        self.canceled += 1
+
+    def close(self):
+        pass
+
+
+def with_host(reasoner, name, host):
+    reasoner._hosts[name] = host
+    return host
+
+
+def test_every_decision_fits_its_scene_and_is_in_time(make):
+    reasoner = make()
+    for scene_ in SCENES:
+        answer = reasoner.decide(scene_, CLOCK.now_ns() + 2000 * MS)
+        parse(answer.decision.to_json(), scene_)
+        assert answer.met and answer.took_ns > 0
+    report = reasoner.report()
+    assert report.count == len(SCENES) and report.met == 1.0
+    assert report.fallback + report.goodput == pytest.approx(1.0)
+
+
+def test_what_the_policy_refuses_is_not_acted_upon(make):
+    reasoner = make(fast="off")
+    wall = scene([[9.0, 0.0]], speed_mps=6.0, cruise_mps=9.0)
+    with_host(reasoner, "gguf", Host(proceed(wall)))
+    answer = reasoner.decide(wall, CLOCK.now_ns() + 500 * MS)
+    assert answer.decision.source is Source.POLICY and "would meet 0" in answer.why
+    assert reasoner.report().refused == 1.0
+
+
+def test_the_larger_model_goes_first_and_the_decoder_stands_in_for_it(make):
+    free = scene([], cruise_mps=5.0)
+    reasoner = make()
+    host = with_host(reasoner, "gguf", Host(proceed(free)))
+    assert reasoner.decide(free, CLOCK.now_ns() + 500 * MS).decision.source is Source.GGUF
+    host.decision, host.said = None, "the engine's process ended"
+    answer = reasoner.decide(free, CLOCK.now_ns() + 500 * MS)
+    assert answer.decision.source is not Source.GGUF and "process ended" in answer.why
+
+
+def test_one_that_hangs_costs_nothing_beyond_the_deadline(make):
+    free = scene([], cruise_mps=5.0)
+    reasoner = make(fast="off")
+    host = with_host(reasoner, "remote", Host(proceed(free), after_s=30.0))
+    began_ns = CLOCK.now_ns()
+    answer = reasoner.decide(free, began_ns + 80 * MS)
+    took_ms = (CLOCK.now_ns() - began_ns) / MS
+    assert answer.decision == Policy(free).decide(answer.decision.valid_until_ns)
+    assert host.canceled == 1 and "no answer by the deadline" in answer.why
+    assert 60 < took_ms < 1000  # it waited for it, and not much longer
+
+
+def test_a_deadline_in_the_past_or_under_the_least_gets_the_policy_s_answer(make):
+    reasoner = make()
+    for ahead, met in ((-5 * MS, False), (MS // 10, True)):
+        answer = reasoner.decide(SCENES[0], CLOCK.now_ns() + ahead)
+        assert answer.decision.source is Source.POLICY and answer.why
+        assert answer.met or not met or "near" in answer.why
+    assert reasoner.decide(SCENES[0], -(2**62)).decision.source is Source.POLICY
+
+
+def test_a_deadline_far_away_does_not_make_it_wait(make):
+    began = time.monotonic()
+    assert make().decide(SCENES[0], 2**62).met
+    assert time.monotonic() - began < 5
+
+
+def test_it_is_canceled_from_another_thread(make):
+    free = scene([], cruise_mps=5.0)
+    reasoner = make(fast="off")
+    with_host(reasoner, "remote", Host(proceed(free), after_s=30.0))
+    threading.Timer(0.1, reasoner.cancel).start()
+    began = time.monotonic()
+    answer = reasoner.decide(free, CLOCK.now_ns() + 20_000 * MS)
+    assert time.monotonic() - began < 5 and "canceled" in answer.why
+    assert answer.decision.action is Action.PROCEED
+
+
+def test_feedback_names_the_stages_in_order(make):
+    heard = []
+    make().decide(SCENES[5], CLOCK.now_ns() + 2000 * MS, lambda *told: heard.append(told))
+    assert [stage for stage, _ in heard] == ["policy", "fast"]
+
+
+def test_a_killed_process_is_back_within_seconds_and_the_policy_answers_meanwhile(make):
+    reasoner = make(fast="process")
+    worker = reasoner._hosts["fast"]
+    assert worker.ready.wait(60)
+    free = scene([], cruise_mps=5.0)
+
+    def decided():
+        return reasoner.decide(free, CLOCK.now_ns() + 300 * MS).decision.source
+
+    assert decided() is not Source.POLICY
+    os.kill(worker.pid, signal.SIGKILL)
+    sources = {decided() for _ in range(5)}
+    assert Source.POLICY in sources
+    assert worker.ready.wait(30)
+    assert any(decided() is not Source.POLICY for _ in range(20))
+    assert worker.starts == 2
+
+
+def test_no_model_is_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"none\.onnx"):
+        Reasoner(ReasonerConfig(), CLOCK, FastConfig(model=str(tmp_path / "none.onnx")))
+
+
+def test_crowds_and_emptiness_get_decisions(make):
+    reasoner = make()
+    for made in (crowd(n=0, blind=0), crowd(n=500, blind=64)):
+        answer = reasoner.decide(made, CLOCK.now_ns() + 2000 * MS)
+        assert parse(answer.decision.to_json(), made).direction in Direction
