@@ -5,12 +5,7 @@ second; one that ended, went silent or does not let go of a question is killed a
 """
 
 import contextlib
-import os
-import select
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -20,11 +15,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from llm_edge.answerer import Reply
+from llm_edge.child_process import ChildProcess
 from llm_edge.decision import Decision, parse
-from llm_edge.isolation import IsolationConfig, environment
+from llm_edge.isolation import IsolationConfig
 from llm_edge.scene import Scene, scene_json
 from llm_edge.tools import Ask, Region
-from llm_edge.wire import Wire
 from pipeline.clock import Clock
 from pipeline.config import Config, option
 from pipeline.errors import InputError
@@ -82,8 +77,7 @@ class Worker:
         self._lock = threading.Lock()
         self._asked: _Asked | None = None
         self._count = 0
-        self._wire: Wire | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: ChildProcess | None = None
         self._heard_s = 0.0
         self._closed = threading.Event()
         self.ready = threading.Event()
@@ -95,7 +89,8 @@ class Worker:
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid if self._process is not None else None
+        child = self._child
+        return child.pid if child is not None else None
 
     def ask(self, scene: Scene, deadline_ns: int) -> Reply:
         """The answer, or None with a reason: at once where the process cannot be asked, at the
@@ -173,19 +168,18 @@ class Worker:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        process = self._process
-        if process is not None:
-            process.send_signal(number)  # to nobody, where it has ended
+        child = self._child
+        if child is not None:
+            child.signal(number)
 
     def close(self) -> None:
         """End the process."""
         self._closed.set()
-        self._kill()
         self._keeper.join()
 
     def _send(self, message: dict[str, Any]) -> bool:
-        wire = self._wire
-        return wire is not None and wire.send(message)
+        child = self._child
+        return child is not None and child.wire.send(message)
 
     def _resolve(self, number: int | None, reply: Reply) -> None:
         with self._lock:
@@ -200,7 +194,8 @@ class Worker:
         delay_s, failed = _DELAY_S, 0
         while not self._closed.is_set():
             begun_s = time.monotonic()
-            self._run()
+            with contextlib.suppress(OSError):  # no process to be had now
+                self._run()
             steady = time.monotonic() - begun_s > _STEADY_S and self.ready.is_set()
             failed = 0 if self.ready.is_set() else failed + 1
             self.ready.clear()
@@ -217,42 +212,29 @@ class Worker:
 
     def _run(self) -> None:
         """One process from its start to its end."""
-        here, there = socket.socketpair()
-        with here, there:
-            here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-            here.settimeout(self._config.silent_s)
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "llm_edge.child", str(there.fileno())],
-                pass_fds=[there.fileno()],
-                env=environment({**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the parent to pass on
-            )
-            there.close()
-            self.starts += 1
-            self._wire = Wire(here)
-            self._heard_s = time.monotonic()
-            self._send(
-                {
-                    "factory": self._work.factory,
-                    "options": dict(self._work.options),
-                    "isolation": asdict(self._isolation),
-                    "asks": self._work.ask is not None,
-                }
-            )
-            with contextlib.suppress(InputError):  # it talks nonsense: as good as dead
-                self._listen(here, self._wire)
-            self._wire = None
-            self._kill()
-            self._process.wait()
+        first = {
+            "factory": self._work.factory,
+            "options": dict(self._work.options),
+            "isolation": asdict(self._isolation),
+            "asks": self._work.ask is not None,
+        }
+        self.starts += 1
+        self._heard_s = time.monotonic()
+        child = ChildProcess(first, self._config.silent_s)
+        self._child = child
+        # One that talks nonsense is as good as dead.
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            self._listen(child)
+        self._child = None
+        child.end()
 
-    def _listen(self, end: socket.socket, wire: Wire) -> None:
+    def _listen(self, child: ChildProcess) -> None:
         while not self._closed.is_set():
-            if not select.select([end], [], [], _LOOK_S)[0]:
+            if not child.speaks(_LOOK_S):
                 if self._lost(time.monotonic()):
                     return
                 continue
-            message = wire.receive()
+            message = child.wire.receive()
             if message is None:
                 return
             self._heard_s = time.monotonic()
@@ -294,8 +276,3 @@ class Worker:
             except InputError as error:
                 why = str(error)
         self._resolve(asked.number, Reply(decision, why, dict(message.get("figures", {}))))
-
-    def _kill(self) -> None:
-        process = self._process
-        if process is not None and process.poll() is None:
-            process.kill()
