@@ -98,7 +98,7 @@ def test_a_thought_is_closed_when_its_time_is_over(make):
 
 def test_a_deadline_that_is_over_or_too_near_gets_a_reason(make):
     fast = make()
-    assert "over" in fast.answer(SCENES[0], WallClock().now_ns() - 1).why
+    assert "over" in fast.answer(SCENES[0], WallClock().now_ns() - S).why
     assert "fits" in asked(fast, SCENES[0], 1e-6).why
 
 
