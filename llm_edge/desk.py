@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,6 +12,7 @@ from llm_edge.scene import Scene
 from pipeline.errors import first_line
 
 WAITING = 4
+_TRIES, _TRY_S = 500, 0.002
 
 
 class Decider(Protocol):
@@ -53,6 +55,7 @@ class Desk:
         self._waiting: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._open: list[Question] = []
+        self._asked: Question | None = None
         self._thread = threading.Thread(target=self._work, name="desk", daemon=True)
         self._thread.start()
 
@@ -74,16 +77,25 @@ class Desk:
         """Answer it at once, or not at all where it has not begun."""
         with self._lock:
             question.canceled = True
-            if self._open[:1] == [question]:
+        threading.Thread(target=self._cut, args=(question,), daemon=True).start()
+
+    def _cut(self, question: Question) -> None:
+        """Again and again while it goes on, for it may only just begin; and never the next one."""
+        for _ in range(_TRIES):
+            with self._lock:
+                if self._asked is not question:
+                    return
                 self._reasoner.cancel()
+            time.sleep(_TRY_S)
 
     def close(self) -> None:
         """Let what goes on end, the rest be."""
         with self._lock:
             for question in self._open:
                 question.canceled = True
-            if self._open:
-                self._reasoner.cancel()
+            asked = self._asked
+        if asked is not None:
+            self._cut(asked)
         self._waiting.put(None)
         self._thread.join(5.0)
         self._reasoner.close()
@@ -91,7 +103,9 @@ class Desk:
     def _work(self) -> None:
         while (question := self._waiting.get()) is not None:
             answer, why = None, "canceled before it began"
-            if not question.canceled:
+            with self._lock:
+                self._asked = None if question.canceled else question
+            if self._asked is not None:
                 try:
                     answer = self._reasoner.decide(
                         question.scene, question.deadline_ns, question.tell
@@ -100,6 +114,7 @@ class Desk:
                 except Exception as error:  # the next question must find the thread alive
                     why = first_line(error)
             with self._lock:
+                self._asked = None
                 self._open.remove(question)
             try:
                 question.done(answer, why)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_edge import words
+from llm_edge.alarm import Alarm
 from llm_edge.answerer import Reply
 from llm_edge.cache import DecisionCache
 from llm_edge.calibrate import ThreadClock, known_costs
@@ -74,6 +75,7 @@ class Fast:
                 "(python -m llm_edge.train)"
             )
         costs, _ = known_costs(self._engine, clock, path, ThreadClock())
+        self._alarm = Alarm(self._engine)
         self._drift = Drift(costs)
         self._planner = PlannerConfig(margin_ms=config.margin_ms, max_votes=config.votes)
         self._prefix = LivePrefix(self._engine)
@@ -95,9 +97,12 @@ class Fast:
             known = replace(known, valid_until_ns=until_ns)
             return Reply(known, "", {"took_ms": (self._clock.now_ns() - begun_ns) * 1e-6})
         try:
-            work = self._worked(coded, prompt, deadline_ns)
+            with self._alarm.set():
+                work = self._worked(coded, prompt, deadline_ns)
         except CanceledError:
             return Reply(None, "canceled")
+        except InputError as error:  # onnxruntime's: no memory, say
+            return Reply(None, str(error))
         if work is None:
             return Reply(None, "not even an answer without a thought fits the deadline")
         source = Source.THOUGHT if work.complete else Source.FAST
@@ -187,7 +192,7 @@ class Fast:
         """Nothing: what it knows stands in its weights."""
 
     def cancel(self) -> None:
-        self._engine.cancel()
+        self._alarm.ring()
 
     def close(self) -> None:
         self._engine.close()

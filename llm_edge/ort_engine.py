@@ -78,6 +78,10 @@ class OrtEngine:
         """As ``Engine.cancel``."""
         self._options.terminate = True
 
+    def clear(self) -> None:
+        """Forget a ``cancel`` that came when nothing ran."""
+        self._options.terminate = False
+
     def close(self) -> None:
         """As ``Engine.close``; any further call raises ``InputError``."""
         self._session, self._steps = None, {}

@@ -7,13 +7,13 @@ which loses less than a bare cut (the note of llama.cpp's reasoning budget, 2026
 """
 
 import contextlib
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from llm_edge.alarm import Alarm
 from llm_edge.answerer import Reply
 from llm_edge.cache import Case, SolvedScenes
 from llm_edge.decision import Decision, Source
@@ -74,7 +74,7 @@ class Slow:
         self._engine = LlamaEngine(config.model, config.context, chunk=config.chunk)
         self._prefix = LivePrefix(self._engine)
         self._examples = SolvedScenes(config.examples) if config.examples else None
-        self._alarm = _Alarm(self._engine)
+        self._alarm = Alarm(self._engine)
         self._answer_ns = 0.0
         before, after = self._engine.frame
         self._head = self._engine.tokenize(before, start=True, markup=True)
@@ -212,41 +212,6 @@ class _Work:
     begun_ns: int
     deadline_ns: int
     figures: dict[str, float] = field(default_factory=dict)
-
-
-class _Alarm:
-    """Cancels an engine at a time, or earlier, and never when nothing runs on it."""
-
-    def __init__(self, engine: LlamaEngine) -> None:
-        self._engine = engine
-        self._lock = threading.Lock()
-        self._running = False
-        self._timer: threading.Timer | None = None
-
-    def set(self, left_ns: int | None) -> "_Alarm":
-        if left_ns is not None:
-            self._timer = threading.Timer(left_ns * 1e-9, self.ring)
-            self._timer.daemon = True
-        return self
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._running = True
-        if self._timer is not None:
-            self._timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        with self._lock:
-            self._running = False
-            self._engine.clear()
-
-    def ring(self) -> None:
-        with self._lock:
-            if self._running:
-                self._engine.cancel()
 
 
 def make(clock: Clock, ask: Ask | None = None, **options: Any) -> Slow:

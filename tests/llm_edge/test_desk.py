@@ -1,5 +1,8 @@
 """Questions to a reasoner on a thread of its own: order, cancel, and what goes wrong."""
 
+import threading
+import time
+
 from llm_edge.desk import WAITING, Desk, Question
 from llm_edge.scene import Scene
 from pipeline.clock import WallClock
@@ -63,6 +66,29 @@ def test_who_is_canceled_before_the_begin_is_never_asked_and_others_wait_on():
     assert [why for _, why in case.answers] == ["thought", "canceled before it began", "thought"]
     assert case.answers[1][0] is None
     case.desk.close()
+
+
+class Slowly(Rule):
+    """Forgets a cancel that came before it began, as a reasoner does."""
+
+    def decide(self, scene, deadline_ns, feedback=None):
+        self.begun.set()
+        time.sleep(0.05)
+        self._stop.clear()
+        return super().decide(scene, deadline_ns, feedback)
+
+
+def test_a_cancel_in_the_moment_of_the_begin_is_not_lost():
+    clock, answers = WallClock(), []
+    reasoner = Slowly(RuleConfig(calls=3000), clock)
+    reasoner.begun = threading.Event()
+    desk = Desk(reasoner, answers.append)
+    question = Question(SCENE, clock.now_ns() + 60 * SECOND, lambda _, why: answers.append(why))
+    desk.submit(question)
+    assert reasoner.begun.wait(5)
+    desk.cancel(question)
+    assert wait(lambda: answers, 1.0) and answers == ["canceled"]
+    desk.close()
 
 
 def test_a_deadline_cuts_the_thought():

@@ -114,8 +114,7 @@ def test_the_cache_gives_the_same_scene_the_same_answer_and_says_so(make):
 
 def test_it_is_cut_off_from_another_thread_and_answers_again(make):
     fast = make()
-    fast.cancel()  # as if it came just before
-    assert asked(fast, SCENES[1]).why == "canceled"
+    fast.cancel()  # nothing runs: it is not for the next question
     assert asked(fast, SCENES[1]).decision is not None
     stop = threading.Event()
 
@@ -132,6 +131,12 @@ def test_it_is_cut_off_from_another_thread_and_answers_again(make):
     assert {r.why for r in replies} <= {"", "canceled"} and any(r.why for r in replies)
     asked(fast, SCENES[1])
     assert asked(fast, SCENES[1]).decision is not None
+
+
+def test_an_engine_that_fails_is_a_reason(make):
+    fast = make()
+    fast._engine.close()
+    assert "closed" in asked(fast, SCENES[1]).why or "rewind" in asked(fast, SCENES[1]).why
 
 
 def test_five_hundred_objects_are_decided_on(make):

@@ -150,6 +150,25 @@ def test_it_is_canceled_from_another_thread(make):
     assert answer.decision.action is Action.PROCEED
 
 
+def test_a_cancel_does_not_hit_the_next_question(make):
+    free = scene([], cruise_mps=5.0)
+    reasoner = make()
+    host = with_host(reasoner, "gguf", Host(after_s=30.0))
+    threading.Timer(0.2, reasoner.cancel).start()  # the decoder has answered by then
+    reasoner.decide(free, CLOCK.now_ns() + 20_000 * MS)
+    host.after_s = 0.0
+    reasoner.cancel()  # and once more, between both
+    answer = reasoner.decide(free, CLOCK.now_ns() + 500 * MS)
+    assert answer.decision.source is Source.THOUGHT and "fast" not in answer.why
+
+
+def test_an_engine_that_breaks_down_leaves_the_policy_s_answer(make):
+    reasoner = make()
+    reasoner._inline._engine.close()
+    answer = reasoner.decide(SCENES[0], CLOCK.now_ns() + 500 * MS)
+    assert answer.decision.source is Source.POLICY and answer.why.startswith("fast: ")
+
+
 def test_feedback_names_the_stages_in_order(make):
     heard = []
     make().decide(SCENES[5], CLOCK.now_ns() + 2000 * MS, lambda *told: heard.append(told))
