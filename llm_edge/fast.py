@@ -23,7 +23,6 @@ from llm_edge.engine import CanceledError, Tokens, softmax
 from llm_edge.grammar import AnswerGrammar, ThoughtGrammar, answers_from, decision_of
 from llm_edge.ort_engine import OrtEngine
 from llm_edge.planner import Plan, PlannerConfig, plan
-from llm_edge.prefix import LivePrefix
 from llm_edge.scene import Scene
 from llm_edge.words import FIELDS, IDS
 from pipeline.clock import Clock
@@ -78,7 +77,6 @@ class Fast:
         self._alarm = Alarm(self._engine)
         self._drift = Drift(costs)
         self._planner = PlannerConfig(margin_ms=config.margin_ms, max_votes=config.votes)
-        self._prefix = LivePrefix(self._engine)
         self._cache = DecisionCache(valid_ns=round(config.cache_ms * 1e6))
         self._random = np.random.default_rng(0)
 
@@ -124,7 +122,10 @@ class Fast:
         if planned is None:
             return None
         lane = _Lane(coded)
-        work = _Work(self._prefix.resume(prompt, step=len(prompt)), self._clock.now_ns())
+        # All of it in one call each time: in 8 bits the tokens of a call share a scale, so what was
+        # read in other pieces would let the last scene speak into this one's decision.
+        self._engine.rewind(0)
+        work = _Work(self._engine.feed(prompt), self._clock.now_ns())
         close_ns = deadline_ns - round(planned.close_ns)
         if planned.votes > 1:
             self._vote(coded, planned, close_ns, work)

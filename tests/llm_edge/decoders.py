@@ -19,8 +19,8 @@ def onnx_file(folder: Path, made: Checkpoint, quantized: bool = False) -> Path:
     return path
 
 
-def spoken(folder: Path, seed: int = 4) -> Path:
+def spoken(folder: Path, seed: int = 4, quantized: bool = False) -> Path:
     """An untrained decoder of the shipped vocabulary: it says anything that the grammar lets it."""
     shape = Shape(len(WORDS), 32, 2, 2, 2, 48, CONTEXT)
     made = checkpoint(shape, seed)
-    return onnx_file(folder, Checkpoint(shape, WORDS, made.weights))
+    return onnx_file(folder, Checkpoint(shape, WORDS, made.weights), quantized)
