@@ -162,7 +162,8 @@ class Reasoner:
         until_ns = min(deadline_ns, begun_ns + MAX_WAIT_NS) - round(self._config.reserve_ms * 1e6)
         if until_ns <= begun_ns:
             late = _OVER if deadline_ns <= begun_ns else "the deadline is too near to reason"
-            return self._finished(Answer(own, deadline_ns > begun_ns, 0, late), begun_ns, False)
+            met = self._clock.now_ns() <= deadline_ns
+            return self._finished(Answer(own, met, 0, late), begun_ns, False)
         asked = {name: host.submit(scene, until_ns) for name, host in self._hosts.items()}
         replies: dict[str, Reply] = {}
         if self._inline is not None:
