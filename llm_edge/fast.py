@@ -88,9 +88,10 @@ class Fast:
         row = words.prompt_tokens(coded)[0]
         prompt = row[row >= 0]
         shown = coded.rows[0][coded.rows[0] >= 0]
-        key = prompt.tobytes() + scene.ids[shown].tobytes()
+        limit = np.float64(scene.platform.limit_mps)  # speeds are told as shares of it
+        key = prompt.tobytes() + scene.ids[shown].tobytes() + limit.tobytes()
         until_ns = scene.at_ns + round(self._config.valid_ms * 1e6)
-        known = self._cache.get(key, begun_ns) if self._config.cache_ms else None
+        known = self._cache.get(key, scene.at_ns) if self._config.cache_ms else None
         if known is not None:
             known = replace(known, valid_until_ns=until_ns)
             return Reply(known, "", {"took_ms": (self._clock.now_ns() - begun_ns) * 1e-6})
@@ -106,8 +107,9 @@ class Fast:
         source = Source.THOUGHT if work.complete else Source.FAST
         made = decision_of(answers_from(work.values[None]), coded, scene, until_ns, source)
         now_ns = self._clock.now_ns()
-        if self._config.cache_ms:
-            self._cache.put(key, made, now_ns)
+        # It ages by the world's time, as the decision does; a cut thought may be longer next time.
+        if self._config.cache_ms and (work.complete or not self._config.thought):
+            self._cache.put(key, made, scene.at_ns)
         took_ms = (now_ns - begun_ns) * 1e-6
         return Reply(made, "", {**work.figures(begun_ns), "took_ms": took_ms})
 

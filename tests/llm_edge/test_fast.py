@@ -115,6 +115,40 @@ def test_the_cache_gives_the_same_scene_the_same_answer_and_says_so(make):
     assert asked(fast, renamed).decision.source is not Source.CACHE
 
 
+def test_a_cached_answer_ages_by_the_world_s_time(make):
+    fast = make(cache_ms=300.0)
+    early = replace(SCENES[3], at_ns=5 * S, seen_ns=5 * S)  # a simulated clock's
+    assert asked(fast, early).decision.source is not Source.CACHE
+    soon, late = (replace(early, at_ns=5 * S + ahead) for ahead in (S // 5, S))
+    again = asked(fast, soon).decision
+    assert again.source is Source.CACHE and again.valid_until_ns == soon.at_ns + S
+    assert asked(fast, late).decision.source is not Source.CACHE
+
+
+def test_a_vehicle_that_is_twice_as_fast_gets_no_other_one_s_cached_speed(make):
+    fast, other = make(cache_ms=60_000.0), make()
+    for scene in SCENES[:12]:
+        p, twice = scene.platform, [2.0, 1.0]
+        faster = replace(
+            scene, speed_mps=2 * scene.speed_mps, cruise_mps=2 * scene.cruise_mps,
+            positions=scene.positions * twice, velocities=scene.velocities * twice,
+            sizes=scene.sizes * twice, blind=scene.blind * twice,
+            platform=replace(p, limit_mps=2 * p.limit_mps, brake_mps2=2 * p.brake_mps2,
+                             size_m=(2 * p.size_m[0], p.size_m[1])),
+        )  # fmt: skip
+        asked(fast, scene)
+        assert asked(fast, faster).decision == asked(other, faster).decision
+
+
+def test_a_cut_thought_is_not_kept_for_who_has_more_time(make):
+    clock = Counted(1)
+    fast = make(clock=clock, drift=False, cache_ms=60_000.0)
+    cut = [s for s in SCENES[:30] if (d := asked(fast, s, 0.004, clock).decision) is not None
+           and d.source is Source.FAST]  # fmt: skip
+    assert cut
+    assert all(asked(fast, s, 10.0, clock).decision.source is Source.THOUGHT for s in cut)
+
+
 def test_it_is_cut_off_from_another_thread_and_answers_again(make):
     fast = make()
     fast.cancel()  # nothing runs: it is not for the next question
