@@ -97,9 +97,10 @@ class Decision:
     source: Source
 
     def to_json(self) -> str:
-        """One line of JSON, the fields in this order."""
+        """One line of JSON, the fields in this order; the speed in whole mm/s."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values["speed_mps"] = round(self.speed_mps, 3)
+        # Down, for a limit of 13.8889 is one.
+        values["speed_mps"] = math.floor(self.speed_mps * 1e3 + 1e-6) / 1e3
         return json.dumps(
             {k: v.value if isinstance(v, Word) else v for k, v in values.items()},
             separators=(",", ":"),

@@ -1,10 +1,12 @@
 """Decisions: what is read from text fits the scene, or is refused in one line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from llm_edge.decision import Action, Decision, Direction, Reason, Risk, Source, check, parse
+from llm_edge.scene import Platform
 from pipeline.errors import InputError
 from tests.llm_edge.crowds import crowd
 
@@ -22,6 +24,16 @@ def test_a_decision_is_read_back_as_it_was_written():
     )
     assert json.loads(made.to_json()) == GIVEN
     assert list(json.loads(made.to_json())) == list(GIVEN)
+
+
+@pytest.mark.parametrize("limit", [50 / 3.6, 2 / 3, 10.0004, 400.0])
+def test_the_limit_itself_may_be_written_whatever_its_digits(limit):
+    scene = replace(crowd(n=0), platform=Platform(limit_mps=limit))
+    made = Decision(
+        Action.PROCEED, None, Direction.NONE, limit, Risk.NONE, Reason.CLEAR, 0, Source.FAST
+    )
+    again = parse(made.to_json(), scene)
+    assert limit - 1e-3 < again.speed_mps <= limit and again.to_json() == made.to_json()
 
 
 @pytest.mark.parametrize(
