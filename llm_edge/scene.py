@@ -176,9 +176,14 @@ _ENUMS = {"mission": Mission, "target_state": TargetState, "link": LinkState}
 _ARRAYS = {"ids": int, "classes": int, "told": bool, "positions": float, "velocities": float,
            "sizes": float, "sigmas": float}  # fmt: skip
 
+_CLASSES = [c.name.lower() for c in ObjectClass]
 
-def scene_json(scene: Scene) -> str:
-    """A scene as the JSON text that ``scene_from_json`` reads."""
+
+def scene_json(scene: Scene, indent: int | None = 1) -> str:
+    """A scene as the JSON text that ``scene_from_json`` reads.
+
+    indent: None for one line, which takes a third of the time.
+    """
     made: dict[str, Any] = {}
     for f in fields(Scene):
         value = getattr(scene, f.name)
@@ -190,19 +195,18 @@ def scene_json(scene: Scene) -> str:
             made[f.name] = value.tolist()
         elif f.name not in _ARRAYS:
             made[f.name] = value
+    columns = zip(
+        scene.ids.tolist(), scene.classes.tolist(), scene.told.tolist(), scene.positions.tolist(),
+        scene.velocities.tolist(), scene.sizes.tolist(), scene.sigmas.tolist(), strict=True,
+    )  # fmt: skip
     made["objects"] = [
         {
-            "id": int(scene.ids[k]),
-            "class": ObjectClass(scene.classes[k]).name.lower(),
-            "told": bool(scene.told[k]),
-            "position": scene.positions[k].tolist(),
-            "velocity": scene.velocities[k].tolist(),
-            "size": scene.sizes[k].tolist(),
-            "sigma": float(scene.sigmas[k]),
+            "id": number, "class": _CLASSES[kind], "told": told, "position": position,
+            "velocity": velocity, "size": size, "sigma": sigma,
         }
-        for k in range(len(scene))
-    ]
-    return json.dumps(made, indent=1)
+        for number, kind, told, position, velocity, size, sigma in columns
+    ]  # fmt: skip
+    return json.dumps(made, indent=indent, separators=None if indent else (",", ":"))
 
 
 def scene_from_json(text: str) -> Scene:
@@ -321,7 +325,6 @@ def _objects(value: Any) -> dict[str, Any]:
 
 
 def _class(value: Any) -> int:
-    names = [m.name.lower() for m in ObjectClass]
-    if value not in names:
-        raise InputError(f"scene: class is none of {', '.join(names)}")
+    if value not in _CLASSES:
+        raise InputError(f"scene: class is none of {', '.join(_CLASSES)}")
     return int(ObjectClass[value.upper()])

@@ -118,7 +118,8 @@ class Worker:
             answer.set_result(Reply(None, why))
             return answer
         deadline = round((now_s + left_s) * 1e9)
-        sent = self._send({"ask": asked.number, "deadline": deadline, "scene": scene_json(scene)})
+        told = {"deadline": deadline, "scene": scene_json(scene, None)}
+        sent = self._send({"ask": asked.number, **told})
         if not sent:
             self._resolve(asked.number, Reply(None, "the engine's process ended"))
         return answer
@@ -136,10 +137,10 @@ class Worker:
 
     def prepare(self, scene: Scene) -> None:
         """Let it use the time until the next question."""
-        self._tell({"scene": scene_json(scene)})
+        self._tell({"scene": scene_json(scene, None)})
 
     def learn(self, scene: Scene, decision: Decision) -> None:
-        self._tell({"scene": scene_json(scene), "decision": decision.to_json()})
+        self._tell({"scene": scene_json(scene, None), "decision": decision.to_json()})
 
     def _tell(self, message: dict[str, Any]) -> None:
         with self._lock:

@@ -13,9 +13,11 @@ from tests.llm_edge.crowds import crowd
 
 def test_a_scene_is_read_back_as_it_was_written():
     scene = crowd(n=5, blind=2, seed=3, platform=Platform(12.0, 3.5, 1.7, 2.9, (1.1, 0.6)))
-    again = scene_from_json(scene_json(scene))
-    for name in Scene.__slots__:
-        assert np.array_equal(getattr(again, name), getattr(scene, name)), name
+    for text in (scene_json(scene), line := scene_json(scene, None)):
+        again = scene_from_json(text)
+        for name in Scene.__slots__:
+            assert np.array_equal(getattr(again, name), getattr(scene, name)), name
+    assert "\n" not in line and " " not in line
 
 
 def test_what_is_left_out_is_the_default():
