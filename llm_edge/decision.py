@@ -41,6 +41,10 @@ class Direction(Word):
     RIGHT = "right"
 
 
+ASIDE = (Action.EVADE, Action.FOLLOW, Action.SEARCH)
+"""Actions that may have a direction."""
+
+
 class Risk(Word):
     """How soon what was wished for would meet something: none, over 3 s, over 1.5 s, sooner."""
 
@@ -161,7 +165,9 @@ def check(decision: Decision, scene: Scene) -> None:
     speed, limit = decision.speed_mps, scene.platform.limit_mps
     if not math.isfinite(speed) or not 0 <= speed <= limit + 1e-6:
         raise InputError(f"decision: speed_mps is not within 0 to the limit, {limit:g}")
-    if decision.action is Action.STOP and speed > 0:
-        raise InputError("decision: stop has a speed above 0")
+    if decision.action in (Action.STOP, Action.HOLD) and speed > 0:
+        raise InputError(f"decision: {decision.action} has a speed above 0")
     if decision.action is Action.EVADE and decision.direction is Direction.NONE:
         raise InputError("decision: evade has no direction")
+    if decision.direction is not Direction.NONE and decision.action not in ASIDE:
+        raise InputError(f"decision: {decision.action} has a direction")

@@ -2,7 +2,7 @@
 
 The names of the fields are forced and are read together with the value before them (jump-forward):
 an answer takes one step a field. What stands in a value depends on the scene and on the values
-before: a target is in the scene, an evasion goes to an open side, a stop has speed 0.
+before: a target is in the scene, an evasion goes to an open side, who stops or holds has speed 0.
 """
 
 import numpy as np
@@ -10,13 +10,12 @@ import numpy as np
 from llm_edge import coding, words
 from llm_edge.coding import Coded, Ints
 from llm_edge.decision import Action, Decision, Direction, Reason, Risk, Source
+from llm_edge.policy import OF_MISSION
 from llm_edge.scene import Mission, Scene
 from llm_edge.thought import Answers
 from llm_edge.words import FIRST, IDS
 
 _ACTIONS, _DIRECTIONS = list(Action), list(Direction)
-_OF_MISSION = {Action.FOLLOW: Mission.FOLLOW, Action.SEARCH: Mission.FOLLOW,
-               Action.HOLD: Mission.HOLD}  # fmt: skip
 
 
 class AnswerGrammar:
@@ -33,7 +32,7 @@ class AnswerGrammar:
                       if is_open]  # fmt: skip
         actions = [
             k for k, action in enumerate(_ACTIONS)
-            if _OF_MISSION.get(action, mission) is mission
+            if OF_MISSION.get(action, mission) is mission
             and not (action is Action.EVADE and not open_sides)
             and not (action is Action.SEARCH and not lost)
             and not (action is Action.FOLLOW and not scenes.followed[0])
@@ -68,7 +67,7 @@ class AnswerGrammar:
             else:
                 sides = [0]
             return FIRST["direction"] + np.array(sides)
-        top = 0 if chosen is Action.STOP else self._top
+        top = 0 if chosen in (Action.STOP, Action.HOLD) else self._top
         return FIRST["rung"] + np.arange(top + 1)
 
 

@@ -31,19 +31,19 @@ def speeds(scene: Scene) -> list[float]:
 
 
 def schema(scene: Scene) -> dict[str, Any]:
-    """JSON schema of an answer about a scene: no free text, only targets that are there, stop only
-    at speed 0, evade only to a side."""
+    """JSON schema of an answer about a scene: no free text, only targets that are there, stop and
+    hold only at speed 0, a direction only where one may move aside."""
     targets: list[int | None] = [int(i) for i in scene.ids]
     if scene.target >= 0 and scene.target not in targets:
         targets.append(scene.target)
     allowed = [int(v) if v == int(v) else v for v in speeds(scene)]
-    others = [str(a) for a in Action if a not in (Action.STOP, Action.EVADE)]
-    sides = [str(d) for d in Direction]
+    sides, ahead = [str(d) for d in Direction], [str(Direction.NONE)]
     shared = {"target": {"enum": [*targets, None]}}
     kinds = (
-        ([str(Action.STOP)], sides, [0]),
+        ([str(Action.STOP), str(Action.HOLD)], ahead, [0]),
         ([str(Action.EVADE)], [str(Direction.LEFT), str(Direction.RIGHT)], allowed),
-        (others, sides, allowed),
+        ([str(Action.PROCEED), str(Action.SLOW)], ahead, allowed),
+        ([str(Action.FOLLOW), str(Action.SEARCH)], sides, allowed),
     )
     return {"anyOf": [_object(shared, *kind) for kind in kinds]}
 

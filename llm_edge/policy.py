@@ -8,6 +8,7 @@ across it corridors, as in ``llm_edge/coding.py``, but not rounded and for every
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from llm_edge.coding import BLIND, Measures, measures_of
 from llm_edge.decision import Action, Decision, Direction, Reason, Risk, Source, check
@@ -22,8 +23,11 @@ MARGIN, MARGIN_S = 0.15, 0.05
 REFUSED_S = 2.0
 """A decision that meets somebody sooner is refused where the policy's own would not."""
 STAND_OFF_S = 1.0
-_TIMES = np.arange(TICK_S, HORIZON_S + TICK_S / 2, TICK_S)
+_TIMES = np.arange(0.0, HORIZON_S + TICK_S / 2, TICK_S)
 _SIDES = {Direction.NONE: 0.0, Direction.LEFT: 1.0, Direction.RIGHT: -1.0}
+OF_MISSION = {Action.FOLLOW: Mission.FOLLOW, Action.SEARCH: Mission.FOLLOW,
+              Action.HOLD: Mission.HOLD}  # fmt: skip
+"""Actions that only one mission has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +45,50 @@ class Policy:
         self._scene = scene
         self._m: Measures = measures_of(scene)
         m = self._m
-        self._center = m.gap_s[0] + np.sign(m.gap_s[0]) * m.length_s[0] / 2
+        where = np.concatenate([scene.positions, scene.blind])
+        self._center = where[:, 0] / scene.platform.limit_mps
         self._solid = m.kind[0] != BLIND
-        self._speed = min(float(m.speed[0]), 1.0)
+        self._speed = float(m.speed[0])
+        self._met: dict[tuple[Direction, float], Meeting] = {}
 
     def meeting(self, direction: Direction, speed_mps: float) -> Meeting:
-        """When the ego meets somebody if it goes ``speed_mps``, straight on or a corridor aside."""
-        m = self._m
-        if not self._solid.any():
+        """When the ego meets somebody if it goes ``speed_mps``, straight on or a corridor aside.
+
+        Between two times everybody goes straight, so that nobody is passed through however fast.
+        """
+        known = self._met.get((direction, speed_mps))
+        if known is None:
+            known = self._met[direction, speed_mps] = self._meeting(direction, speed_mps)
+        return known
+
+    def _meeting(self, direction: Direction, speed_mps: float) -> Meeting:
+        m, side = self._m, _SIDES[direction]
+        until_s = self._counts_until(side)
+        rows = np.flatnonzero(until_s)
+        if not len(rows):
             return Meeting(np.inf, -1)
-        along, aside = self._way(_SIDES[direction], speed_mps / self._scene.platform.limit_mps)
-        x = self._center[:, None] + m.along[0][:, None] * _TIMES - along
-        y = m.side[0][:, None] + m.drift[0][:, None] * _TIMES - aside
-        hit = np.abs(x) < m.length_s[0][:, None] / 2 + MARGIN_S
-        hit &= np.abs(y) < m.width[0][:, None] / 2 + MARGIN
-        hit &= (self._solid & ~((m.gap_s[0] < 0) & (np.abs(m.drift[0]) < 0.3)))[:, None]
-        when = np.where(hit, _TIMES, np.inf).min(axis=1)
-        row = int(when.argmin())
-        return Meeting(float(when[row]), row if np.isfinite(when[row]) else -1)
+        along, aside = self._way(side, speed_mps / self._scene.platform.limit_mps)
+        x = self._center[rows, None] + m.along[0, rows, None] * _TIMES - along
+        y = m.side[0, rows, None] + m.drift[0, rows, None] * _TIMES - aside
+        reach_x = m.length_s[0, rows, None] / 2 + MARGIN_S
+        reach_y = m.width[0, rows, None] / 2 + MARGIN
+        touch = (np.abs(x) < reach_x) & (np.abs(y) < reach_y)
+        hit = _sweeps(x, reach_x) & _sweeps(y, reach_y)
+        hit[touch[:, 0], 0] = touch[touch[:, 0], 1]  # who touches already may also go away
+        when = np.where(hit & (_TIMES[1:] <= until_s[rows, None]), _TIMES[1:], np.inf).min(axis=1)
+        first = int(when.argmin())
+        met = bool(np.isfinite(when[first]))
+        return Meeting(float(when[first]), int(rows[first]) if met else -1)
+
+    def _counts_until(self, side: float) -> FloatArray:
+        """(N,) seconds up to which a meeting is the ego's to avoid: none with blind spots and with
+        who comes from behind, who brakes, but for who is beside or close behind where the ego
+        moves to and has no time to."""
+        m = self._m
+        behind = (m.gap_s[0] < 0) & (np.abs(m.drift[0]) < 0.3)
+        beside = m.side[0] * side > m.width[0] / 2 + MARGIN
+        until_s = np.where(behind, np.where(beside, NOW_S, 0.0), HORIZON_S + TICK_S)
+        return np.where(self._solid, until_s, 0.0)
 
     def _way(self, side: float, aim: float) -> tuple[FloatArray, FloatArray]:
         """(T,) along and aside."""
@@ -138,6 +168,18 @@ class Policy:
             return Reason.CROSSING
         return Reason.ONCOMING if m.along[0, row] <= -0.12 else Reason.AHEAD
 
+    def _against_mission(self, decision: Decision, own: Decision) -> str:
+        s, action = self._scene, decision.action
+        for one, mission in OF_MISSION.items():
+            if action is one and s.mission is not mission:
+                return f"{action} is not for the mission {s.mission.name.lower()}"
+        if action is Action.FOLLOW and decision.target != s.target:
+            return "follow is not about the mission's target"
+        moves = s.mission is Mission.HOLD and decision.speed_mps > 0
+        if moves and own.risk is Risk.NONE and decision.target is None:
+            return "it shall hold and nobody makes it move"
+        return ""
+
     def refuses(self, decision: Decision, own: Decision) -> str:
         """Why a decision is not acted upon; empty where it may be.
 
@@ -147,6 +189,8 @@ class Policy:
             check(decision, self._scene)
         except InputError as error:
             return str(error)
+        if against := self._against_mission(decision, own):
+            return against
         s, direction = self._scene, decision.direction
         sides = {Direction.LEFT: s.open_left, Direction.RIGHT: s.open_right}
         if not sides.get(direction, True):
@@ -157,3 +201,11 @@ class Policy:
         ):
             return f"would meet {int(s.ids[meeting.row])} in {meeting.in_s:.1f} s"
         return ""
+
+
+def _sweeps(places: FloatArray, reach: FloatArray) -> npt.NDArray[np.bool_]:
+    """(N, T - 1) whether (N, T) places come nearer to 0 than ``reach``, (N, 1), from one to the
+    next."""
+    low = np.minimum(places[:, :-1], places[:, 1:])
+    high = np.maximum(places[:, :-1], places[:, 1:])
+    return np.asarray((low < reach) & (high > -reach))

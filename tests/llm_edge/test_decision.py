@@ -50,6 +50,8 @@ def test_the_limit_itself_may_be_written_whatever_its_digits(limit):
         ({"speed_mps": float("nan")}, "speed_mps"),
         ({"direction": "none"}, "evade has no direction"),
         ({"action": "stop"}, "stop has a speed"),
+        ({"action": "hold"}, "hold has a speed"),
+        ({"action": "proceed"}, "proceed has a direction"),
         ({"valid_until_ns": 1.5}, "valid_until_ns"),
         ({"note": "x"}, "exactly"),
     ],

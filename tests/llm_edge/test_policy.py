@@ -7,7 +7,7 @@ import pytest
 
 from llm_edge.decision import Action, Decision, Direction, Reason, Risk, Source, check
 from llm_edge.policy import Policy
-from llm_edge.scene import LinkState, Mission, Scene, TargetState
+from llm_edge.scene import LinkState, Mission, Platform, Scene, TargetState
 from tests.llm_edge.crowds import crowd
 from tests.llm_edge.test_coding import scene
 
@@ -65,6 +65,61 @@ def test_it_refuses_what_runs_into_somebody_and_lets_pass_what_does_not():
     assert "would meet 0" in policy.refuses(given(Action.PROCEED, Direction.NONE, 9.0), own)
     assert not policy.refuses(given(Action.STOP, Direction.NONE, 0.0), own)
     assert not policy.refuses(own, own)
+
+
+UAV = Platform(limit_mps=20.0, brake_mps2=8.0, shift_s=1.0, corridor_m=3.0, size_m=(0.5, 0.5))
+
+
+@pytest.mark.parametrize("gap", np.arange(20.0, 60.0, 2.5))
+def test_nobody_is_passed_through_however_fast(gap):
+    comes = scene(
+        [[gap, 0.0]], [[-20.0, 0.0]], sizes=np.array([[0.5, 0.5]]), platform=UAV, speed_mps=20.0
+    )  # fmt: skip
+    met = Policy(comes).meeting(Direction.NONE, 20.0)
+    assert met.row == 0 and met.in_s == pytest.approx(gap / 40, abs=0.21)
+    crosses = scene(
+        [[gap, -20.0 * gap / 20.0]], [[0.0, 20.0]], sizes=np.array([[0.5, 0.5]]), platform=UAV,
+        speed_mps=20.0,
+    )  # fmt: skip
+    assert Policy(crosses).meeting(Direction.NONE, 20.0).row == 0
+
+
+def test_who_touches_and_goes_away_is_not_met():
+    goes = scene([[2.6, 0.0]], [[9.0, 0.0]], speed_mps=3.0)  # 4 m long
+    assert Policy(goes).meeting(Direction.NONE, 3.0).row == -1
+
+
+def test_an_ego_beyond_its_limit_is_as_fast_as_it_is():
+    wall = scene([[21.0, 0.0]], speed_mps=20.0)  # limit 10: it brakes to that on the way
+    assert Policy(wall).meeting(Direction.NONE, 10.0).in_s < 1.5
+
+
+def test_it_refuses_to_move_in_front_of_who_comes_from_behind_too_fast_to_brake():
+    def against(x, speed_mps):
+        policy = Policy(scene([[x, 3.0]], [[speed_mps, 0.0]], speed_mps=3.0))
+        return policy.refuses(given(Action.EVADE, Direction.LEFT, 3.0), policy.decide(0))
+
+    assert "would meet 0" in against(-6.0, 10.0)
+    assert not against(-30.0, 10.0)  # has seconds to brake
+    assert not against(-6.0, 2.0)  # falls behind
+
+
+def test_it_refuses_what_is_not_for_the_mission():
+    for mission, action, speed, says in (
+        (Mission.HOLD, Action.PROCEED, 5.0, "shall hold"),
+        (Mission.HOLD, Action.FOLLOW, 5.0, "follow is not for the mission hold"),
+        (Mission.GOTO, Action.SEARCH, 5.0, "search is not for the mission goto"),
+        (Mission.GOTO, Action.HOLD, 0.0, "hold is not for the mission goto"),
+        (Mission.FOLLOW, Action.FOLLOW, 5.0, "not about the mission's target"),
+    ):
+        asked = scene(
+            [[25.0, 9.0]], mission=mission, target=0 if mission is Mission.FOLLOW else -1,
+            target_state=TargetState(int(mission is Mission.FOLLOW)),
+        )  # fmt: skip
+        policy = Policy(asked)
+        own = policy.decide(0)
+        assert says in policy.refuses(given(action, Direction.NONE, speed), own)
+        assert not policy.refuses(own, own)
 
 
 def test_it_refuses_a_side_that_is_shut_and_a_speed_beyond_the_limit():
