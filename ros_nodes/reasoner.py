@@ -168,8 +168,9 @@ class ReasonerNode(Node):
         deadline_ns = self._wall.now_ns() + self._within_ns()[0]
         self._desk.submit(Question(built.scene, deadline_ns, done))
 
-    def _present(self) -> Built:
-        return self._source.built(self._stage.clock.now_ns(), self._within_ns()[0])
+    def _present(self, within_ns: int = 0) -> Built:
+        within_ns = within_ns or self._within_ns()[0]
+        return self._source.built(self._stage.clock.now_ns(), within_ns)
 
     def _within_ns(self) -> tuple[int, int]:
         options = self._options.config

@@ -23,8 +23,9 @@ Message = Callable[[Answer, Built], Any]
 class Asking:
     """Goals wait their turn at the desk; a cancel answers the one that goes on at once.
 
-    present: the scene as the node knows it; raises InputError where it knows none. message: a
-    decision as it is published. within_ns: the deadline of who gives none, and the longest.
+    present: the scene as the node knows it, of when a decision within so many ns is used; raises
+    InputError where it knows none. message: a decision as it is published. within_ns: the deadline
+    of who gives none, and the longest.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Asking:
         node: Node,
         desk: Desk,
         clock: Clock,
-        present: Callable[[], Built],
+        present: Callable[[int], Built],
         message: Message,
         within_ns: Callable[[], tuple[int, int]],
         warn: Callable[[str], None],
@@ -59,8 +60,10 @@ class Asking:
     def _begin(self, handle: Any) -> None:
         asked_ns = self._clock.now_ns()
         goal = handle.request
+        within_ns = goal.within_ns or self._within_ns()[0]
         try:
-            built = Built.given(scene_from_json(goal.scene)) if goal.scene else self._present()
+            given = scene_from_json(goal.scene) if goal.scene else None
+            built = self._present(within_ns) if given is None else Built.given(given)
         except InputError as error:
             self._conclude(handle, None, str(error), None)
             return
@@ -69,9 +72,7 @@ class Asking:
         def done(answer: Answer | None, why: str) -> None:
             executor.create_task(self._conclude, handle, answer, why, built)
 
-        question = Question(
-            built.scene, asked_ns + (goal.within_ns or self._within_ns()[0]), done, _teller(handle)
-        )
+        question = Question(built.scene, asked_ns + within_ns, done, _teller(handle))
         self._open[bytes(handle.goal_id.uuid)] = question
         if not self._desk.submit(question):
             self._conclude(handle, None, "too many questions wait: ask again later", None)

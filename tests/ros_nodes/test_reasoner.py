@@ -260,6 +260,23 @@ def test_a_question_on_a_given_scene_has_feedback_and_a_result(ros):
     assert ros.spin(lambda: told) and told[0].stage == "thought"
 
 
+def test_the_present_scene_is_of_when_the_answer_to_the_question_is_used(ros):
+    vehicle = Vehicle(ros, "reasoner_node.rate_hz:=0.0", "reasoner_node.on_events:=false")
+    found = []
+
+    def asked(within_ns):
+        def succeeds():
+            vehicle.live()
+            found.append(vehicle.result(vehicle.ask(within_ns=within_ns)))
+            return found[-1].status == GoalStatus.STATUS_SUCCEEDED
+
+        assert ros.spin(succeeds), vehicle.process.text()
+        decision = found[-1].result.decision
+        return decision.at_ns - decision.ready_ns
+
+    assert asked(SECOND // 100) < SECOND // 5 < SECOND // 2 < asked(9 * SECOND // 10)
+
+
 def test_a_question_ends_at_its_deadline_or_when_canceled(ros):
     vehicle = Vehicle(ros, "reasoner.calls:=90000", "reasoner_node.ask_limit_ms:=30000.0")
     scene = scene_json(Scene(at_ns=5, seen_ns=4))
