@@ -1,7 +1,8 @@
 """How much reasoning the tracker can bear: as much as does not show in its latency.
 
 Told the tracker's latency once in a while, it says whether reasoning may go on as wished, at longer
-intervals, or not at all. What counts as undisturbed is learned while nothing reasons.
+intervals, or not at all. What counts as undisturbed is learned while nothing reasons; where
+something always does, it is the least that was seen.
 """
 
 import math
@@ -47,7 +48,7 @@ class Governor:
         self.advice = Advice.GO
         self.stretch = 1.0
         self.calm_ns = math.nan
-        """p99 while nothing reasons; NaN before it was seen."""
+        """p99 while nothing reasons, or the least; NaN before the first report."""
         self._bad = 0
         self._calm_since_ns: int | None = None
         self._last_ns: int | None = None
@@ -62,8 +63,8 @@ class Governor:
         self._last_ns = now_ns
         if not reasoning:
             self._learn(p99_ns)
-        elif p99_ns < self.calm_ns:
-            self.calm_ns = float(p99_ns)  # so calm that it must be
+        elif not p99_ns >= self.calm_ns:  # so calm that it must be, or nothing else is known
+            self.calm_ns = float(p99_ns)
         level = self._level(p99_ns, missed)
         if level > 0 and reasoning:
             self._calm_since_ns = None

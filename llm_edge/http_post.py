@@ -148,10 +148,3 @@ class Poster:
 
 class _StaleError(PostError):
     """The connection ended before an answer began."""
-
-
-def _hang_up(connection: http.client.HTTPConnection, ended: threading.Event) -> None:
-    ended.set()
-    if connection.sock is not None:
-        with contextlib.suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)

@@ -80,10 +80,7 @@ def completed(text: str, scene: Scene, valid_until_ns: int, source: Source) -> D
     if not isinstance(given, dict):
         raise InputError("answer: no JSON object")
     given |= {"valid_until_ns": valid_until_ns, "source": str(source)}
-    try:
-        return parse(json.dumps(given), scene)
-    except OverflowError as error:
-        raise InputError(f"answer: {first_line(error)}") from error
+    return parse(json.dumps(given), scene)
 
 
 class Guide:

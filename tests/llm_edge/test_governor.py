@@ -36,8 +36,16 @@ def test_a_calm_tracker_lets_reasoning_go_on():
 
 def test_before_anything_is_known_it_goes():
     governor = Governor()
-    assert governor.update(0, 50 * MS, reasoning=True) is Advice.GO
     assert math.isnan(governor.calm_ns)
+    assert governor.update(0, 50 * MS, reasoning=True) is Advice.GO
+
+
+def test_where_something_always_reasons_the_least_counts_as_calm():
+    governor = Governor()
+    for k, p99_ns in enumerate([14 * MS, 10 * MS, 10 * MS]):
+        assert governor.update(k, p99_ns, reasoning=True) is Advice.GO
+    governor.update(3, 13 * MS, reasoning=True)
+    assert governor.update(4, 13 * MS, reasoning=True) is Advice.STRETCH
 
 
 def test_worse_doubles_the_interval_and_at_its_most_skips():
