@@ -66,12 +66,12 @@ def decision_of(message: own.Decision) -> Decision:
 
 
 def diagnostics_of(
-    name: str, fare: Fare, skipped: int, pace: str, tiers: Mapping[str, str]
+    name: str, fare: Fare, skipped: int, pace: str, tiers: Mapping[str, str], silent_s: float = 0.0
 ) -> DiagnosticStatus:
     """WARN where deadlines are missed or no decision comes.
 
-    skipped: turns without one. pace: what the governor says. tiers: state of each
-    that is asked.
+    skipped: turns without one. silent_s: since the last decision, where one was due; 0 where not.
+    pace: what the governor says. tiers: state of each that is asked.
     """
     shown = {
         "deadline met [%]": 100 * fare.met,
@@ -85,6 +85,8 @@ def diagnostics_of(
     problem = ""
     if not fare.answers:
         problem = "no decision yet"
+    elif silent_s:
+        problem = f"no decision for {silent_s:.0f} s"
     elif fare.met < LEAST_MET:
         problem = f"{100 * (1 - fare.met):.1f} % of the decisions late"
     values = {k: "–" if math.isnan(v) else f"{v:.2f}" for k, v in shown.items()}

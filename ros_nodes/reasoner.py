@@ -33,6 +33,7 @@ from ros_nodes.stage import STEADY, Stage
 
 MS = 1_000_000
 REPORT_NS = 1_000_000_000
+SILENT_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class ReasonerNode(Node):
         self._stage = Stage(self, self._reset)
         self._desk = Desk(made, self._stage.complain)
         self._report, self._tiers = made.report, dict[str, str]()
-        self._reported_ns = 0
+        self._reported_ns = self._answered_ns = 0
         self._tally, self._skipped = Tally(), 0
         self._reset()
         self._decisions = self.create_publisher(Decision, "decision", qos.results(1))
@@ -161,7 +162,7 @@ class ReasonerNode(Node):
             self._stage.report(built.scene.seen_ns, start_ns, self._frame_id)
             self._tally.add(answer, self._wall.now_ns())
             self._pace.reasoned()
-            now_ns = STEADY.now().nanoseconds
+            self._answered_ns = now_ns = STEADY.now().nanoseconds
             if now_ns - self._reported_ns > REPORT_NS:
                 self._reported_ns, self._tiers = now_ns, self._report().tiers
 
@@ -186,10 +187,20 @@ class ReasonerNode(Node):
     def _diagnose(self) -> None:
         name = f"{self.get_fully_qualified_name()}/decisions"
         status = decision_messages.diagnostics_of(
-            name, self._tally.fare(), self._skipped, self._pace.advice, self._tiers
-        )
+            name, self._tally.fare(), self._skipped, self._pace.advice, self._tiers,
+            self._silent_s(),
+        )  # fmt: skip
         head = messages.header(self._stage.clock.now_ns())
         self._diagnostics.publish(DiagnosticArray(header=head, status=[status]))
+
+    def _silent_s(self) -> float:
+        """Since the last decision, where one was due; 0 where not."""
+        rate_hz = self._options.config.rate_hz
+        if not rate_hz or self._pace.advice == "skip":
+            return 0.0
+        silent_ns = STEADY.now().nanoseconds - self._answered_ns
+        due_ns = SILENT_NS + 2e9 * self._pace.stretch / rate_hz
+        return silent_ns * 1e-9 if silent_ns > due_ns else 0.0
 
 
 def _names(config: type[Config]) -> list[str]:

@@ -103,6 +103,7 @@ def test_late_decisions_and_none_at_all_are_warned_of():
     late = Fare(100, 0.9, 0.02, 4.9, 1.2, nan, 2.0, 3.0)
     assert "10.0 % of the decisions late" in diagnostics_of("x", late, 0, "go", {}).message
     assert diagnostics_of("x", Fare(0, *[nan] * 7), 3, "skip", {}).message == "no decision yet"
+    assert diagnostics_of("x", good, 0, "go", {}, 7.2).message == "no decision for 7 s"
 
 
 # the node
@@ -174,6 +175,8 @@ def test_it_decides_at_its_rate_and_says_how_it_fares(ros):
     assert float(value(status, line, "deadline met [%]")) > 90
     assert (value(status, line, "rule"), value(status, line, "pace")) == ("ready", "go")
     assert spans and spans[-1].stage == "reasoner"
+    # Its objects stay away: what it did before does not count for now.
+    assert ros.spin(lambda: "no decision for" in status[line].message), vehicle.process.text()
 
 
 def test_the_real_reasoner_decides_with_a_decoder_of_the_users(ros, tmp_path):
