@@ -6,10 +6,11 @@ Five kinds of trouble (evaluation/decision_world.py): a target that is lost, oth
 things in the way, somebody behind a house whom others tell of, and the same where hardly a message
 comes through. Collisions with Wilson's 95 % interval; near misses, within half a meter; the share
 of the time in which a target was kept, elsewhere of the way that was covered in 30 s; mean speed;
-seconds until the end, which a collision is as well. Those with 95 % intervals by bootstrap over the
-runs. Every row meets the same worlds, decides five times a second and is obeyed after its delay:
-the reasoner's is its deadline, that of all others ``--delay-ms``. ``policy, unheard``: without V2X.
-The others on the road are simple: the differences between rows are what it shows.
+seconds until the end, which a collision is as well; the share of decisions that are a model's, not
+the rule policy's in its place. Those with 95 % intervals by bootstrap over the runs. Every row
+meets the same worlds, decides five times a second and is obeyed after its delay: the reasoner's is
+its deadline, that of all others ``--delay-ms``. ``policy, unheard``: without V2X. The others on the
+road are simple: the differences between rows are what it shows.
 """
 
 import argparse

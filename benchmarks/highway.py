@@ -5,10 +5,11 @@
 Needs the ``highway`` extra. Success: no crash in 30 decisions, one a second, with Wilson's 95 %
 interval; the mean speed of those that got through, which end with the crash elsewhere; how often a
 drive goes aside; the 50th and 99th percentile of a decision's time, wall clock, with ``--jobs``
-processes at once. Every policy meets the same seeds. ``brake`` slows down from the first moment on:
-who crashes even so could do little. The world waits for a decision, as in DiLu. ``--vehicles 50``
-is DiLu's own road, slower by six. Figures that others published stand below for orientation: other
-seeds, older versions of highway-env.
+processes at once; the share of decisions that are a model's, not the rule policy's in its place.
+Every policy meets the same seeds. ``brake`` slows down from the first moment on: who crashes even
+so could do little. The world waits for a decision, as in DiLu. ``--vehicles 50`` is DiLu's own
+road, slower by six. Figures that others published stand below for orientation: other seeds, older
+versions of highway-env.
 """
 
 import argparse
@@ -56,7 +57,8 @@ def row(name: str, lanes: int, density: float, drives: Sequence[Drive]) -> str:
     return (
         f"| {name} | {lanes}, {density:g} | {100 * len(through) / n:.0f} "
         f"({100 * low:.0f} to {100 * high:.0f}) | {speed:.1f} "
-        f"| {decisions:.1f} | {aside:.1f} | {p50:.2f} / {p99:.2f} |"
+        f"| {decisions:.1f} | {aside:.1f} | {p50:.2f} / {p99:.2f} "
+        f"| {100 * np.mean([d.by_model for d in drives]):.1f} |"
     )
 
 
@@ -94,9 +96,10 @@ def main() -> None:
             for t, d in zip(tasks, drives, strict=True):
                 writer.writerow([*t[:4], d.crashed, d.decisions, d.mean_mps])
     print(
-        "| policy | lanes, density | success % | m/s | decisions | aside | decision ms p50 / p99 |"
+        "| policy | lanes, density | success % | m/s | decisions | aside | decision ms p50 / p99 "
+        "| by model % |"
     )
-    print("| --- | --- | --- | ---: | ---: | ---: | --- |")
+    print("| --- | --- | --- | ---: | ---: | ---: | --- | ---: |")
     for k in range(0, len(tasks), args.seeds):
         name, lanes, density = tasks[k][:3]
         print(row(name, lanes, density, drives[k : k + args.seeds]))

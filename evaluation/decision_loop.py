@@ -14,7 +14,7 @@ from evaluation.decision_senses import TICK_S, Senses, nanoseconds
 from evaluation.decision_world import CRUISE, TARGET, World, world_of
 from evaluation.policies import Policy
 from evaluation.v2x_closed_loop import mean_interval, wilson
-from llm_edge.decision import Decision, Direction
+from llm_edge.decision import Decision, Direction, Source
 from llm_edge.order import Order
 from llm_edge.scene import Mission, Scene
 from llm_edge.scene_build import Surroundings, build
@@ -29,7 +29,8 @@ NEAR_M = 0.5
 class Outcome:
     """One run. near: came within half a meter of somebody, without a collision. kept: share of the
     time in which the target was in view and near; elsewhere of the way that was covered. mean_mps:
-    until the end, which is a collision, the way's end, or 30 s. seconds: until then."""
+    until the end, which is a collision, the way's end, or 30 s. seconds: until then. by_model:
+    share of decisions that a model made, not the rule policy in its place nor any other rule."""
 
     policy: str
     kind: str
@@ -39,6 +40,7 @@ class Outcome:
     kept: float
     mean_mps: float
     seconds: float
+    by_model: float = 0.0
 
 
 class _Ego:
@@ -111,11 +113,13 @@ def run(
     length, width = world.platform.size_m
     delay_s, coming = delay_ms * 1e-3, deque[tuple[float, Decision]]()
     t, near, collision, kept = 0.0, False, False, 0
+    sources: list[Source] = []
     for k in range(round(LIMIT_S / TICK_S)):
         senses.watch(t, ego.place)
         if k % round(EVERY_S / TICK_S) == 0:
             scene = _scene(world, ego, senses, t, delay_s)
             coming.append((t + delay_s, policy(scene)))
+            sources.append(coming[-1][1].source)
         now, end = t, t + TICK_S
         while coming and coming[0][0] < end:
             at, decision = coming.popleft()
@@ -136,14 +140,18 @@ def run(
             break
     follows = world.mission is Mission.FOLLOW
     share = kept * TICK_S / LIMIT_S if follows else min(ego.x / world.length_m, 1.0)
-    return Outcome(name, kind, seed, collision, near and not collision, share, ego.x / t, t)
+    by_model = 1 - sources.count(Source.POLICY) / len(sources)
+    return Outcome(
+        name, kind, seed, collision, near and not collision, share, ego.x / t, t, by_model
+    )
 
 
 def summary(outcomes: list[Outcome]) -> list[str]:
     """Lines of a table in Markdown: each kind and policy, in the order of the outcomes."""
     lines = [
-        "| kind | policy | collisions, Wilson | near misses | kept or covered | m/s | s |",
-        "| --- | --- | --- | ---: | --- | --- | --- |",
+        "| kind | policy | collisions, Wilson | near misses | kept or covered | m/s | s "
+        "| by model % |",
+        "| --- | --- | --- | ---: | --- | --- | --- | ---: |",
     ]
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for o in outcomes:
@@ -157,7 +165,8 @@ def summary(outcomes: list[Outcome]) -> list[str]:
         ]
         lines.append(
             f"| {kind} | {policy} | {hits} of {n} ({low:.2f} to {high:.2f}) "
-            f"| {sum(o.near for o in rows)} | {' | '.join(columns)} |"
+            f"| {sum(o.near for o in rows)} | {' | '.join(columns)} "
+            f"| {100 * np.mean([o.by_model for o in rows]):.1f} |"
         )
     return lines
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.policies import Policy
-from llm_edge.decision import Decision, Direction
+from llm_edge.decision import Decision, Direction, Source
 from llm_edge.scene import Mission, Platform, Scene
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
@@ -169,7 +169,8 @@ def _extents(headings: FloatArray) -> FloatArray:
 @dataclass(frozen=True, slots=True, eq=False)
 class Drive:
     """One seed. decisions: how many it took, 30 where it did not crash. lanes: how often it went
-    aside. took_ms: (decisions,) of each decision."""
+    aside. took_ms: (decisions,) of each decision. by_model: share of the decisions that a model
+    made, not the rule policy in its place nor any other rule."""
 
     seed: int
     crashed: bool
@@ -177,6 +178,7 @@ class Drive:
     mean_mps: float
     lanes: int
     took_ms: npt.NDArray[np.float64]
+    by_model: float = 0.0
 
 
 def run(
@@ -195,7 +197,7 @@ def run(
     world = Highway(lanes, density, seed, vehicles)
     speeds: list[float] = []
     took: list[float] = []
-    aside = 0
+    aside = by_model = 0
     try:
         while not world.over:
             scene = world.scene()
@@ -203,8 +205,12 @@ def run(
             decided = policy(scene)
             took.append((now_ns() - started) * 1e-6)
             aside += decided.direction is not Direction.NONE
+            by_model += decided.source is not Source.POLICY
             world.apply(decided)
             speeds.append(world.speed_mps)
-        return Drive(seed, world.crashed, len(took), float(np.mean(speeds)), aside, np.array(took))
+        return Drive(
+            seed, world.crashed, len(took), float(np.mean(speeds)), aside, np.array(took),
+            by_model / len(took),
+        )  # fmt: skip
     finally:
         world.close()

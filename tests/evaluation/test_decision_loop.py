@@ -1,5 +1,7 @@
 """The small world to decide in, and what comes of policies in it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from evaluation.decision_loop import Outcome, _Ego, run, summary
 from evaluation.decision_senses import Senses
 from evaluation.decision_world import KINDS, PLATFORMS, TARGET, made, world_of
 from evaluation.policies import decision, idle, make, rule
-from llm_edge.decision import Action, Direction
+from llm_edge.decision import Action, Direction, Source
 from llm_edge.scene import LinkState, Mission, TargetState
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass
@@ -124,6 +126,17 @@ def test_a_late_answer_is_obeyed_late():
     assert early.seconds == late.seconds and early.mean_mps < late.mean_mps
     gone = (late.mean_mps - early.mean_mps) * late.seconds
     assert gone == pytest.approx(0.19 * 0.85 * CAR.limit_mps, rel=0.02)
+
+
+def test_decisions_of_the_rule_in_a_model_s_place_are_told_apart():
+    turns = iter(range(10_000))
+
+    def by_turns(scene):
+        source = Source.POLICY if next(turns) % 4 else Source.THOUGHT
+        return replace(idle(scene), source=source)
+
+    assert run("", by_turns, "target-lost", 3).by_model == pytest.approx(0.25, abs=0.01)
+    assert run("", idle, "crossing", 3).by_model == 0.0
 
 
 def test_the_table_has_a_row_for_each_kind_and_policy():
