@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,10 +42,23 @@ class Answerer(Protocol):
         """Give everything back."""
 
 
-def cut_off(answerer: Answerer, runs: Callable[[], bool]) -> None:
-    """Cancel a job again and again while it runs, for it may only just begin; for a second."""
+class Cancelable(Protocol):
+    """What can be told to end what runs now (an ``Answerer``, a reasoner)."""
+
+    def cancel(self) -> None:
+        """From any thread."""
+
+
+def cut_off(
+    what: Cancelable, runs: Callable[[], bool], lock: AbstractContextManager[object]
+) -> None:
+    """Cancel a job again and again while it runs, for it may only just begin; for a second.
+
+    lock: without which ``runs`` does not change, so that no other job is canceled.
+    """
     for _ in range(_TRIES):
-        if not runs():
-            return
-        answerer.cancel()
+        with lock:
+            if not runs():
+                return
+            what.cancel()
         time.sleep(_TRY_S)

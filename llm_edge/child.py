@@ -56,6 +56,7 @@ class Child:
         self._jobs: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._numbers = itertools.count()
         self._questions: dict[int, SimpleQueue[int | None]] = {}
+        self._lock = threading.Lock()
         self._now = _NOTHING
         self._canceled = _NOTHING
         # Before the caller is put behind everybody else, so that these two are not.
@@ -68,12 +69,14 @@ class Child:
         while True:
             job = self._jobs.get()
             number = int(job.get("ask", _PREPARES))
-            self._now = number
+            with self._lock:
+                self._now = number
             try:
                 reply = self._done(answerer, job, number)
             except InputError as error:
                 reply = Reply(None, str(error))
-            self._now = _NOTHING
+            with self._lock:
+                self._now = _NOTHING
             if number != _PREPARES:
                 text = None if reply.decision is None else reply.decision.to_json()
                 self._wire.send(
@@ -128,7 +131,7 @@ class Child:
 
     def _cut(self, number: int) -> None:
         if self._answerer is not None:
-            cut_off(self._answerer, lambda: self._now == number)
+            cut_off(self._answerer, lambda: self._now == number, self._lock)
 
     def _beat(self) -> None:
         while self._wire.send({"beat": time.monotonic_ns()}):

@@ -2,17 +2,16 @@
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from llm_edge.answerer import cut_off
 from llm_edge.reasoner import Answer, Feedback, Report
 from llm_edge.scene import Scene
 from pipeline.errors import first_line
 
 WAITING = 4
-_TRIES, _TRY_S = 500, 0.002
 
 
 class Decider(Protocol):
@@ -80,13 +79,7 @@ class Desk:
         threading.Thread(target=self._cut, args=(question,), daemon=True).start()
 
     def _cut(self, question: Question) -> None:
-        """Again and again while it goes on, for it may only just begin; and never the next one."""
-        for _ in range(_TRIES):
-            with self._lock:
-                if self._asked is not question:
-                    return
-                self._reasoner.cancel()
-            time.sleep(_TRY_S)
+        cut_off(self._reasoner, lambda: self._asked is question, self._lock)
 
     def close(self) -> None:
         """Let what goes on end, the rest be."""

@@ -4,6 +4,7 @@ Saves a process and some memory. It shares the interpreter's lock with whoever e
 what crashes takes all with it.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,7 +16,7 @@ from llm_edge.decision import Decision
 from llm_edge.isolation import IsolationConfig, apply
 from llm_edge.scene import Scene
 from pipeline.clock import Clock
-from pipeline.errors import InputError, first_line
+from pipeline.errors import first_line
 
 _Job = Callable[[Answerer], None]
 
@@ -68,20 +69,24 @@ class ThreadWorker:
                 reply = answerer.answer(scene, deadline_ns)
             except Exception as error:
                 reply = Reply(None, f"the engine failed: {first_line(error)}")
-            self._busy = False
+            with self._lock:
+                self._busy = False
             answer.set_result(reply)
 
-        if self._preparing and self._answerer is not None:
-            self._answerer.cancel()
         self._jobs.put(job)
+        self._cut(lambda: self._preparing)
         return answer
 
     def prepare(self, scene: Scene) -> None:
         def job(answerer: Answerer) -> None:
-            self._preparing = True
-            if not self._busy and self._jobs.empty():
-                answerer.prepare(scene)
-            self._preparing = False
+            with self._lock:
+                self._preparing = not self._busy and self._jobs.empty()
+            try:
+                if self._preparing:
+                    answerer.prepare(scene)
+            finally:
+                with self._lock:
+                    self._preparing = False
 
         self._jobs.put(job)
 
@@ -89,10 +94,13 @@ class ThreadWorker:
         self._jobs.put(lambda answerer: answerer.learn(scene, decision))
 
     def cancel(self) -> None:
-        answerer, number = self._answerer, self._count
-        if answerer is not None and self._busy:
-            runs = (lambda: self._busy and self._count == number,)
-            threading.Thread(target=cut_off, args=(answerer, *runs), daemon=True).start()
+        number = self._count
+        self._cut(lambda: self._busy and self._count == number)
+
+    def _cut(self, runs: Callable[[], bool]) -> None:
+        if self._answerer is not None and runs():
+            given = self._answerer, runs, self._lock
+            threading.Thread(target=cut_off, args=given, daemon=True).start()
 
     def close(self) -> None:
         self._jobs.put(None)
@@ -103,11 +111,12 @@ class ThreadWorker:
         self.missed = apply(IsolationConfig(scheduling=self._scheduling))
         try:
             answerer = self._make()
-        except InputError as error:
-            self.why = f"failed: {error}"
+        except Exception as error:  # whoever asks must hear of it
+            self.why = f"failed: {first_line(error)}"
             return
         self._answerer = answerer
         self.ready.set()
         while (job := self._jobs.get()) is not None:
-            job(answerer)
+            with contextlib.suppress(Exception):  # of what nobody waits for; the next is answered
+                job(answerer)
         answerer.close()

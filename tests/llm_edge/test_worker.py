@@ -231,3 +231,46 @@ def test_closing_ends_it_while_a_question_is_open(start):
     closer.join(5)
     assert not closer.is_alive()
     assert answer.result(1).decision is None
+
+
+def test_a_thread_whose_engine_cannot_be_made_says_so():
+    def fails():
+        raise MemoryError("no room for the model")
+
+    worker = ThreadWorker(fails, CLOCK)
+    until(lambda: worker.why == "failed: no room for the model")
+    assert worker.ask(crowd(), CLOCK.now_ns() + 1000 * MS).why == worker.why
+    worker.close()
+
+
+def test_a_thread_outlives_what_fails_while_nobody_waits():
+    class Clumsy(Obedient):
+        def prepare(self, scene):
+            raise RuntimeError("slipped")
+
+        def learn(self, scene, decision):
+            raise ZeroDivisionError
+
+    worker = ready(ThreadWorker(lambda: Clumsy(CLOCK), CLOCK))
+    worker.prepare(crowd())
+    worker.learn(crowd(), None)
+    assert ask(worker).decision is not None
+    worker.close()
+
+
+def test_a_question_cuts_off_a_preparation_that_only_just_begins():
+    class Deaf(Obedient):
+        """Hears a cancel only while it is in the midst of it, as an engine does."""
+
+        def prepare(self, scene):
+            began.set()
+            time.sleep(0.05)
+            self._cancel.clear()
+            self._cancel.wait(30)
+
+    began = threading.Event()
+    worker = ready(ThreadWorker(lambda: Deaf(CLOCK), CLOCK))
+    worker.prepare(crowd())
+    assert began.wait(5)
+    assert ask(worker).decision is not None
+    worker.close()
