@@ -78,6 +78,8 @@ HEADER = ("stop", "shift", "mission", "cruise", "state", "link", "left", "right"
 STATIC, SLOW = 3, 7
 """Tokens of the prompt up to what never changes, and up to what seldom does."""
 PER_OBJECT = 7 + len(ROLES)
+SLOT_AT = len(HEADER) + PER_OBJECT
+"""Where in the prompt the first slot is named."""
 MAX_PROMPT = 1 + len(HEADER) + PER_OBJECT * coding.SLOTS + 1
 MAX_THOUGHT = 1 + 4 * coding.SLOTS
 MAX_ANSWER = 2 * len(FIELDS) + 1
