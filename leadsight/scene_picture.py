@@ -57,7 +57,7 @@ def draw_scene(scene: Scene, decision: Decision, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(9.5, 8.4))
+    figure, axes = plt.subplots(figsize=(9, 8.6))
     try:
         _corridors(axes, scene)
         _objects(axes, scene, decision)
@@ -100,8 +100,8 @@ def _objects(axes: Any, scene: Scene, decision: Decision) -> None:
             _way(axes, place + _TIMES[:, None] * velocity, color)
         name = ObjectClass(scene.classes[k]).name.lower()
         axes.annotate(
-            f"{scene.ids[k]} {name}" + (", told" if scene.told[k] else ""), place,
-            xytext=(6, 8), textcoords="offset points", color=color, zorder=6, clip_on=True,
+            f"{scene.ids[k]} {name}" + (", told" if scene.told[k] else ""), place + size / 2,
+            xytext=(3, 3), textcoords="offset points", color=color, zorder=6, clip_on=True,
         )  # fmt: skip
     axes.plot(*scene.blind.T, "x", color="dimgray", ms=9, mew=2, zorder=4)
 
@@ -124,7 +124,7 @@ def _window(axes: Any, scene: Scene) -> None:
     """What is near the ego; who is further away than that is outside of the picture."""
     reach = float(np.clip(AHEAD_S * scene.speed_mps * 1.5, _LEAST_M, _MOST_M))
     axes.set_xlim(-reach / 2, reach * 1.5)
-    axes.set_ylim(-0.85 * reach, 0.85 * reach)
+    axes.set_ylim(-0.95 * reach, 0.95 * reach)
     axes.set_aspect("equal")
     axes.set_xlabel("along the way, m")
     axes.set_ylabel("to the left, m")
