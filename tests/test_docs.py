@@ -183,7 +183,10 @@ def _needs_reasoner() -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_documented_command_runs(command: str, place: Path) -> None:
+def test_documented_command_runs(
+    command: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / ".cache"))  # calibrations are kept there
     told = shlex.split(command)
     program, arguments = told[0], told[1:]
     if program == "leadsight":
