@@ -18,9 +18,12 @@ from isp.classical import ClassicalIsp
 from leadsight.ask import example
 from llm_edge import words
 from llm_edge.checkpoint import Shape, random_checkpoint, save_checkpoint
+from llm_edge.coding import coded_scene
 from llm_edge.export_onnx import export_onnx
 from llm_edge.fast import SHIPPED
+from llm_edge.lookahead import look_ahead
 from llm_edge.scene import scene_json
+from llm_edge.thought import answer_tokens, answers_of, thought_tokens
 from tests.evaluation.town import mot_challenge
 from tests.perception.models import looking, model
 from tests.prediction.models import write_views
@@ -257,6 +260,21 @@ def test_documented_command_runs(
         assert (ROOT / "launch" / arguments[2]).is_file(), f"no launch file {arguments[2]}"
     else:
         assert program in ("colcon", "ros2"), f"{program}: this test does not know how to run it"
+
+
+def test_the_decoders_page_shows_what_is_read_and_said() -> None:
+    page = (ROOT / "docs/reasoner-decoder.md").read_text()
+    scene = coded_scene(example())
+    outcome = look_ahead(scene)
+    prompt = words.text_of(words.prompt_tokens(scene)[0, : 1 + len(words.HEADER)])
+    thought = thought_tokens(scene, outcome)[0]
+    answer = answer_tokens(answers_of(scene, outcome))[0]
+    for line in (prompt, words.text_of(thought[thought >= 0]), words.text_of(answer)):
+        assert f"    {line}\n" in page
+    for text in (f"{len(words.WORDS):,} words", f"at most {words.MAX_PROMPT} words",
+                 f"most {words.MAX_THOUGHT}, an answer {words.MAX_ANSWER}",
+                 f"context of {words.CONTEXT}"):  # fmt: skip
+        assert text in page
 
 
 @pytest.mark.parametrize(("page", "text"), [b for b in blocks("python") if b[0] == "README.md"])
