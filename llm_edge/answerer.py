@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from llm_edge.decision import Decision
 from llm_edge.scene import Scene
@@ -41,10 +42,18 @@ class Answerer(Protocol):
         """Give everything back."""
 
 
-def cut_off(answerer: Answerer, runs: Callable[[], bool]) -> None:
-    """Cancel a job again and again while it runs, for it may only just begin; for a second."""
+def cut_off(
+    answerer: Answerer,
+    runs: Callable[[], bool],
+    turn: AbstractContextManager[Any] = nullcontext(),  # noqa: B008  # can be entered again
+) -> None:
+    """Cancel a job again and again while it runs, for it may only just begin; for a second.
+
+    turn: no job begins or ends while it is held.
+    """
     for _ in range(_TRIES):
-        if not runs():
-            return
-        answerer.cancel()
+        with turn:
+            if not runs():
+                return
+            answerer.cancel()
         time.sleep(_TRY_S)

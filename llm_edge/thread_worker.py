@@ -17,6 +17,8 @@ from llm_edge.scene import Scene
 from pipeline.clock import Clock
 from pipeline.errors import InputError, first_line
 
+MOST_TOLD = 16
+"""Jobs that wait; beyond them nothing is prepared or learned."""
 _Job = Callable[[Answerer], None]
 
 
@@ -77,6 +79,9 @@ class ThreadWorker:
         return answer
 
     def prepare(self, scene: Scene) -> None:
+        if not self.ready.is_set() or self._jobs.qsize() >= MOST_TOLD:
+            return
+
         def job(answerer: Answerer) -> None:
             self._preparing = True
             if not self._busy and self._jobs.empty():
@@ -86,7 +91,8 @@ class ThreadWorker:
         self._jobs.put(job)
 
     def learn(self, scene: Scene, decision: Decision) -> None:
-        self._jobs.put(lambda answerer: answerer.learn(scene, decision))
+        if self.ready.is_set() and self._jobs.qsize() < MOST_TOLD:
+            self._jobs.put(lambda answerer: answerer.learn(scene, decision))
 
     def cancel(self) -> None:
         answerer, number = self._answerer, self._count

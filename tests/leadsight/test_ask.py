@@ -57,7 +57,7 @@ def test_the_example_is_a_scene_and_is_decided_on(decoder, tmp_path):
 
 def test_without_a_model_the_policy_decides(tmp_path):
     done = leadsight(
-        "ask", "--set", "reasoner.fast='off'", cache=tmp_path, text=scene_json(example())
+        "ask", "--set", "reasoner.fast=none", cache=tmp_path, text=scene_json(example())
     )
     assert json.loads(done.stdout)["source"] == "policy" and "by the rule policy" in done.stderr
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from llm_edge.decision import Source
 from llm_edge.policy import Policy
-from llm_edge.reasoner import Answer, Report
+from llm_edge.reasoner import Answer
 from pipeline.config import Config, option
 
 
@@ -25,6 +25,8 @@ class Rule:
         self._config, self._clock = config, clock
         self._stop = threading.Event()
         self.closed = False
+        self.rhythm, self.prepares = None, False
+        self.prepared, self.learned = [], []
 
     def decide(self, scene, deadline_ns, feedback=None):
         begin_ns = self._clock.now_ns()
@@ -48,8 +50,14 @@ class Rule:
         now_ns = self._clock.now_ns()
         return Answer(own, now_ns <= deadline_ns, now_ns - begin_ns, why, calls, 1, 10**6)
 
-    def report(self):
-        return Report(0, *[float("nan")] * 7, {"rule": "ready"})
+    def prepare(self, scene):
+        self.prepared.append((threading.current_thread().name, scene))
+
+    def learn(self, scene, answer):
+        self.learned.append((threading.current_thread().name, scene, answer))
+
+    def tiers(self):
+        return {"rule": "ready"}
 
     def cancel(self):
         self._stop.set()
