@@ -22,9 +22,7 @@ STAGES: dict[str, type[Config]] = {
 }
 
 
-def make_reasoner(
-    configs: Mapping[str, Config], clock: Clock, *, apart: bool = False
-) -> Reasoner:
+def make_reasoner(configs: Mapping[str, Config], clock: Clock, *, apart: bool = False) -> Reasoner:
     """configs: by the names of ``STAGES``; others are not looked at. apart: the decoder runs in a
     process of its own where ``reasoner.fast`` is auto.
 

@@ -146,7 +146,7 @@ class ReasonerNode(Node):
         self._pace.told(report, options.tracker, STEADY.now().nanoseconds)
 
     def _beat(self, message: Span) -> None:
-        """When the tracker worked, on the reasoner's clock; a simulated one says nothing of that."""
+        """When the tracker worked, on the reasoner's clock; simulated time tells nothing of it."""
         span = messages.span_of(message)
         if self._rhythm is not None and not self.get_clock().ros_time_is_active:
             shift_ns = self._wall.now_ns() - self._stage.clock.now_ns()

@@ -85,6 +85,38 @@ def test_a_reasoner_that_breaks_down_costs_a_line_and_not_the_thread():
     case.desk.close()
 
 
+def test_between_questions_the_desk_prepares_and_learns_on_its_own_thread():
+    case = Case(calls=2)
+    case.desk.prepare(SCENE)
+    assert wait(lambda: case.reasoner.prepared)
+    case.ask()
+    assert wait(lambda: case.reasoner.learned)
+    assert case.reasoner.prepared == [("desk", SCENE)]
+    (thread, scene, answer) = case.reasoner.learned[0]
+    assert (thread, scene, answer) == ("desk", SCENE, case.answers[0][0])
+    case.desk.close()
+
+
+def test_while_questions_wait_nothing_is_prepared_or_learned():
+    case = Case(calls=30)
+    case.ask()
+    case.desk.prepare(SCENE)
+    case.ask()
+    assert wait(lambda: len(case.answers) == 2 and case.reasoner.learned)
+    assert not case.reasoner.prepared and len(case.reasoner.learned) == 1
+    case.desk.close()
+
+
+def test_preparing_that_breaks_down_costs_a_line_and_not_the_thread():
+    case = Case()
+    case.reasoner.prepare = lambda scene: 1 / 0
+    case.desk.prepare(SCENE)
+    assert wait(lambda: case.complaints == ["ZeroDivisionError: division by zero"])
+    case.ask()
+    assert wait(lambda: case.answers)
+    case.desk.close()
+
+
 def test_too_many_questions_are_refused_and_closing_ends_them():
     case = Case(calls=100_000)
     taken = [case.ask(within_s=60.0) for _ in range(WAITING + 3)]
