@@ -30,6 +30,6 @@ def make_reasoner(configs: Mapping[str, Config], clock: Clock, *, apart: bool = 
         InputError: as ``Reasoner``.
     """
     first, *parts = (configs[name] for name in STAGES if name != "governor")
-    if apart and first.fast == "auto":  # type: ignore[attr-defined]
-        first = replace(first, fast="process")  # type: ignore[call-arg]
+    if apart and isinstance(first, ReasonerConfig) and first.fast == "auto":
+        first = replace(first, fast="process")
     return Reasoner(first, clock, *parts)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from pipeline.errors import InputError
 from tests.llm_edge.answerers import proceed
 from tests.llm_edge.crowds import crowd
 from tests.llm_edge.decoders import spoken
+from tests.llm_edge.gguf_models import tiny_gguf
 from tests.llm_edge.test_coding import scene
 
 MS = 1_000_000
@@ -179,6 +181,25 @@ def test_one_that_hangs_costs_nothing_beyond_the_deadline(make):
     assert 60 < took_ms < 1000  # it waited for it, and not much longer
 
 
+def test_others_have_to_answer_before_the_deadline_as_wake_ups_are_late(make):
+    given = []
+
+    class Strict(Host):
+        def submit(self, scene, deadline_ns):
+            given.append(deadline_ns)
+            return super().submit(scene, deadline_ns)
+
+    free = scene([], cruise_mps=5.0)
+    early = []
+    for wake_ms in (5.0, 1000.0):
+        reasoner = make(fast="none", reserve_ms=0.0, wake_ms=wake_ms)
+        with_host(reasoner, "gguf", Strict(proceed(free)))
+        deadline_ns = CLOCK.now_ns() + 2000 * MS
+        reasoner.decide(free, deadline_ns)
+        early.append(deadline_ns - given[-1])
+    assert early[0] == 5 * MS and 5 * MS < early[1] <= 500 * MS
+
+
 def test_a_deadline_in_the_past_or_under_the_least_gets_the_policy_s_answer(make):
     reasoner = make()
     for ahead, met in ((-5 * MS, False), (MS // 10, True)):
@@ -239,3 +260,20 @@ def test_crowds_and_emptiness_get_decisions(make):
     for made in (crowd(n=0, blind=0), crowd(n=500, blind=64)):
         answer = reasoner.decide(made, CLOCK.now_ns() + 2000 * MS)
         assert parse(answer.decision.to_json(), made).direction in Direction
+
+
+def test_a_gguf_model_prepares_learns_and_stands_still_for_the_tracker():
+    slow = SlowConfig(model=str(tiny_gguf()), context=4096, prompt_tokens=2500)
+    reasoner = Reasoner(ReasonerConfig(fast="none", pace_slow=True), CLOCK, slow=slow)
+    worker = reasoner._hosts["gguf"]
+    assert worker.ready.wait(60) and reasoner.prepares
+    begun_ns, held, stop = CLOCK.now_ns(), [], worker.hold
+    worker.hold = lambda: (held.append(CLOCK.now_ns()), stop())
+    for k in range(-20, 0):
+        reasoner.rhythm.told(begun_ns + k * 40 * MS, begun_ns + (k * 40 + 5) * MS)
+    reasoner.prepare(crowd())
+    answer = reasoner.decide(crowd(), CLOCK.now_ns() + 20_000 * MS)
+    reasoner.learn(crowd(), replace(answer, decision=proceed(crowd())))
+    assert answer.decision.source is Source.GGUF or answer.refused, answer.why
+    assert held
+    reasoner.close()
