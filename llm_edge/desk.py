@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from llm_edge.reasoner import Answer, Feedback
@@ -125,11 +126,19 @@ class Desk:
         if not self._open:
             self._reasoner.prepare(scene)
 
+    def _tell(self, question: Question, stage: str, calls: int) -> None:
+        if question.canceled:  # perhaps before the reasoner had begun, and would have noticed
+            self._reasoner.cancel()
+        if question.tell is not None:
+            question.tell(stage, calls)
+
     def _answer(self, question: Question) -> None:
         answer, why = None, "canceled before it began"
         if not question.canceled:
             try:
-                answer = self._reasoner.decide(question.scene, question.deadline_ns, question.tell)
+                answer = self._reasoner.decide(
+                    question.scene, question.deadline_ns, partial(self._tell, question)
+                )
                 why = answer.why
             except Exception as error:
                 why = first_line(error)

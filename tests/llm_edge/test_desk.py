@@ -65,6 +65,21 @@ def test_who_is_canceled_before_the_begin_is_never_asked_and_others_wait_on():
     case.desk.close()
 
 
+def test_a_cancel_that_comes_just_before_the_reasoner_begins_is_not_lost():
+    case = Case(calls=3000)
+    decide = case.reasoner.decide
+
+    def late(*question):
+        case.desk.cancel(case.desk._open[0])
+        case.reasoner._stop.clear()  # as whoever begins forgets what was before
+        return decide(*question)
+
+    case.reasoner.decide = late
+    case.ask(within_s=20.0)
+    assert wait(lambda: case.answers, 1.0) and case.answers[0][1] == "canceled"
+    case.desk.close()
+
+
 def test_a_deadline_cuts_the_thought():
     case = Case(calls=5000)
     case.ask(within_s=0.05)

@@ -252,7 +252,9 @@ def test_a_question_to_an_engine_that_hangs_ends_at_its_deadline_or_when_cancele
     found = asked(SECOND)
     assert found.votes == 1 and 0 < found.first_token_ns < found.took_ns
     os.kill(engine(vehicle.process), signal.SIGSTOP)
-    handle = vehicle.ask(scene=scene, within_ns=20 * SECOND)
+    told = []
+    handle = vehicle.ask(told.append, scene=scene, within_ns=20 * SECOND)
+    assert ros.spin(lambda: told)
     canceled = handle.cancel_goal_async()
     assert ros.spin(canceled.done) and canceled.result().goals_canceling
     found = vehicle.result(handle)
