@@ -34,6 +34,7 @@ from llm_edge.order import Order, order_json  # noqa: E402
 from llm_edge.scene import Mission, Scene, scene_json  # noqa: E402
 from llm_edge.tally import Fare  # noqa: E402
 from pipeline.errors import InputError  # noqa: E402
+from pipeline.span import Span  # noqa: E402
 from pipeline.tracks import ForecastStatus  # noqa: E402
 from ros_nodes import messages, object_messages, qos  # noqa: E402
 from ros_nodes.decision_messages import (  # noqa: E402
@@ -267,6 +268,26 @@ def test_a_question_to_an_engine_that_hangs_ends_at_its_deadline_or_when_cancele
     found = asked(SECOND // 5)
     assert found.why == "fast: no answer by the deadline" and found.took_ns < SECOND
     assert found.decision.source == own.Decision.POLICY
+
+
+def test_while_nothing_is_asked_it_prepares_and_the_tracker_s_spans_tell_its_rhythm(ros):
+    vehicle = Vehicle(ros, "reasoner_node.rate_hz:=0.0", "reasoner.rhythmic:=true")
+    status, line = diagnostics(ros), "/reasoner/decisions"
+    spans = ros.node.create_publisher(own.Span, "tracker/span", qos.results())
+    connected(ros, spans)
+    assert ros.spin(lambda: line in status)
+    assert (value(status, line, "rhythm"), value(status, line, "prepared")) == ("unknown", "0")
+    period_ns, last_ns = SECOND // 25, [now_ns()]
+
+    def step():
+        vehicle.live()
+        while last_ns[0] + period_ns < now_ns():
+            last_ns[0] += period_ns
+            span = Span("tracker", last_ns[0] - 5, last_ns[0], last_ns[0] + SECOND // 100)
+            spans.publish(messages.span_message(span, "camera"))
+        return value(status, line, "rhythm") == "known" and value(status, line, "prepared") > "0"
+
+    assert ros.spin(step), vehicle.process.text()
 
 
 def test_what_others_tell_of_in_the_way_is_decided_on_at_once(ros):
