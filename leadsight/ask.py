@@ -120,7 +120,7 @@ def told(answer: Answer, within_ns: int) -> str:
 def _await_models(reasoner: Reasoner) -> None:
     end = time.monotonic() + READY_S
     while time.monotonic() < end:
-        tiers = reasoner.report().tiers.values()
+        tiers = reasoner.tiers().values()
         if all(state == "ready" or state.startswith("failed") for state in tiers):
             return
         time.sleep(0.05)

@@ -1,1 +1,1 @@
-"""Scene to decision within a deadline. Reserved; nothing is built here yet."""
+"""Scene to decision within a deadline."""

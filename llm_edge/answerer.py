@@ -42,15 +42,8 @@ class Answerer(Protocol):
         """Give everything back."""
 
 
-class Cancelable(Protocol):
-    """What can be told to end what runs now (an ``Answerer``, a reasoner)."""
-
-    def cancel(self) -> None:
-        """From any thread."""
-
-
 def cut_off(
-    what: Cancelable, runs: Callable[[], bool], lock: AbstractContextManager[object]
+    answerer: Answerer, runs: Callable[[], bool], lock: AbstractContextManager[object]
 ) -> None:
     """Cancel a job again and again while it runs, for it may only just begin; for a second.
 
@@ -60,5 +53,5 @@ def cut_off(
         with lock:
             if not runs():
                 return
-            what.cancel()
+            answerer.cancel()
         time.sleep(_TRY_S)

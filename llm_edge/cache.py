@@ -12,6 +12,8 @@ from llm_edge.scene import LinkState, Mission, Scene, TargetState
 from pipeline.errors import InputError
 from pipeline.objects import IS_VULNERABLE
 
+ALIKE = 0.2
+"""Distance of two scenes that count as one."""
 OBJECTS = 4
 """Of each scene that tell how near another one is."""
 
@@ -60,7 +62,8 @@ class Case:
 
 class SolvedScenes:
     """The last ``size`` solved scenes and which of them is nearest to a new one (the idea of
-    IC-Cache, 2025: a solved neighbor as the prompt's example)."""
+    IC-Cache, 2025: a solved neighbor as the prompt's example). One that hardly differs from a kept
+    one takes its place: moments of one and the same situation must not crowd out all others."""
 
     def __init__(self, size: int = 256) -> None:
         if size < 1:
@@ -74,21 +77,26 @@ class SolvedScenes:
 
     def add(self, case: Case) -> None:
         """Keep a case; the oldest one goes where there is no room."""
-        if len(self._cases) < len(self._features):
-            self._cases.append(case)
-        else:
-            self._cases[self._next] = case
-        self._features[self._next] = features(case.scene)
-        self._next = (self._next + 1) % len(self._features)
+        row = features(case.scene)
+        place, away = self._nearest(row) if self._cases else (0, np.inf)
+        if away > ALIKE:
+            place = self._next
+            self._next = (self._next + 1) % len(self._features)
+        self._cases[place : place + 1] = [case]
+        self._features[place] = row
 
     def nearest(self, scene: Scene) -> tuple[Case, float] | None:
         """The case most like a scene, and its distance, 0 for the same; None where none is kept."""
         if not self._cases:
             return None
-        away = self._features[: len(self._cases)] - features(scene)
+        place, away = self._nearest(features(scene))
+        return self._cases[place], away
+
+    def _nearest(self, row: npt.NDArray[np.float32]) -> tuple[int, float]:
+        away = self._features[: len(self._cases)] - row
         distances = np.einsum("nd,nd->n", away, away)
         best = int(np.argmin(distances))
-        return self._cases[best], float(np.sqrt(distances[best]))
+        return best, float(np.sqrt(distances[best]))
 
 
 WIDTH = len(Mission) + len(TargetState) + len(LinkState) + 5 + 8 * OBJECTS

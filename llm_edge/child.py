@@ -56,8 +56,8 @@ class Child:
         self._jobs: SimpleQueue[dict[str, Any]] = SimpleQueue()
         self._numbers = itertools.count()
         self._questions: dict[int, SimpleQueue[int | None]] = {}
-        self._lock = threading.Lock()
         self._now = _NOTHING
+        self._turn = threading.Lock()  # of who begins or ends a job, or cancels it
         self._canceled = _NOTHING
         # Before the caller is put behind everybody else, so that these two are not.
         threading.Thread(target=self._hear, daemon=True).start()
@@ -69,15 +69,17 @@ class Child:
         while True:
             job = self._jobs.get()
             number = int(job.get("ask", _PREPARES))
-            with self._lock:
+            with self._turn:
                 self._now = number
             try:
                 reply = self._done(answerer, job, number)
             except InputError as error:
                 reply = Reply(None, str(error))
-            with self._lock:
+            with self._turn:
                 self._now = _NOTHING
-            if number != _PREPARES:
+            if number == _PREPARES:
+                self._wire.send({"done": number})
+            else:
                 text = None if reply.decision is None else reply.decision.to_json()
                 self._wire.send(
                     {"reply": number, "decision": text, "why": reply.why, "figures": reply.figures}
@@ -131,7 +133,7 @@ class Child:
 
     def _cut(self, number: int) -> None:
         if self._answerer is not None:
-            cut_off(self._answerer, lambda: self._now == number, self._lock)
+            cut_off(self._answerer, lambda: self._now == number, self._turn)
 
     def _beat(self) -> None:
         while self._wire.send({"beat": time.monotonic_ns()}):

@@ -111,7 +111,7 @@ class Fast:
         if self._config.cache_ms and (work.complete or not self._config.thought):
             self._cache.put(key, made, scene.at_ns)
         took_ms = (now_ns - begun_ns) * 1e-6
-        return Reply(made, "", {**work.figures(begun_ns), "took_ms": took_ms})
+        return Reply(made, "", {**work.figures(begun_ns, now_ns), "took_ms": took_ms})
 
     def _worked(self, coded: Coded, prompt: Tokens, deadline_ns: int) -> "_Work | None":
         costs = self._drift.costs
@@ -248,12 +248,13 @@ class _Work:
     complete: bool = False
     values: Tokens = None  # type: ignore[assignment]
 
-    def figures(self, begun_ns: int) -> dict[str, float]:
+    def figures(self, begun_ns: int, now_ns: int) -> dict[str, float]:
         return {
             "ttft_ms": (self.first_ns - begun_ns) * 1e-6,
             "thought_calls": self.thought_calls,
             "votes": self.votes,
             "forwards": 1 + self.thought_calls + len(ANSWER),
+            "call_ms": (now_ns - self.first_ns) * 1e-6 / (self.thought_calls + len(ANSWER)),
         }
 
 

@@ -6,32 +6,32 @@ stands in at the deadline when nothing better is there. A larger model's answer 
 decoder's, which always runs beside it.
 """
 
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from threading import Event
 from typing import Protocol
 
-import numpy as np
-
 from llm_edge.answerer import Answerer, Reply
-from llm_edge.decision import Decision
+from llm_edge.decision import Decision, Source
 from llm_edge.fast import Fast, FastConfig
 from llm_edge.isolation import IsolationConfig
 from llm_edge.policy import Policy
 from llm_edge.remote import Remote, RemoteConfig
+from llm_edge.rhythm import Pacer, Rhythm, RhythmConfig
 from llm_edge.scene import Scene
 from llm_edge.slow import Slow, SlowConfig
 from llm_edge.thread_worker import ThreadWorker
 from llm_edge.worker import Work, Worker
 from pipeline.clock import Clock
 from pipeline.config import Config, option
+from pipeline.errors import InputError
 
-WINDOW = 1000
-"""Decisions that ``Report`` speaks of."""
 MAX_WAIT_NS = 3_600_000_000_000
+LESSONS = frozenset((Source.THOUGHT, Source.GGUF, Source.REMOTE))
+"""Whose decisions serve as examples."""
 _OVER = "the deadline is over"
 
 Feedback = Callable[[str, int], None]
@@ -43,9 +43,10 @@ class ReasonerConfig(Config):
     """Who is asked, and where they run."""
 
     fast: str = option(
-        "inline",
-        "Where the shipped decoder runs: on the caller's thread, in its own process, or nowhere.",
-        choices=("inline", "process", "none"),
+        "auto",
+        "Where the shipped decoder runs: on the caller's thread, in its own process, or nowhere; "
+        "auto: a node in a process, else inline.",
+        choices=("auto", "inline", "process", "none"),
     )
     slow: str = option(
         "process", "Where the GGUF model runs, if there is one.", choices=("process", "thread")
@@ -54,9 +55,16 @@ class ReasonerConfig(Config):
         4096, "Memory of its own that the GGUF model's process may take; 0 for no cap.",
         low=0, high=1 << 20,
     )  # fmt: skip
+    pace_slow: bool = option(
+        False, "Stop the GGUF model's process while the tracker is expected to work."
+    )
     reserve_ms: float = option(
         0.3, "Kept before the deadline to judge and hand over an answer.", low=0, high=1000
     )
+    wake_ms: float = option(
+        5.0, "Kept as well where others are waited for, a quarter of the time at most: on a busy "
+        "machine a wake-up is late.", low=0, high=1000,
+    )  # fmt: skip
     valid_ms: float = option(1000.0, "A decision of the policy holds for so long.", low=1)
 
 
@@ -64,8 +72,9 @@ class ReasonerConfig(Config):
 class Answer:
     """decision: by whomever. met: whether it was there by the deadline. why: what came of those
     that were asked and not taken, a clause each; empty where the best one asked was taken.
-    thought_calls, votes: of the decoder. ttft_ns: until its first logits, 0 where it did not
-    answer."""
+    thought_calls, votes: of the decoder. ttft_ns: until its first logits; call_ns: mean of its
+    calls after that; 0 where it did not answer. refused: whether the policy let a decision of a
+    model not pass."""
 
     decision: Decision
     met: bool
@@ -74,29 +83,14 @@ class Answer:
     thought_calls: int = 0
     votes: int = 0
     ttft_ns: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Shares of the last decisions, ``count`` in all. met: by the deadline. fallback: made by the
-    policy. refused: a model's decision that the policy did not let pass. ttft_ms, took_ms, p99_ms:
-    medians, and the 99th percentile of the time taken; NaN before the first. goodput: decisions of
-    a model that were there by the deadline, of all."""
-
-    count: int
-    met: float
-    fallback: float
-    refused: float
-    goodput: float
-    ttft_ms: float
-    took_ms: float
-    p99_ms: float
-    tiers: dict[str, str] = field(default_factory=dict)
+    call_ns: int = 0
+    refused: bool = False
 
 
 class Host(Protocol):
     """Where an ``Answerer`` runs; see ``Worker``."""
 
+    ready: Event
     why: str
 
     def submit(self, scene: Scene, deadline_ns: int) -> "Future[Reply]": ...
@@ -111,10 +105,14 @@ class Host(Protocol):
 
 
 class Reasoner:
-    """One scene at a time.
+    """One scene at a time, on one thread; only ``cancel`` and ``tiers`` are for any other.
+
+    rhythm: to be told when the tracker works, on the reasoner's clock; None where nothing is
+    stopped meanwhile. prepares: whether anybody makes use of ``prepare`` and ``learn``.
 
     Raises:
-        InputError: the decoder runs inline and its model cannot be read, or the endpoint is none.
+        InputError: the decoder runs inline and its model cannot be read, the endpoint is none, or a
+            thread is to be stopped.
     """
 
     def __init__(
@@ -124,29 +122,40 @@ class Reasoner:
         fast: FastConfig | None = None,
         slow: SlowConfig | None = None,
         remote: RemoteConfig | None = None,
+        rhythm: RhythmConfig | None = None,
     ) -> None:
         self._config, self._clock = config, clock
         self._inline: Answerer | None = None
         self._hosts: dict[str, Host] = {}
         self._canceled = False
-        self._last: deque[tuple[bool, bool, bool, int, int]] = deque(maxlen=WINDOW)
+        self.rhythm: Rhythm | None = None
+        self._pacer: Pacer | None = None
+        if config.pace_slow and config.slow == "thread":
+            raise InputError(
+                "reasoner.pace_slow: a thread cannot be stopped; give reasoner.slow process"
+            )
         if remote is not None and remote.url:
             self._hosts["remote"] = ThreadWorker(partial(Remote, remote, clock), clock)
         if slow is not None and slow.model:
-            self._hosts["gguf"] = self._slow_host(slow)
-        if config.fast == "inline":
+            self._hosts["gguf"] = self._slow_host(slow, rhythm)
+        self.prepares = "gguf" in self._hosts
+        if config.fast in ("auto", "inline"):
             self._inline = Fast(fast or FastConfig(), clock)
         elif config.fast == "process":
             work = Work("llm_edge.fast:make", asdict(fast or FastConfig()))
             self._hosts["fast"] = Worker(work, clock, IsolationConfig())
 
-    def _slow_host(self, slow: SlowConfig) -> Host:
+    def _slow_host(self, slow: SlowConfig, rhythm: RhythmConfig | None) -> Host:
         if self._config.slow == "thread":
             return ThreadWorker(
                 partial(Slow, slow, self._clock), self._clock, IsolationConfig(scheduling="idle")
             )
         apart = IsolationConfig(scheduling="idle", memory_mb=self._config.slow_memory_mb)
-        return Worker(Work("llm_edge.slow:make", asdict(slow)), self._clock, apart)
+        worker = Worker(Work("llm_edge.slow:make", asdict(slow)), self._clock, apart)
+        if self._config.pace_slow:
+            self.rhythm = Rhythm(rhythm)
+            self._pacer = Pacer(worker, self.rhythm, self._clock)
+        return worker
 
     def decide(self, scene: Scene, deadline_ns: int, feedback: Feedback | None = None) -> Answer:
         """The best decision that is there by the deadline, on the reasoner's clock.
@@ -163,14 +172,16 @@ class Reasoner:
         if until_ns <= begun_ns:
             late = _OVER if deadline_ns <= begun_ns else "the deadline is too near to reason"
             met = self._clock.now_ns() <= deadline_ns
-            return self._finished(Answer(own, met, 0, late), begun_ns, False)
-        asked = {name: host.submit(scene, until_ns) for name, host in self._hosts.items()}
+            return self._finished(Answer(own, met, 0, late), begun_ns)
+        wake_ns = min(self._config.wake_ms * 1e6, (until_ns - begun_ns) / 4)
+        others_ns = until_ns - round(wake_ns)
+        asked = {name: host.submit(scene, others_ns) for name, host in self._hosts.items()}
         replies: dict[str, Reply] = {}
         if self._inline is not None:
             replies["fast"] = self._inline.answer(scene, until_ns)
             tell("fast", int(replies["fast"].figures.get("thought_calls", 0)))
         for name, answer in asked.items():
-            replies[name] = self._awaited(name, answer, until_ns)
+            replies[name] = self._awaited(name, answer, others_ns)
             tell(name, int(replies[name].figures.get("thought_calls", 0)))
         decision, why, refused = self._best(policy, own, replies)
         figures = replies.get("fast", Reply(None)).figures
@@ -178,8 +189,9 @@ class Reasoner:
         answer_ = Answer(
             decision, met, 0, why, int(figures.get("thought_calls", 0)),
             int(figures.get("votes", 0)), round(figures.get("ttft_ms", 0.0) * 1e6),
+            round(figures.get("call_ms", 0.0) * 1e6), refused,
         )  # fmt: skip
-        return self._finished(answer_, begun_ns, refused)
+        return self._finished(answer_, begun_ns)
 
     def _awaited(self, name: str, answer: "Future[Reply]", until_ns: int) -> Reply:
         while not self._canceled:
@@ -211,22 +223,19 @@ class Reasoner:
             why.append(f"{name}: refused, {against}")
         return own, "; ".join(why), refused
 
-    def _finished(self, answer: Answer, begun_ns: int, refused: bool) -> Answer:
-        took_ns = self._clock.now_ns() - begun_ns
-        by_policy = answer.decision.source == "policy"
-        self._last.append((answer.met, by_policy, refused, took_ns, answer.ttft_ns))
-        values = {f.name: getattr(answer, f.name) for f in fields(Answer)}
-        return Answer(**{**values, "took_ns": took_ns})
+    def _finished(self, answer: Answer, begun_ns: int) -> Answer:
+        return replace(answer, took_ns=self._clock.now_ns() - begun_ns)
 
     def prepare(self, scene: Scene) -> None:
-        """Let larger models read what the next scene will begin with, while nothing is asked."""
-        for host in self._hosts.values():
-            host.prepare(scene)
+        """Let the GGUF model read what the next scene will begin with, while nothing is asked."""
+        if "gguf" in self._hosts:
+            self._hosts["gguf"].prepare(scene)
 
-    def learn(self, scene: Scene, decision: Decision) -> None:
-        """A scene whose decision proved good, as an example for larger models."""
-        for host in self._hosts.values():
-            host.learn(scene, decision)
+    def learn(self, scene: Scene, answer: Answer) -> None:
+        """What came of a scene, as an example for the GGUF model where it is good enough: made by a
+        complete thought or a larger model, and let pass by the policy."""
+        if "gguf" in self._hosts and answer.decision.source in LESSONS:
+            self._hosts["gguf"].learn(scene, answer.decision)
 
     def cancel(self) -> None:
         """From any thread: what runs now ends soon, with the policy's decision."""
@@ -236,26 +245,15 @@ class Reasoner:
         for host in self._hosts.values():
             host.cancel()
 
-    def report(self) -> Report:
-        """How the last decisions went."""
-        rows = np.array(self._last, float).reshape(-1, 5)
-        met, fallback, refused, took, ttft = rows.T
-        tiers = {name: _state(host) for name, host in self._hosts.items()}
-        if self._inline is not None:
-            tiers["fast"] = "ready"
-        if not len(rows):
-            return Report(0, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, tiers)
-        answered = ttft[ttft > 0]
-        return Report(
-            count=len(rows), met=met.mean(), fallback=fallback.mean(), refused=refused.mean(),
-            goodput=(met * (1 - fallback)).mean(),
-            ttft_ms=float(np.median(answered)) * 1e-6 if len(answered) else np.nan,
-            took_ms=float(np.median(took)) * 1e-6, p99_ms=float(np.quantile(took, 0.99)) * 1e-6,
-            tiers=tiers,
-        )  # fmt: skip
+    def tiers(self) -> dict[str, str]:
+        """Each that is asked: "ready", or why it is not."""
+        states = {n: "ready" if h.ready.is_set() else h.why for n, h in self._hosts.items()}
+        return states if self._inline is None else {**states, "fast": "ready"}
 
     def close(self) -> None:
         """End every engine and its process."""
+        if self._pacer is not None:
+            self._pacer.close()
         for host in self._hosts.values():
             host.close()
         if self._inline is not None:
@@ -264,8 +262,3 @@ class Reasoner:
 
 def _nothing(stage: str, calls: int) -> None:
     pass
-
-
-def _state(host: Host) -> str:
-    ready = getattr(host, "ready", None)
-    return "ready" if ready is not None and ready.is_set() else host.why

@@ -86,7 +86,7 @@ class Pacer:
         while not self._closed.is_set():
             with contextlib.suppress(RuntimeError):  # told meanwhile: once more
                 window = self._rhythm.window(self._clock.now_ns())
-                if window is None or not self._worker.asked:
+                if window is None or not self._worker.works:
                     self._closed.wait(0.01)
                     continue
                 self._wait(window[0])

@@ -16,14 +16,15 @@ WINDOW = 300
 class Fare:
     """Over the newest answers; NaN where there is nothing to tell.
 
-    met, fallback: shares published in time, and made by the rule policy. goodput_hz: answers in
-    time that were not, a second. first_token_ms, took_ms: medians; took_p99_ms. call_ms: mean of a
-    call of thought, the answer that follows it included.
+    met, fallback, refused: shares in time, made by the rule policy, and where it let a model's
+    decision not pass. goodput_hz: answers in time that it did not make, a second. first_token_ms,
+    took_ms: medians; took_p99_ms. call_ms: mean of the decoder's calls after the first.
     """
 
     answers: int
     met: float
     fallback: float
+    refused: float
     goodput_hz: float
     first_token_ms: float
     call_ms: float
@@ -36,12 +37,13 @@ class Tally:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rows: deque[tuple[int, bool, bool, int, int, int]] = deque(maxlen=WINDOW)
+        self._rows: deque[tuple[int, ...]] = deque(maxlen=WINDOW)
 
     def add(self, answer: Answer, now_ns: int) -> None:
-        """An answer that was published at ``now_ns``."""
+        """An answer that was handed on at ``now_ns``."""
         own = answer.decision.source is not Source.POLICY
-        row = now_ns, answer.met, own, answer.thought_calls, answer.ttft_ns, answer.took_ns
+        times = answer.ttft_ns, answer.call_ns, answer.took_ns
+        row = now_ns, answer.met, own, answer.refused, *times
         with self._lock:
             self._rows.append(row)
 
@@ -50,19 +52,19 @@ class Tally:
         with self._lock:
             rows = list(self._rows)
         if not rows:
-            return Fare(0, *[float("nan")] * 7)
-        at, met, own, calls, first, took = np.array(rows, np.int64).T
+            return Fare(0, *[float("nan")] * 8)
+        at, met, own, refused, first, call, took = np.array(rows, np.int64).T
         seconds = (at[-1] - at[0]) * 1e-9
         good = int((met * own)[1:].sum())
-        started, thought = first > 0, calls > 0
-        spent = (took - first)[thought].sum() * 1e-6
+        started, called = first[first > 0], call[call > 0]
         return Fare(
             answers=len(at),
             met=float(met.mean()),
             fallback=float(1 - own.mean()),
+            refused=float(refused.mean()),
             goodput_hz=good / seconds if seconds > 0 else float("nan"),
-            first_token_ms=float(np.median(first[started])) * 1e-6 if started.any() else np.nan,
-            call_ms=float(spent / calls[thought].sum()) if thought.any() else np.nan,
+            first_token_ms=float(np.median(started)) * 1e-6 if len(started) else np.nan,
+            call_ms=float(called.mean()) * 1e-6 if len(called) else np.nan,
             took_ms=float(np.median(took)) * 1e-6,
             took_p99_ms=float(np.percentile(took, 99)) * 1e-6,
         )

@@ -18,6 +18,8 @@ from llm_edge.scene import Scene
 from pipeline.clock import Clock
 from pipeline.errors import first_line
 
+MOST_TOLD = 16
+"""Jobs that wait; beyond them nothing is prepared or learned."""
 _Job = Callable[[Answerer], None]
 
 
@@ -78,6 +80,9 @@ class ThreadWorker:
         return answer
 
     def prepare(self, scene: Scene) -> None:
+        if not self.ready.is_set() or self._jobs.qsize() >= MOST_TOLD:
+            return
+
         def job(answerer: Answerer) -> None:
             with self._lock:
                 self._preparing = not self._busy and self._jobs.empty()
@@ -91,7 +96,8 @@ class ThreadWorker:
         self._jobs.put(job)
 
     def learn(self, scene: Scene, decision: Decision) -> None:
-        self._jobs.put(lambda answerer: answerer.learn(scene, decision))
+        if self.ready.is_set() and self._jobs.qsize() < MOST_TOLD:
+            self._jobs.put(lambda answerer: answerer.learn(scene, decision))
 
     def cancel(self) -> None:
         number = self._count

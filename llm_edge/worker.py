@@ -30,6 +30,8 @@ _DELAY_S = 0.1
 _MAX_DELAY_S = 10.0
 _STEADY_S = 10.0
 """A process that answered for so long was not broken by its start."""
+_MOST_TOLD = 16
+"""Scenes to prepare for or to learn from that it has not come to yet; more are not sent."""
 MAX_STARTS = 5
 """Ends in a row before it was ready, after which it is not started again."""
 
@@ -77,6 +79,7 @@ class Worker:
         self._lock = threading.Lock()
         self._asked: _Asked | None = None
         self._count = 0
+        self._told_of = 0
         self._child: ChildProcess | None = None
         self._heard_s = 0.0
         self._closed = threading.Event()
@@ -137,14 +140,17 @@ class Worker:
 
     def prepare(self, scene: Scene) -> None:
         """Let it use the time until the next question."""
-        self._tell({"scene": scene_json(scene, None)})
+        if self._asked is None:
+            self._tell({"scene": scene_json(scene, None)})
 
     def learn(self, scene: Scene, decision: Decision) -> None:
+        """After the question that is open, if there is one."""
         self._tell({"scene": scene_json(scene, None), "decision": decision.to_json()})
 
     def _tell(self, message: dict[str, Any]) -> None:
         with self._lock:
-            free = self._asked is None and not self._refusal(1.0, time.monotonic())
+            free = self.ready.is_set() and self._told_of < _MOST_TOLD
+            self._told_of += free
         if free:
             self._send(message)
 
@@ -156,9 +162,9 @@ class Worker:
             self._send({"cancel": asked.number})
 
     @property
-    def asked(self) -> bool:
-        """Whether a question is open."""
-        return self._asked is not None
+    def works(self) -> bool:
+        """Whether a question is open, or something is prepared or learned."""
+        return self._asked is not None or self._told_of > 0
 
     def hold(self) -> None:
         """Stop the process where it is, until ``go``."""
@@ -220,6 +226,8 @@ class Worker:
             "asks": self._work.ask is not None,
         }
         self.starts += 1
+        with self._lock:
+            self._told_of = 0
         self._heard_s = time.monotonic()
         child = ChildProcess(first, self._config.silent_s)
         self._child = child
@@ -243,6 +251,9 @@ class Worker:
                 self._replied(message)
             elif "region" in message:
                 self._send({"told": message["number"], "count": self._told(message["region"])})
+            elif "done" in message:
+                with self._lock:
+                    self._told_of -= 1
             elif "ready" in message:
                 self.ready.set()
             elif "missed" in message:

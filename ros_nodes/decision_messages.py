@@ -76,9 +76,10 @@ def diagnostics_of(
     shown = {
         "deadline met [%]": 100 * fare.met,
         "fallback [%]": 100 * fare.fallback,
+        "refused [%]": 100 * fare.refused,
         "goodput [1/s]": fare.goodput_hz,
         "first token p50 [ms]": fare.first_token_ms,
-        "thought, a call [ms]": fare.call_ms,
+        "decoder, a call [ms]": fare.call_ms,
         "decision p50 [ms]": fare.took_ms,
         "decision p99 [ms]": fare.took_p99_ms,
     }

@@ -1,13 +1,15 @@
 """Node ``reasoner``: ``v2x/objects``, ``odometry``, ``plan``, ``forecasts`` and ``mission`` →
-``decision``; the action ``~/ask``."""
+``decision``; the action ``~/ask``. Where a model stands still for it, the tracker's spans, too."""
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from leadsight_msgs.msg import Decision, ForecastArray, LatencyReport, ObjectArray
+from leadsight_msgs.msg import Decision, ForecastArray, LatencyReport, ObjectArray, Span
 from nav_msgs.msg import Odometry, Path
 from rclpy.node import Node
 from std_msgs.msg import String
@@ -32,8 +34,9 @@ from ros_nodes.reasoner_ask import Asking
 from ros_nodes.stage import STEADY, Stage
 
 MS = 1_000_000
-REPORT_NS = 1_000_000_000
 SILENT_NS = 2_000_000_000
+IDLE_S = 0.5
+"""Larger models are told so often what to prepare for."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class ReasonerNode(Node):
         self._pace = Pace(Governor(configs["governor"]), self._options.config.rate_hz)
         self._stage = Stage(self, self._reset)
         self._desk = Desk(made, self._stage.complain)
-        self._report, self._tiers = made.report, dict[str, str]()
-        self._reported_ns = self._answered_ns = 0
+        self._tiers, self._rhythm = made.tiers, made.rhythm
+        self._answered_ns = 0
         self._tally, self._skipped = Tally(), 0
         self._reset()
         self._decisions = self.create_publisher(Decision, "decision", qos.results(1))
@@ -91,6 +94,11 @@ class ReasonerNode(Node):
             self.create_subscription(kind, topic, self._guarded(take), qos.results(1))
         self._asking = Asking(self, self._desk, self._wall, self._present, self._message,
                               self._within_ns, self._stage.warn)  # fmt: skip
+        if self._rhythm is not None:
+            topic = f"{self._options.config.tracker}/span"
+            self.create_subscription(Span, topic, self._guarded(self._beat), qos.results())
+        if made.prepares:
+            self.create_timer(IDLE_S, self._prepare, clock=STEADY)
         if self._options.config.rate_hz:
             self.create_timer(1 / self._options.config.rate_hz, self._turn, clock=STEADY)
         self.create_timer(1.0, self._diagnose, clock=STEADY)
@@ -139,6 +147,20 @@ class ReasonerNode(Node):
         self._source.adjust(horizon, now_ns)
         self._pace.told(report, options.tracker, STEADY.now().nanoseconds)
 
+    def _beat(self, message: Span) -> None:
+        """When the tracker worked, on the reasoner's clock; simulated time tells nothing of it."""
+        span = messages.span_of(message)
+        if self._rhythm is not None and not self.get_clock().ros_time_is_active:
+            shift_ns = self._wall.now_ns() - self._stage.clock.now_ns()
+            self._rhythm.told(span.start_ns + shift_ns, span.end_ns + shift_ns)
+
+    def _prepare(self) -> None:
+        """While nothing is asked, and the tracker bears it."""
+        if not self._desk.busy and self._pace.advice == "go":
+            with suppress(InputError):  # told of in turn
+                self._desk.prepare(self._present().scene)
+                self._pace.reasoned()
+
     def _turn(self) -> None:
         """A decision in turn, unless the last one goes on or the tracker suffers."""
         if self._desk.busy or not self._pace.due(STEADY.now().nanoseconds):
@@ -162,9 +184,7 @@ class ReasonerNode(Node):
             self._stage.report(built.scene.seen_ns, start_ns, self._frame_id)
             self._tally.add(answer, self._wall.now_ns())
             self._pace.reasoned()
-            self._answered_ns = now_ns = STEADY.now().nanoseconds
-            if now_ns - self._reported_ns > REPORT_NS:
-                self._reported_ns, self._tiers = now_ns, self._report().tiers
+            self._answered_ns = STEADY.now().nanoseconds
 
         deadline_ns = self._wall.now_ns() + self._within_ns()[0]
         self._desk.submit(Question(built.scene, deadline_ns, done))
@@ -187,7 +207,7 @@ class ReasonerNode(Node):
     def _diagnose(self) -> None:
         name = f"{self.get_fully_qualified_name()}/decisions"
         status = decision_messages.diagnostics_of(
-            name, self._tally.fare(), self._skipped, self._pace.advice, self._tiers,
+            name, self._tally.fare(), self._skipped, self._pace.advice, self._tiers(),
             self._silent_s(),
         )  # fmt: skip
         head = messages.header(self._stage.clock.now_ns())
@@ -208,7 +228,8 @@ def _names(config: type[Config]) -> list[str]:
 
 
 def main() -> None:
-    sys.exit(process.run(lambda: ReasonerNode(make_reasoner, STAGES)))
+    make = partial(make_reasoner, apart=True)  # the node's own threads must not delay it
+    sys.exit(process.run(lambda: ReasonerNode(make, STAGES)))
 
 
 if __name__ == "__main__":

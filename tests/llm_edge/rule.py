@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from llm_edge.decision import Source
 from llm_edge.policy import Policy
-from llm_edge.reasoner import Answer, Report
+from llm_edge.reasoner import Answer
+from llm_edge.rhythm import Rhythm
 from pipeline.config import Config, option
 
 
@@ -16,6 +17,7 @@ class RuleConfig(Config):
 
     calls: int = option(0, "Of thought.", low=0, high=100_000)
     fails: bool = option(False, "Whether it breaks down each time.")
+    rhythmic: bool = option(False, "Whether it is told of the tracker, and prepares.")
 
 
 class Rule:
@@ -25,6 +27,8 @@ class Rule:
         self._config, self._clock = config, clock
         self._stop = threading.Event()
         self.closed = False
+        self.rhythm, self.prepares = Rhythm() if config.rhythmic else None, config.rhythmic
+        self.prepared, self.learned = [], []
 
     def decide(self, scene, deadline_ns, feedback=None):
         begin_ns = self._clock.now_ns()
@@ -48,8 +52,17 @@ class Rule:
         now_ns = self._clock.now_ns()
         return Answer(own, now_ns <= deadline_ns, now_ns - begin_ns, why, calls, 1, 10**6)
 
-    def report(self):
-        return Report(0, *[float("nan")] * 7, {"rule": "ready"})
+    def prepare(self, scene):
+        self.prepared.append((threading.current_thread().name, scene))
+
+    def learn(self, scene, answer):
+        self.learned.append((threading.current_thread().name, scene, answer))
+
+    def tiers(self):
+        if self.rhythm is None:
+            return {"rule": "ready"}
+        window = self.rhythm.window(self._clock.now_ns())
+        return {"rhythm": "known" if window else "unknown", "prepared": str(len(self.prepared))}
 
     def cancel(self):
         self._stop.set()

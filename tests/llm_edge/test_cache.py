@@ -82,6 +82,19 @@ def test_the_oldest_go_first():
     assert [kept.nearest(s)[0].scene is s for s in scenes] == [False, False, True, True, True]
 
 
+def test_moments_of_one_situation_take_one_place():
+    kept = SolvedScenes(8)
+    first = crowd(5, seed=1)
+    kept.add(Case(first, proceed(first)))
+    other = crowd(5, seed=2)
+    for k in range(30):
+        moment = replace(other, positions=other.positions + 0.01 * k)
+        kept.add(Case(moment, proceed(moment)))
+    assert len(kept) == 2
+    assert kept.nearest(first)[0].scene is first
+    assert kept.nearest(other)[0].scene is moment
+
+
 def test_features_are_bounded_and_tell_missions_apart():
     for n in (0, 1, 4, 500):
         made = features(crowd(n, seed=n))

@@ -1,8 +1,5 @@
 """Questions to a reasoner on a thread of its own: order, cancel, and what goes wrong."""
 
-import threading
-import time
-
 from llm_edge.desk import WAITING, Desk, Question
 from llm_edge.scene import Scene
 from pipeline.clock import WallClock
@@ -68,27 +65,19 @@ def test_who_is_canceled_before_the_begin_is_never_asked_and_others_wait_on():
     case.desk.close()
 
 
-class Slowly(Rule):
-    """Forgets a cancel that came before it began, as a reasoner does."""
+def test_a_cancel_that_comes_just_before_the_reasoner_begins_is_not_lost():
+    case = Case(calls=3000)
+    decide = case.reasoner.decide
 
-    def decide(self, scene, deadline_ns, feedback=None):
-        self.begun.set()
-        time.sleep(0.05)
-        self._stop.clear()
-        return super().decide(scene, deadline_ns, feedback)
+    def late(*question):
+        case.desk.cancel(case.desk._open[0])
+        case.reasoner._stop.clear()  # as whoever begins forgets what was before
+        return decide(*question)
 
-
-def test_a_cancel_in_the_moment_of_the_begin_is_not_lost():
-    clock, answers = WallClock(), []
-    reasoner = Slowly(RuleConfig(calls=3000), clock)
-    reasoner.begun = threading.Event()
-    desk = Desk(reasoner, answers.append)
-    question = Question(SCENE, clock.now_ns() + 60 * SECOND, lambda _, why: answers.append(why))
-    desk.submit(question)
-    assert reasoner.begun.wait(5)
-    desk.cancel(question)
-    assert wait(lambda: answers, 1.0) and answers == ["canceled"]
-    desk.close()
+    case.reasoner.decide = late
+    case.ask(within_s=20.0)
+    assert wait(lambda: case.answers, 1.0) and case.answers[0][1] == "canceled"
+    case.desk.close()
 
 
 def test_a_deadline_cuts_the_thought():
@@ -108,6 +97,38 @@ def test_a_reasoner_that_breaks_down_costs_a_line_and_not_the_thread():
     assert wait(lambda: len(case.answers) == 2)
     assert case.answers == [(None, "the engine is gone")] * 2
     assert case.complaints == ["ZeroDivisionError: division by zero"]
+    case.desk.close()
+
+
+def test_between_questions_the_desk_prepares_and_learns_on_its_own_thread():
+    case = Case(calls=2)
+    case.desk.prepare(SCENE)
+    assert wait(lambda: case.reasoner.prepared)
+    case.ask()
+    assert wait(lambda: case.reasoner.learned)
+    assert case.reasoner.prepared == [("desk", SCENE)]
+    (thread, scene, answer) = case.reasoner.learned[0]
+    assert (thread, scene, answer) == ("desk", SCENE, case.answers[0][0])
+    case.desk.close()
+
+
+def test_while_questions_wait_nothing_is_prepared_or_learned():
+    case = Case(calls=30)
+    case.ask()
+    case.desk.prepare(SCENE)
+    case.ask()
+    assert wait(lambda: len(case.answers) == 2 and case.reasoner.learned)
+    assert not case.reasoner.prepared and len(case.reasoner.learned) == 1
+    case.desk.close()
+
+
+def test_preparing_that_breaks_down_costs_a_line_and_not_the_thread():
+    case = Case()
+    case.reasoner.prepare = lambda scene: 1 / 0
+    case.desk.prepare(SCENE)
+    assert wait(lambda: case.complaints == ["ZeroDivisionError: division by zero"])
+    case.ask()
+    assert wait(lambda: case.answers)
     case.desk.close()
 
 

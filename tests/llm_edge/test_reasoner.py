@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +14,17 @@ from llm_edge import scenarios
 from llm_edge.answerer import Reply
 from llm_edge.decision import Action, Direction, Source, parse
 from llm_edge.fast import FastConfig
+from llm_edge.make_reasoner import STAGES, make_reasoner
 from llm_edge.policy import Policy
-from llm_edge.reasoner import Reasoner, ReasonerConfig
+from llm_edge.reasoner import Answer, Reasoner, ReasonerConfig
+from llm_edge.slow import SlowConfig
+from llm_edge.tally import Tally
 from pipeline.clock import WallClock
 from pipeline.errors import InputError
 from tests.llm_edge.answerers import proceed
 from tests.llm_edge.crowds import crowd
 from tests.llm_edge.decoders import spoken
+from tests.llm_edge.gguf_models import tiny_gguf
 from tests.llm_edge.test_coding import scene
 
 MS = 1_000_000
@@ -55,11 +60,12 @@ def make(file):
 class Host:
     """Answers what it is told, after a while or never."""
 
-    why = "ready"
+    why = "none such"
 
     def __init__(self, decision=None, after_s=0.0, why=""):
         self.decision, self.after_s, self.said = decision, after_s, why
         self.canceled = 0
+        self.ready, self.prepared, self.learned = threading.Event(), [], []
 
     def submit(self, scene, deadline_ns):
         answer = Future()
@@ -73,6 +79,12 @@ class Host:
     def cancel(self):
         self.canceled += 1
 
+    def prepare(self, scene):
+        self.prepared.append(scene)
+
+    def learn(self, scene, decision):
+        self.learned.append((scene, decision))
+
     def close(self):
         pass
 
@@ -83,14 +95,15 @@ def with_host(reasoner, name, host):
 
 
 def test_every_decision_fits_its_scene_and_is_in_time(make):
-    reasoner = make()
+    reasoner, tally = make(), Tally()
     for scene_ in SCENES:
         answer = reasoner.decide(scene_, CLOCK.now_ns() + 2000 * MS)
         parse(answer.decision.to_json(), scene_)
-        assert answer.met and answer.took_ns > 0
-    report = reasoner.report()
-    assert report.count == len(SCENES) and report.met == 1.0
-    assert report.fallback + report.goodput == pytest.approx(1.0)
+        assert answer.met and answer.took_ns > answer.call_ns > 0
+        tally.add(answer, CLOCK.now_ns())
+    fare = tally.fare()
+    assert fare.answers == len(SCENES) and fare.met == 1.0
+    assert fare.fallback <= fare.refused < 1 and 0 < fare.call_ms < fare.took_p99_ms
 
 
 def test_what_the_policy_refuses_is_not_acted_upon(make):
@@ -99,7 +112,7 @@ def test_what_the_policy_refuses_is_not_acted_upon(make):
     with_host(reasoner, "gguf", Host(proceed(wall)))
     answer = reasoner.decide(wall, CLOCK.now_ns() + 500 * MS)
     assert answer.decision.source is Source.POLICY and "would meet 0" in answer.why
-    assert reasoner.report().refused == 1.0
+    assert answer.refused
 
 
 def test_the_larger_model_goes_first_and_the_decoder_stands_in_for_it(make):
@@ -112,6 +125,50 @@ def test_the_larger_model_goes_first_and_the_decoder_stands_in_for_it(make):
     assert answer.decision.source is not Source.GGUF and "process ended" in answer.why
 
 
+def test_only_the_gguf_model_prepares_and_learns_of_what_was_thought_through_and_passed(make):
+    free = scene([], cruise_mps=5.0)
+    reasoner = make(fast="none")
+    assert not reasoner.prepares
+    gguf, others = with_host(reasoner, "gguf", Host()), ("remote", "fast")
+    for name in others:
+        with_host(reasoner, name, Host())
+    reasoner.prepare(free)
+    for source in Source:
+        reasoner.learn(free, Answer(proceed(free, source=source), True, 1))
+    good = {Source.THOUGHT, Source.GGUF, Source.REMOTE}
+    assert gguf.prepared == [free] and {d.source for _, d in gguf.learned} == good
+    assert len(gguf.learned) == len(good)
+    assert not any(reasoner._hosts[n].prepared or reasoner._hosts[n].learned for n in others)
+
+
+def test_tiers_say_who_is_ready_and_why_others_are_not(make):
+    reasoner = make()
+    host = with_host(reasoner, "gguf", Host())
+    assert reasoner.tiers() == {"gguf": "none such", "fast": "ready"}
+    host.ready.set()
+    assert reasoner.tiers()["gguf"] == "ready"
+
+
+def test_a_decoder_runs_here_unless_a_process_is_asked_for(file):
+    for apart, fast, hosts in ((False, "auto", []), (True, "auto", ["fast"]), (True, "none", [])):
+        configs = {name: cls() for name, cls in STAGES.items()}
+        configs["reasoner"] = ReasonerConfig(fast=fast)
+        configs["reasoner_fast"] = FastConfig(model=str(file))
+        reasoner = make_reasoner(configs, CLOCK, apart=apart)
+        assert list(reasoner._hosts) == hosts
+        reasoner.close()
+
+
+def test_a_process_can_stand_still_for_the_tracker_but_a_thread_cannot(make, tmp_path):
+    none = SlowConfig(model=str(tmp_path / "none.gguf"))
+    assert make().rhythm is None
+    paced = Reasoner(ReasonerConfig(fast="none", pace_slow=True), CLOCK, slow=none)
+    assert paced.rhythm is not None and paced.rhythm.window(CLOCK.now_ns()) is None
+    paced.close()
+    with pytest.raises(InputError, match=r"give reasoner\.slow process"):
+        Reasoner(ReasonerConfig(fast="none", slow="thread", pace_slow=True), CLOCK, slow=none)
+
+
 def test_one_that_hangs_costs_nothing_beyond_the_deadline(make):
     free = scene([], cruise_mps=5.0)
     reasoner = make(fast="none")
@@ -122,6 +179,25 @@ def test_one_that_hangs_costs_nothing_beyond_the_deadline(make):
     assert answer.decision == Policy(free).decide(answer.decision.valid_until_ns)
     assert host.canceled == 1 and "no answer by the deadline" in answer.why
     assert 60 < took_ms < 1000  # it waited for it, and not much longer
+
+
+def test_others_have_to_answer_before_the_deadline_as_wake_ups_are_late(make):
+    given = []
+
+    class Strict(Host):
+        def submit(self, scene, deadline_ns):
+            given.append(deadline_ns)
+            return super().submit(scene, deadline_ns)
+
+    free = scene([], cruise_mps=5.0)
+    early = []
+    for wake_ms in (5.0, 1000.0):
+        reasoner = make(fast="none", reserve_ms=0.0, wake_ms=wake_ms)
+        with_host(reasoner, "gguf", Strict(proceed(free)))
+        deadline_ns = CLOCK.now_ns() + 2000 * MS
+        reasoner.decide(free, deadline_ns)
+        early.append(deadline_ns - given[-1])
+    assert early[0] == 5 * MS and 5 * MS < early[1] <= 500 * MS
 
 
 def test_a_deadline_in_the_past_or_under_the_least_gets_the_policy_s_answer(make):
@@ -210,3 +286,20 @@ def test_crowds_and_emptiness_get_decisions(make):
     for made in (crowd(n=0, blind=0), crowd(n=500, blind=64)):
         answer = reasoner.decide(made, CLOCK.now_ns() + 2000 * MS)
         assert parse(answer.decision.to_json(), made).direction in Direction
+
+
+def test_a_gguf_model_prepares_learns_and_stands_still_for_the_tracker():
+    slow = SlowConfig(model=str(tiny_gguf()), context=4096, prompt_tokens=2500)
+    reasoner = Reasoner(ReasonerConfig(fast="none", pace_slow=True), CLOCK, slow=slow)
+    worker = reasoner._hosts["gguf"]
+    assert worker.ready.wait(60) and reasoner.prepares
+    begun_ns, held, stop = CLOCK.now_ns(), [], worker.hold
+    worker.hold = lambda: (held.append(CLOCK.now_ns()), stop())
+    for k in range(-20, 0):
+        reasoner.rhythm.told(begun_ns + k * 40 * MS, begun_ns + (k * 40 + 5) * MS)
+    reasoner.prepare(crowd())
+    answer = reasoner.decide(crowd(), CLOCK.now_ns() + 20_000 * MS)
+    reasoner.learn(crowd(), replace(answer, decision=proceed(crowd())))
+    assert answer.decision.source is Source.GGUF or answer.refused, answer.why
+    assert held
+    reasoner.close()

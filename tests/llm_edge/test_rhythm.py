@@ -113,7 +113,7 @@ def test_a_process_that_is_held_ends_with_whoever_started_it():
     until(lambda: not Path(f"/proc/{child}").exists() or state(child) == "Z")
 
 
-def test_a_pacer_holds_a_worker_in_its_windows_only_while_a_question_is_open():
+def test_a_pacer_holds_a_worker_in_its_windows_only_while_it_works():
     worker = ready(in_process())
     held = []
     stop, go = worker.hold, worker.go
@@ -126,11 +126,14 @@ def test_a_pacer_holds_a_worker_in_its_windows_only_while_a_question_is_open():
     pacer = Pacer(worker, rhythm, CLOCK)
     time.sleep(0.05)
     assert held == []
+    worker.prepare(crowd(speed_mps=1.0))
+    until(lambda: len(held) >= 2)
     answer = worker.submit(crowd(speed_mps=1.0), CLOCK.now_ns() + 5000 * MS)
-    until(lambda: len(held) >= 4)
+    until(lambda: len(held) >= 6)
     pacer.close()
     worker.cancel()
     assert answer.result(5).why == "canceled"
+    until(lambda: not worker.works)
     assert held[0] > 0 > held[1]
     assert len(held) % 2 == 0
     worker.close()

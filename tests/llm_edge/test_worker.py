@@ -123,6 +123,32 @@ def test_it_learns_and_prepares_and_a_question_cuts_the_preparing_off(start):
     assert (figures["learned"], figures["prepared"], figures["prepares_cut"]) == (2.5, 1, 1)
 
 
+def test_what_is_learned_while_a_question_is_open_comes_after_it(start):
+    worker = ready(start())
+    first = worker.submit(crowd(speed_mps=1.0), CLOCK.now_ns() + 5000 * MS)
+    worker.learn(crowd(), proceed(crowd(), speed_mps=2.5))
+    worker.cancel()
+    assert first.result(5).why == "canceled"
+    assert ask(worker).figures["learned"] == 2.5
+
+
+def test_who_is_behind_is_not_told_more_and_more(start):
+    worker = ready(start())
+    worker.submit(crowd(speed_mps=1.0), CLOCK.now_ns() + 5000 * MS)
+    for _ in range(50):
+        worker.learn(crowd(), proceed(crowd(), speed_mps=1.0))
+    worker.cancel()
+    until(lambda: (reply := ask(worker)).decision is not None and reply.figures["learned"] == 16)
+
+
+def test_one_that_does_not_run_takes_nothing(start):
+    worker = start(fail=True)
+    until(lambda: worker.why.startswith("failed"))
+    worker.prepare(crowd())
+    worker.learn(crowd(), proceed(crowd()))
+    assert ask(worker).why.startswith("failed")
+
+
 @pytest.mark.parametrize("scheduling", ["normal", "idle"])
 def test_scheduling_is_the_answerers_alone(start, scheduling):
     worker = ready(start(IsolationConfig(scheduling=scheduling)))

@@ -1,8 +1,11 @@
 """The reasoner's node as a real process, with the rule policy in place of a model."""
 
+import contextlib
 import json
+import os
+import signal
 import sys
-from dataclasses import replace
+from pathlib import Path as FilePath
 
 import numpy as np
 import pytest
@@ -18,8 +21,6 @@ from rclpy.action import ActionClient  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from comms.fusion import Fused  # noqa: E402
-from llm_edge import words  # noqa: E402
-from llm_edge.checkpoint import random_checkpoint  # noqa: E402
 from llm_edge.decision import (  # noqa: E402
     Action,
     Decision,
@@ -33,6 +34,7 @@ from llm_edge.order import Order, order_json  # noqa: E402
 from llm_edge.scene import Mission, Scene, scene_json  # noqa: E402
 from llm_edge.tally import Fare  # noqa: E402
 from pipeline.errors import InputError  # noqa: E402
+from pipeline.span import Span  # noqa: E402
 from pipeline.tracks import ForecastStatus  # noqa: E402
 from ros_nodes import messages, object_messages, qos  # noqa: E402
 from ros_nodes.decision_messages import (  # noqa: E402
@@ -40,8 +42,7 @@ from ros_nodes.decision_messages import (  # noqa: E402
     decision_of,
     diagnostics_of,
 )
-from tests.leadsight.test_ask import SHAPE  # noqa: E402
-from tests.llm_edge.decoders import onnx_file  # noqa: E402
+from tests.llm_edge.decoders import spoken  # noqa: E402
 from tests.ros_nodes.test_conversions import wire  # noqa: E402
 from tests.ros_nodes.test_nodes import connected, diagnostics, now_ns  # noqa: E402
 from tests.ros_nodes.test_v2x import objects, odometry, value  # noqa: E402
@@ -98,11 +99,11 @@ def test_a_decision_that_cannot_be_is_refused(field, wrong):
 
 def test_late_decisions_and_none_at_all_are_warned_of():
     nan = float("nan")
-    good = Fare(100, 1.0, 0.02, 4.9, 1.2, nan, 2.0, 3.0)
+    good = Fare(100, 1.0, 0.02, 0.0, 4.9, 1.2, nan, 2.0, 3.0)
     assert diagnostics_of("x", good, 0, "go", {}).message == "deciding"
-    late = Fare(100, 0.9, 0.02, 4.9, 1.2, nan, 2.0, 3.0)
+    late = Fare(100, 0.9, 0.02, 0.0, 4.9, 1.2, nan, 2.0, 3.0)
     assert "10.0 % of the decisions late" in diagnostics_of("x", late, 0, "go", {}).message
-    assert diagnostics_of("x", Fare(0, *[nan] * 7), 3, "skip", {}).message == "no decision yet"
+    assert diagnostics_of("x", Fare(0, *[nan] * 8), 3, "skip", {}).message == "no decision yet"
     assert diagnostics_of("x", good, 0, "go", {}, 7.2).message == "no decision for 7 s"
 
 
@@ -179,17 +180,38 @@ def test_it_decides_at_its_rate_and_says_how_it_fares(ros):
     assert ros.spin(lambda: "no decision for" in status[line].message), vehicle.process.text()
 
 
-def test_the_real_reasoner_decides_with_a_decoder_of_the_users(ros, tmp_path):
-    words_of = replace(random_checkpoint(SHAPE), words=words.WORDS)
-    model = onnx_file(tmp_path, words_of)
-    vehicle = Vehicle(
-        ros, f"reasoner_fast.model:={model}", "reasoner_node.deadline_ms:=200.0",
-        program=("-m", "ros_nodes.reasoner"),
-    )  # fmt: skip
-    status = diagnostics(ros)
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory):
+    return spoken(tmp_path_factory.mktemp("spoken"))
+
+
+def engine(process):
+    """Process id of the one process that another one has started, or None."""
+    for file in FilePath("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            state, parent, *_ = file.read_text().rpartition(")")[2].split()
+            if parent == str(process.popen.pid) and state != "Z":
+                return int(file.parent.name)
+    return None
+
+
+def real(ros, decoder, folder, *parameters):
+    """The node as it is started, with an untrained decoder of the shipped vocabulary."""
+    ros.environment["XDG_CACHE_HOME"] = str(folder)
+    given = f"reasoner_fast.model:={decoder}", "reasoner_node.ask_limit_ms:=30000.0", *parameters
+    return Vehicle(ros, *given, program=("-m", "ros_nodes.reasoner"))
+
+
+def by_a_model(decision):
+    return decision.source in (own.Decision.FAST, own.Decision.THOUGHT)
+
+
+def test_the_real_reasoner_decides_in_time_and_outlives_its_engine(ros, decoder, tmp_path):
+    vehicle = real(ros, decoder, tmp_path, "reasoner_node.rate_hz:=20.0")
+    status, line = diagnostics(ros), "/reasoner/decisions"
     reports = ros.node.create_publisher(own.LatencyReport, "latency", qos.results(1))
 
-    def step():
+    def live():
         vehicle.live()
         vehicle.order(mission=Mission.GOTO)
         reports.publish(
@@ -198,13 +220,77 @@ def test_the_real_reasoner_decides_with_a_decoder_of_the_users(ros, tmp_path):
                 horizon_status=[0],
             )
         )  # fmt: skip
-        line = status.get("/reasoner/decisions")
-        return len(vehicle.decisions) > 5 and line and line.message == "deciding"
 
-    assert ros.spin(step, 25), vehicle.process.text()
-    assert value(status, "/reasoner/decisions", "fast") == "ready"
-    assert {d.action for d in vehicle.decisions} - {own.Decision.HOLD}
+    def models():
+        live()
+        return sum(by_a_model(d) for d in vehicle.decisions)
+
+    assert ros.spin(lambda: models() > 20), vehicle.process.text()
+    assert ros.spin(lambda: live() or value(status, line, "fast") == "ready")
+    late = sum(d.late for d in vehicle.decisions)
+    assert late <= 0.1 * len(vehicle.decisions)  # of a machine that does much else
+    assert ros.spin(lambda: live() or float(value(status, line, "decoder, a call [ms]")) > 0)
+    assert float(value(status, line, "deadline met [%]")) > 90
+
+    first = engine(vehicle.process)
+    os.kill(first, signal.SIGKILL)
+    vehicle.decisions.clear()
+    assert ros.spin(lambda: live() or len(vehicle.decisions) > 3), vehicle.process.text()
+    assert not by_a_model(vehicle.decisions[2])  # the policy's, until there is another engine
+    vehicle.decisions.clear()
+    assert ros.spin(lambda: models() > 3), vehicle.process.text()
+    assert engine(vehicle.process) not in (first, None)
     assert "Traceback" not in vehicle.process.text()
+
+
+def test_a_question_to_an_engine_that_hangs_ends_at_its_deadline_or_when_canceled(
+    ros, decoder, tmp_path
+):
+    vehicle = real(ros, decoder, tmp_path, "reasoner_node.rate_hz:=0.0")
+    scene = scene_json(Scene(at_ns=5, seen_ns=4, speed_mps=3.0))
+
+    def asked(within_ns):
+        return vehicle.result(vehicle.ask(scene=scene, within_ns=within_ns)).result
+
+    assert ros.spin(lambda: by_a_model((found := asked(SECOND)).decision) and not found.missed)
+    found = asked(SECOND)
+    assert found.votes == 1 and 0 < found.first_token_ns < found.took_ns
+    os.kill(engine(vehicle.process), signal.SIGSTOP)
+    told = []
+    handle = vehicle.ask(told.append, scene=scene, within_ns=20 * SECOND)
+    assert ros.spin(lambda: told)
+    canceled = handle.cancel_goal_async()
+    assert ros.spin(canceled.done) and canceled.result().goals_canceling
+    found = vehicle.result(handle)
+    assert found.status == GoalStatus.STATUS_CANCELED
+    assert found.result.why == "fast: canceled" and found.result.took_ns < 3 * SECOND
+    assert found.result.decision.source == own.Decision.POLICY
+    os.kill(engine(vehicle.process), signal.SIGCONT)
+    assert ros.spin(lambda: by_a_model(asked(SECOND).decision))
+    os.kill(engine(vehicle.process), signal.SIGSTOP)
+    found = asked(SECOND // 5)
+    assert found.why == "fast: no answer by the deadline" and found.took_ns < SECOND
+    assert found.decision.source == own.Decision.POLICY
+
+
+def test_while_nothing_is_asked_it_prepares_and_the_tracker_s_spans_tell_its_rhythm(ros):
+    vehicle = Vehicle(ros, "reasoner_node.rate_hz:=0.0", "reasoner.rhythmic:=true")
+    status, line = diagnostics(ros), "/reasoner/decisions"
+    spans = ros.node.create_publisher(own.Span, "tracker/span", qos.results())
+    connected(ros, spans)
+    assert ros.spin(lambda: line in status)
+    assert (value(status, line, "rhythm"), value(status, line, "prepared")) == ("unknown", "0")
+    period_ns, last_ns = SECOND // 25, [now_ns()]
+
+    def step():
+        vehicle.live()
+        while last_ns[0] + period_ns < now_ns():
+            last_ns[0] += period_ns
+            span = Span("tracker", last_ns[0] - 5, last_ns[0], last_ns[0] + SECOND // 100)
+            spans.publish(messages.span_message(span, "camera"))
+        return value(status, line, "rhythm") == "known" and value(status, line, "prepared") > "0"
+
+    assert ros.spin(step), vehicle.process.text()
 
 
 def test_what_others_tell_of_in_the_way_is_decided_on_at_once(ros):
