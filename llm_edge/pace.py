@@ -32,15 +32,10 @@ class Pace:
         """go, stretch or skip."""
         return "go" if self._governor is None else str(self._governor.advice.value)
 
-    @property
-    def stretch(self) -> float:
-        """Multiple of the interval that is wished for."""
-        return 1.0 if self._governor is None else self._governor.stretch
-
     def due(self, now_ns: int) -> bool:
         """Whether a turn at ``now_ns`` shall be taken; if so it counts as taken."""
         if self._governor is not None and self._last_ns is not None:
-            wait_ns = EARLY * 1e9 * self.stretch / max(self._rate_hz, 1e-3)
+            wait_ns = EARLY * 1e9 * self._governor.stretch / max(self._rate_hz, 1e-3)
             if self.advice == "skip" or 0 <= now_ns - self._last_ns < wait_ns:
                 return False
         self._last_ns = now_ns

@@ -20,6 +20,7 @@ from llm_edge.governor import Governor
 from llm_edge.make_reasoner import STAGES, make_reasoner
 from llm_edge.order import order_from_json
 from llm_edge.pace import Pace
+from llm_edge.policy import Policy
 from llm_edge.reasoner import Answer
 from llm_edge.scene import Scene
 from llm_edge.scene_build import Built
@@ -35,6 +36,8 @@ from ros_nodes.stage import STEADY, Stage
 
 MS = 1_000_000
 SILENT_NS = 2_000_000_000
+VALID_NS = 1_000_000_000
+"""A decision without any model holds for so long."""
 IDLE_S = 0.5
 """Larger models are told so often what to prepare for."""
 
@@ -162,12 +165,17 @@ class ReasonerNode(Node):
                 self._pace.reasoned()
 
     def _turn(self) -> None:
-        """A decision in turn, unless the last one goes on or the tracker suffers."""
-        if self._desk.busy or not self._pace.due(STEADY.now().nanoseconds):
+        """A decision in turn, unless the last one goes on; of the rule policy alone where the
+        tracker suffers, for a controller must not be left without."""
+        if self._desk.busy:
             self._skipped += 1
             return
+        reasons = self._pace.due(STEADY.now().nanoseconds)
         try:
-            self._think(self._present())
+            if reasons:
+                self._think(self._present())
+            else:
+                self._by_rule(self._present())
         except InputError as error:
             self._skipped += 1
             self._stage.warn(str(error))
@@ -180,14 +188,23 @@ class ReasonerNode(Node):
             if answer is None:
                 self._stage.complain(why)
                 return
-            self._decisions.publish(self._message(answer, built))
-            self._stage.report(built.scene.seen_ns, start_ns, self._frame_id)
-            self._tally.add(answer, self._wall.now_ns())
+            self._publish(answer, built, start_ns)
             self._pace.reasoned()
-            self._answered_ns = STEADY.now().nanoseconds
 
         deadline_ns = self._wall.now_ns() + self._within_ns()[0]
         self._desk.submit(Question(built.scene, deadline_ns, done))
+
+    def _by_rule(self, built: Built) -> None:
+        start_ns, begun_ns = self._stage.clock.now_ns(), self._wall.now_ns()
+        self._decided = built.scene
+        made = Policy(built.scene).decide(built.scene.at_ns + VALID_NS)
+        self._publish(Answer(made, True, self._wall.now_ns() - begun_ns), built, start_ns)
+
+    def _publish(self, answer: Answer, built: Built, start_ns: int) -> None:
+        self._decisions.publish(self._message(answer, built))
+        self._stage.report(built.scene.seen_ns, start_ns, self._frame_id)
+        self._tally.add(answer, self._wall.now_ns())
+        self._answered_ns = STEADY.now().nanoseconds
 
     def _present(self, within_ns: int = 0) -> Built:
         within_ns = within_ns or self._within_ns()[0]
@@ -216,11 +233,8 @@ class ReasonerNode(Node):
     def _silent_s(self) -> float:
         """Since the last decision, where one was due; 0 where not."""
         rate_hz = self._options.config.rate_hz
-        if not rate_hz or self._pace.advice == "skip":
-            return 0.0
         silent_ns = STEADY.now().nanoseconds - self._answered_ns
-        due_ns = SILENT_NS + 2e9 * self._pace.stretch / rate_hz
-        return silent_ns * 1e-9 if silent_ns > due_ns else 0.0
+        return silent_ns * 1e-9 if rate_hz and silent_ns > SILENT_NS + 2e9 / rate_hz else 0.0
 
 
 def _names(config: type[Config]) -> list[str]:

@@ -1,6 +1,7 @@
 """The reasoner's node as a real process, with the rule policy in place of a model."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -34,7 +35,7 @@ from llm_edge.order import Order, order_json  # noqa: E402
 from llm_edge.scene import Mission, Scene, scene_json  # noqa: E402
 from llm_edge.tally import Fare  # noqa: E402
 from pipeline.errors import InputError  # noqa: E402
-from pipeline.span import Span  # noqa: E402
+from pipeline.span import LatencyReport, LatencyStatus, Span, StageLatency  # noqa: E402
 from pipeline.tracks import ForecastStatus  # noqa: E402
 from ros_nodes import messages, object_messages, qos  # noqa: E402
 from ros_nodes.decision_messages import (  # noqa: E402
@@ -291,6 +292,39 @@ def test_while_nothing_is_asked_it_prepares_and_the_tracker_s_spans_tell_its_rhy
         return value(status, line, "rhythm") == "known" and value(status, line, "prepared") > "0"
 
     assert ros.spin(step), vehicle.process.text()
+
+
+def test_while_the_tracker_suffers_the_policy_decides_at_the_same_rate(ros):
+    vehicle = Vehicle(ros, "reasoner_node.rate_hz:=20.0", "reasoner.calls:=2")
+    reports = ros.node.create_publisher(own.LatencyReport, "latency", qos.results(1))
+    status, line = diagnostics(ros), "/reasoner/decisions"
+    p99_ms = 10
+
+    def live():
+        vehicle.live()
+        p99_ns, known = p99_ms * 10**6, LatencyStatus.ESTIMATED
+        stage = StageLatency("tracker", known, 1, 2, p99_ns, 4, 5, 30.0, 0)
+        reports.publish(messages.report_message(LatencyReport(now_ns(), (stage,), ())))
+
+    def by_a_thought():
+        live()
+        return sum(d.source == own.Decision.THOUGHT for d in vehicle.decisions) > 10
+
+    assert ros.spin(by_a_thought), vehicle.process.text()
+    p99_ms = 100
+
+    def skips():
+        live()
+        return line in status and value(status, line, "pace") == "skip"
+
+    assert ros.spin(skips, 15), vehicle.process.text()
+    vehicle.decisions.clear()
+    assert ros.spin(lambda: live() or len(vehicle.decisions) > 20), vehicle.process.text()
+    assert {d.source for d in vehicle.decisions[2:]} == {own.Decision.POLICY}
+    made = vehicle.decisions
+    gaps = np.diff([d.at_ns for d in made])
+    assert np.median(gaps) < SECOND // 5
+    assert all(d.valid_until_ns > after.at_ns for d, after in itertools.pairwise(made))
 
 
 def test_what_others_tell_of_in_the_way_is_decided_on_at_once(ros):
