@@ -117,6 +117,11 @@ class Child:
         return count
 
     def _hear(self) -> None:
+        with contextlib.suppress(InputError):  # who sends nonsense is as good as gone
+            self._listen()
+        os._exit(0)  # whoever asked is gone; what runs is of no use
+
+    def _listen(self) -> None:
         while (message := self._wire.receive()) is not None:
             if "told" in message:
                 question = self._questions.get(message["told"])
@@ -129,7 +134,6 @@ class Child:
                 self._jobs.put(message)
                 if "ask" in message:
                     self._cut(_PREPARES)
-        os._exit(0)  # whoever asked is gone; what runs is of no use
 
     def _cut(self, number: int) -> None:
         if self._answerer is not None:

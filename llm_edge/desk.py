@@ -130,7 +130,10 @@ class Desk:
         if question.canceled:  # perhaps before the reasoner had begun, and would have noticed
             self._reasoner.cancel()
         if question.tell is not None:
-            question.tell(stage, calls)
+            try:
+                question.tell(stage, calls)
+            except Exception as error:  # who does not hear it any more costs no decision
+                self._complain(f"{type(error).__name__}: {first_line(error)}")
 
     def _answer(self, question: Question) -> None:
         answer, why = None, "canceled before it began"

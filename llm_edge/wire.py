@@ -21,7 +21,7 @@ class Wire:
         self._lock = threading.Lock()
 
     def send(self, message: dict[str, Any]) -> bool:
-        """False where nobody is there to hear it any more.
+        """False where nobody hears it any more; then nothing more is heard here either.
 
         Raises:
             InputError: more than ``MAX_BYTES``.
@@ -33,6 +33,7 @@ class Wire:
             with self._lock:
                 self._end.sendall(_LENGTH.pack(len(data)) + data)
         except OSError:
+            self._end_it()  # perhaps a part of it is on its way, after which nothing can be read
             return False
         return True
 
@@ -61,9 +62,12 @@ class Wire:
 
     def close(self) -> None:
         """Whoever receives, here or there, gets None."""
+        self._end_it()
+        self._end.close()
+
+    def _end_it(self) -> None:
         with contextlib.suppress(OSError):  # gone already
             self._end.shutdown(socket.SHUT_RDWR)
-        self._end.close()
 
     def _exactly(self, size: int) -> bytes | None:
         parts = []

@@ -132,6 +132,14 @@ def test_preparing_that_breaks_down_costs_a_line_and_not_the_thread():
     case.desk.close()
 
 
+def test_who_does_not_hear_of_the_stages_any_more_gets_an_answer():
+    case = Case(calls=3)
+    case.ask(tell=lambda stage, calls: 1 / 0)
+    assert wait(lambda: case.answers) and case.answers[0][1] == "thought"
+    assert set(case.complaints) == {"ZeroDivisionError: division by zero"}
+    case.desk.close()
+
+
 def test_too_many_questions_are_refused_and_closing_ends_them():
     case = Case(calls=100_000)
     taken = [case.ask(within_s=60.0) for _ in range(WAITING + 3)]

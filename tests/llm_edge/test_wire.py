@@ -67,3 +67,11 @@ def test_half_a_message_is_the_end(ends):
     raw.sendall(struct.pack("<I", 100) + b"{")
     there.close()
     assert here.receive() is None
+
+
+def test_a_message_that_was_cut_ends_the_talk_for_both(ends):
+    here, there, _ = ends
+    here._end.settimeout(0.05)
+    assert not here.send({"words": "x" * (MAX_BYTES // 2)})  # nobody reads, so a part is under way
+    assert there.receive() is None
+    assert here.receive() is None and not here.send({"a": 1})

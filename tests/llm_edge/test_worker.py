@@ -300,3 +300,11 @@ def test_a_question_cuts_off_a_preparation_that_only_just_begins():
     assert began.wait(5)
     assert ask(worker).decision is not None
     worker.close()
+
+
+def test_a_process_that_is_told_nonsense_ends_and_is_started_again(process):
+    worker = ready(process())
+    first = worker.pid
+    worker._child._end.sendall(b"\x03\x00\x00\x00{{{")
+    until(lambda: worker.pid not in (None, first) and worker.ready.is_set())
+    assert ask(worker).decision is not None
