@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from leadsight.scene_picture import check_name, draw_scene
 from llm_edge import words
 from llm_edge.calibrate import ThreadClock, calibrate
 from llm_edge.cost_file import calibration_file, device_name, save_costs
@@ -75,14 +76,19 @@ def deadline_ns(text: str) -> int:
     return found
 
 
-def run_ask(source: str, within: str, configs: dict[str, Any]) -> None:
+def run_ask(source: str, within: str, configs: dict[str, Any], picture: Path | None = None) -> None:
     """Print the decision on the scene of a file, or of standard input for ``-``, as JSON; on
     standard error how it came about.
 
+    picture: where to draw both.
+
     Raises:
-        InputError: no such file, no scene, no deadline, or a model that cannot be read.
+        InputError: no such file, no scene, no deadline, a model that cannot be read, or a picture
+            that cannot be written.
     """
     within_ns = deadline_ns(within)
+    if picture is not None:
+        check_name(picture)
     scene = scene_from_json(_text(source))
     clock = WallClock()
     reasoner = make_reasoner(configs, clock)
@@ -93,6 +99,8 @@ def run_ask(source: str, within: str, configs: dict[str, Any]) -> None:
         reasoner.close()
     print(answer.decision.to_json())
     print(told(answer, within_ns), file=sys.stderr)
+    if picture is not None:
+        draw_scene(scene, answer.decision, picture)
 
 
 def told(answer: Answer, within_ns: int) -> str:

@@ -579,6 +579,9 @@ def ask(
     example: Annotated[
         bool, typer.Option("--example", help="Print a scene to begin with, and end.")
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw scene and decision from above: .png, .jpg, .svg.")
+    ] = None,
     config_file: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
@@ -593,7 +596,7 @@ def ask(
     if example:
         typer.echo(scene_json(command.example()))
     else:
-        command.run_ask(scene, deadline, _configs(config_file, settings, None))
+        command.run_ask(scene, deadline, _configs(config_file, settings, None), picture)
 
 
 @app.command()

@@ -111,7 +111,7 @@ class Fast:
     def _worked(self, coded: Coded, prompt: Tokens, deadline_ns: int) -> "_Work | None":
         costs = self._drift.costs
         begun_ns = self._clock.now_ns()
-        longest = 1 + 3 * int(coded.count[0]) if self._config.thought else 0
+        longest = 2 + 3 * int(coded.count[0]) if self._config.thought else 0
         planned = plan(
             costs, deadline_ns - begun_ns, len(prompt), ANSWER, longest, self._planner,
             max_lanes=self._engine.max_lanes,

@@ -74,8 +74,8 @@ class AnswerGrammar:
 
 def answers_from(values: Ints) -> Answers:
     """Ids of the six values (B, 6), in the order of ``words.FIELDS``, as what they mean."""
-    firsts = [FIRST["rung" if name == "speed" else name] for name in words.FIELDS]
-    return Answers(*(values[:, k] - first for k, first in enumerate(firsts)))
+    firsts = {name: FIRST["rung" if name == "speed" else name] for name in words.FIELDS}
+    return Answers(**{name: values[:, k] - first for k, (name, first) in enumerate(firsts.items())})
 
 
 def decision_of(
@@ -97,7 +97,7 @@ def decision_of(
 
 
 class ThoughtGrammar:
-    """What may follow in a thought: the wish, then slot by slot what is left after it."""
+    """What may follow in a thought: the wish, slot by slot what is left after it, the best."""
 
     def __init__(self, scenes: Coded) -> None:
         self._count = int(scenes.count[0])
@@ -105,11 +105,10 @@ class ThoughtGrammar:
         self._next = "wish"
 
     def allowed(self) -> tuple[int, int]:
-        """Ids from the first to before the second; ``DONE`` is allowed where a slot may begin,
-        and is the only one after the last slot."""
+        """Ids from the first to before the second; after the best one only ``DONE``."""
+        if self._next == "done":
+            return IDS[words.DONE], IDS[words.DONE] + 1
         if self._next == "slot":
-            if self._slot == self._count:
-                return IDS[words.DONE], IDS[words.DONE] + 1
             return FIRST["slot"] + self._slot, FIRST["slot"] + self._slot + 1
         if self._next == "news":  # "same" stands before the first of "straight"
             return IDS["same"], FIRST["straight"] + 16
@@ -122,8 +121,10 @@ class ThoughtGrammar:
         if self._next == "slot":
             self._slot += 1
             self._next = "news"
-        elif self._next == "news":
-            self._next = "slot" if token == IDS["same"] else "aside"
+        elif self._next == "news" and token != IDS["same"]:
+            self._next = "aside"
+        elif self._next in ("aside", "best"):
+            self._next = {"aside": "meets", "best": "done"}[self._next]
         else:
-            self._next = {"wish": "slot", "aside": "meets", "meets": "slot"}[self._next]
+            self._next = "slot" if self._slot < self._count else "best"
         return False

@@ -2,7 +2,7 @@
 
 The thought names the wish, then goes through the slots. After each it says what is left: which
 maneuvers are still clear, and who meets the wish first; ``same`` where the object changed nothing.
-So wherever a thought is cut, its last tally is usable.
+At last it names the best of what is left. So wherever a thought is cut, its last tally is usable.
 """
 
 from dataclasses import dataclass
@@ -106,7 +106,8 @@ def thought_tokens(scenes: Coded, outcome: Outcome) -> Ints:
     made[..., 3] = np.where(changed, FIRST["meets"] + meets, -1)
     made[np.arange(coding.SLOTS) >= scenes.count[:, None]] = -1
     wish = FIRST["wish"] + outcome.wish[:, None]
-    return np.concatenate([wish, made.reshape(b, -1)], axis=1)
+    best = FIRST["best"] + outcome.best[:, None]
+    return np.concatenate([wish, made.reshape(b, -1), best], axis=1)
 
 
 def _threat(meets: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:

@@ -24,7 +24,7 @@ from llm_edge import scenarios
 from llm_edge.checkpoint import Shape
 from llm_edge.train_data import Sequences, sequences
 from llm_edge.train_network import Decoder, save
-from llm_edge.words import CONTEXT, HEADER, PER_OBJECT, WORDS
+from llm_edge.words import CONTEXT, PER_OBJECT, SLOT_AT, WORDS
 from pipeline.errors import InputError
 
 PART = 4096
@@ -33,8 +33,6 @@ BATCH = 64
 WARM_UP = 100
 TEACHER = 3.0
 """Weight of what is read off each object beside what is said."""
-SLOT_AT = len(HEADER) + PER_OBJECT
-"""Where in the prompt the first slot is named."""
 CHECKPOINT_EVERY = 500
 
 

@@ -78,10 +78,8 @@ class Decoder(nn.Module):
         )
         for name, p in self.named_parameters():
             if p.ndim == 2:
-                deep = (
-                    (2 * shape.layers) ** -0.5 if name.endswith(("wo.weight", "w2.weight")) else 1
-                )
-                nn.init.normal_(p, std=0.02 if "embed" in name else deep * p.shape[1] ** -0.5)
+                adds = name.endswith(("wo.weight", "w2.weight"))  # to the stream
+                nn.init.normal_(p, std=0.02 * ((2 * shape.layers) ** -0.5 if adds else 1.0))
         with torch.no_grad():
             _order_numbers(self.embed.weight)
         half = shape.width // shape.heads // 2

@@ -18,7 +18,7 @@ from llm_edge.windows import EDGES, ROLES, SPANS, windows_of
 from pipeline.objects import ObjectClass
 
 START, THINK, DONE = "scene", "think", "done"
-FIELDS = ("action", "target", "direction", "speed", "risk", "reason")
+FIELDS = ("action", "direction", "speed", "target", "reason", "risk")
 """Of the answer, in this order; each name is a word of its own, followed by its value."""
 END = "end"
 
@@ -39,6 +39,8 @@ TABLE: dict[str, list[str]] = {
     "left": ["left_shut", "left_open"],
     "right": ["right_shut", "right_open"],
     "speed": _numbered("speed", range(coding.RUNGS + 1)),
+    "up": _numbered("up", range(coding.RUNGS + 1)),
+    "down": _numbered("down", range(coding.RUNGS + 1)),
     "slot": _numbered("o", range(1, coding.SLOTS + 1)),
     "kind": [*(f"seen_{k}" for k in _KINDS), *(f"told_{k}" for k in _KINDS)],
     "gap": _numbered("gap", coding.GAP_S),
@@ -48,6 +50,7 @@ TABLE: dict[str, list[str]] = {
     "extent": [f"size{z}spread{s}" for z in range(len(coding.SIZES)) for s in range(3)],
     **{role: [f"{role}_never", *(f"{role}_{a:g}_{b:g}s" for a, b in _SPANS)] for role in ROLES},
     "wish": [f"wish_{lookahead.SIDES[s]}_{lookahead.LEVELS[v]}" for s, v in lookahead.MANEUVERS],
+    "best": [f"best_{lookahead.SIDES[s]}_{lookahead.LEVELS[v]}" for s, v in lookahead.MANEUVERS],
     "same": ["same"],
     "straight": [f"straight{k:04b}" for k in range(16)],
     "aside": [f"aside{k:06b}" for k in range(64)],
@@ -70,16 +73,21 @@ FIRST: dict[str, int] = {kind: IDS[words[0]] for kind, words in TABLE.items()}
 """Kind of word → id of its first."""
 SCALES: dict[str, npt.ArrayLike] = {
     "stop": coding.STOP_S, "shift": coding.SHIFT_S, "cruise": range(coding.RUNGS + 1),
-    "speed": range(coding.RUNGS + 1), "gap": coding.GAP_S, "side": coding.SIDE,
+    "speed": range(coding.RUNGS + 1), "up": range(coding.RUNGS + 1),
+    "down": range(coding.RUNGS + 1), "gap": coding.GAP_S, "side": coding.SIDE,
     "along": coding.ALONG, "drift": coding.DRIFT, "rung": range(coding.RUNGS + 1),
 }  # fmt: skip
 """Kinds of words that stand for numbers, and these."""
-HEADER = ("stop", "shift", "mission", "cruise", "state", "link", "left", "right", "speed")
+HEADER = (
+    "stop", "shift", "mission", "cruise", "state", "link", "left", "right", "speed", "up", "down",
+)  # fmt: skip
 STATIC, SLOW = 3, 7
 """Tokens of the prompt up to what never changes, and up to what seldom does."""
 PER_OBJECT = 7 + len(ROLES)
+SLOT_AT = len(HEADER) + PER_OBJECT
+"""Where in the prompt the first slot is named."""
 MAX_PROMPT = 1 + len(HEADER) + PER_OBJECT * coding.SLOTS + 1
-MAX_THOUGHT = 1 + 4 * coding.SLOTS
+MAX_THOUGHT = 2 + 4 * coding.SLOTS
 MAX_ANSWER = 2 * len(FIELDS) + 1
 CONTEXT = 176
 assert len(IDS) == len(WORDS) and MAX_PROMPT + MAX_THOUGHT + 1 + MAX_ANSWER <= CONTEXT
@@ -90,8 +98,11 @@ def prompt_tokens(scenes: Coded) -> Ints:
     b = len(scenes)
     made = np.full((b, MAX_PROMPT), -1)
     made[:, 0] = IDS[START]
+    up, _, down, _ = lookahead.speeds_of(scenes).T
+    given = {"up": up, "down": down}
     for k, name in enumerate(HEADER):
-        made[:, 1 + k] = FIRST[name] + getattr(scenes, name)
+        value = given[name] if name in given else getattr(scenes, name)
+        made[:, 1 + k] = FIRST[name] + value
     when = windows_of(scenes)
     columns = [
         FIRST["kind"] + scenes.kind + scenes.told * len(_KINDS),

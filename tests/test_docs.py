@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,15 @@ import pytest
 from evaluation.bags import open_bag_sequence
 from evaluation.data import find_data
 from isp.classical import ClassicalIsp
+from leadsight.ask import example
+from llm_edge import words
+from llm_edge.checkpoint import Shape, random_checkpoint, save_checkpoint
+from llm_edge.coding import coded_scene
+from llm_edge.export_onnx import export_onnx
+from llm_edge.fast import SHIPPED
+from llm_edge.lookahead import look_ahead
+from llm_edge.scene import scene_json
+from llm_edge.thought import answer_tokens, answers_of, thought_tokens
 from tests.evaluation.town import mot_challenge
 from tests.perception.models import looking, model
 from tests.prediction.models import write_views
@@ -22,6 +32,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = {
     "calibration": ["--sequences", "1", "--clips", "1", "--every", "40"],
+    "decisions": ["--scenes", "20", "--deadlines", "10"],
+    "decoder": ["--rounds", "2", "--calibrations", "1", "--shapes", "1M"],
+    "decoder_shapes": ["--rounds", "1", "--layers", "2", "--widths", "64"],
     "decision_loop": ["--seeds", "1", "--policies", "idle,policy", "--jobs", "1"],
     "detector": ["--repeats", "12"],
     "highway": ["--seeds", "1", "--roads", "4x2", "--policies", "idle", "--jobs", "1"],
@@ -63,12 +76,16 @@ QUICK = {
 }
 """Benchmarks are run for a moment only: that they run is proved here, not how fast."""
 BRIEF = {
+    "benchmarks.random_gguf": ["--shape", "tiny"],
     "bridges.tracks": ["--worlds", "5", "--seconds", "4"],
     "bridges.traffic_picture": ["--seconds", "1"],
     "isp.train": ["--steps", "1", "--views", "4"],
+    "llm_edge.export_gguf": [],
+    "llm_edge.export_onnx": [],
+    "llm_edge.train": ["--steps", "2", "--layers", "1", "--width", "64"],
     "prediction.train": ["--steps", "2", "--batches", "1"],
 }
-"""So is training."""
+"""So is training; and what writes files, in a folder of the test's."""
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -131,10 +148,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for k in range(4):
         shutil.copy(place / f"SEQUENCE/img/{k:04}.png", place / "PICTURES")
         (place / f"LABELS/{k:04}.txt").write_text("0 0.4 0.5 0.2 0.2\n")
+    _decoder(place)
     _training_data(place / "TRACKING")
     for name in ("clips", "worlds"):
         write_views(place / f"{name}.npz", name)
     return place
+
+
+def _decoder(place: Path) -> None:
+    """A scene, and an untrained decoder with its checkpoint."""
+    (place / "scene.json").write_text(scene_json(example()))
+    shape = Shape(len(words.WORDS), 64, 1, 2, 2, 96, words.CONTEXT)
+    save_checkpoint(replace(random_checkpoint(shape), words=words.WORDS), place / "reasoner.npz")
+    export_onnx(place / "reasoner.npz", place / "reasoner.onnx")
 
 
 def _training_data(root: Path) -> None:
@@ -154,10 +180,18 @@ def _training_data(root: Path) -> None:
             np.savetxt(root / "gt" / name / f"{sequence}.txt", boxes, delimiter=",")
 
 
+def _needs_reasoner() -> None:
+    if not SHIPPED.is_file():
+        pytest.skip("models/reasoner.onnx is not here (python -m llm_edge.train)")
+
+
 @pytest.mark.parametrize("command", commands())
-def test_documented_command_runs(command: str, place: Path) -> None:
-    words = shlex.split(command)
-    program, arguments = words[0], words[1:]
+def test_documented_command_runs(
+    command: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / ".cache"))  # calibrations are kept there
+    told = shlex.split(command)
+    program, arguments = told[0], told[1:]
     if program == "leadsight":
         if "flight.mcap" in arguments and arguments[0] != "convert":
             shutil.copy(place / "kept.mcap", place / "flight.mcap")
@@ -165,6 +199,9 @@ def test_documented_command_runs(command: str, place: Path) -> None:
             (place / "flight.mcap").unlink(missing_ok=True)
         if ">" in arguments:
             arguments = arguments[: arguments.index(">")]
+        own = ("--example", "reasoner.fast=none", "reasoner_fast.model=reasoner.onnx")
+        if arguments[0] in ("ask", "calibrate") and not set(own) & set(arguments):
+            _needs_reasoner()
         run([sys.executable, "-m", "leadsight", *arguments], place)
     elif program in ("python", "python3") and arguments[:1] == ["-m"]:
         module = arguments[1]
@@ -181,8 +218,8 @@ def test_documented_command_runs(command: str, place: Path) -> None:
             "isp_tracking",
         ):
             # minutes at the least, on clips that need not be here
-            told = run([sys.executable, *arguments[:2], "--help"], ROOT)
-            assert all(word in told for word in arguments if word.startswith("--"))
+            help_ = run([sys.executable, *arguments[:2], "--help"], ROOT)
+            assert all(word in help_ for word in arguments if word.startswith("--"))
             return
         needs_outputs = name in ("predictor_accuracy", "calibration")
         if needs_outputs and find_data("data", "tracking", "raw", "UAVDT") is None:
@@ -191,6 +228,10 @@ def test_documented_command_runs(command: str, place: Path) -> None:
             pytest.skip("the pictures are not here (LEADSIGHT_DATA)")
         if "--online" in arguments and find_data("data", "tracking", "frames") is None:
             pytest.skip("the clips are not here (LEADSIGHT_DATA)")
+        if name == "decisions":
+            _needs_reasoner()
+        if name in ("random_gguf", "export_gguf"):
+            pytest.importorskip("gguf", reason="gguf is not installed (the llm extra)")
         if name == "highway":
             pytest.importorskip("highway_env", reason="highway-env is not installed (highway)")
         if name == "v2x_closed_loop":
@@ -201,7 +242,8 @@ def test_documented_command_runs(command: str, place: Path) -> None:
             arguments[-1] = str(find_data("data", "v2x", "sumo_bologna", "run.sumocfg"))
         if name == "train":
             pytest.importorskip("torch", reason="torch is not installed (the train extra)")
-        quick = QUICK.get(name, []) if module.startswith("benchmarks.") else BRIEF.get(module, [])
+        bench = module.startswith("benchmarks.")
+        quick = BRIEF.get(module, QUICK.get(name, []) if bench else [])
         run([sys.executable, *arguments, *quick], place if module in BRIEF else ROOT)
     elif program in ("python", "python3"):
         assert (ROOT / arguments[0]).is_file(), f"{arguments[0]} is not in the repository"
@@ -218,6 +260,21 @@ def test_documented_command_runs(command: str, place: Path) -> None:
         assert (ROOT / "launch" / arguments[2]).is_file(), f"no launch file {arguments[2]}"
     else:
         assert program in ("colcon", "ros2"), f"{program}: this test does not know how to run it"
+
+
+def test_the_decoders_page_shows_what_is_read_and_said() -> None:
+    page = (ROOT / "docs/reasoner-decoder.md").read_text()
+    scene = coded_scene(example())
+    outcome = look_ahead(scene)
+    prompt = words.text_of(words.prompt_tokens(scene)[0, : 1 + len(words.HEADER)])
+    thought = thought_tokens(scene, outcome)[0]
+    answer = answer_tokens(answers_of(scene, outcome))[0]
+    for line in (prompt, words.text_of(thought[thought >= 0]), words.text_of(answer)):
+        assert f"    {line}\n" in page
+    for text in (f"{len(words.WORDS):,} words", f"at most {words.MAX_PROMPT} words",
+                 f"most {words.MAX_THOUGHT}, an answer {words.MAX_ANSWER}",
+                 f"context of {words.CONTEXT}"):  # fmt: skip
+        assert text in page
 
 
 @pytest.mark.parametrize(("page", "text"), [b for b in blocks("python") if b[0] == "README.md"])

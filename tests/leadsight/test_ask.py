@@ -56,10 +56,13 @@ def test_the_example_is_a_scene_and_is_decided_on(decoder, tmp_path):
 
 
 def test_without_a_model_the_policy_decides(tmp_path):
+    picture = tmp_path / "scene.png"
     done = leadsight(
-        "ask", "--set", "reasoner.fast=none", cache=tmp_path, text=scene_json(example())
-    )
+        "ask", "--set", "reasoner.fast=none", "--picture", picture, cache=tmp_path,
+        text=scene_json(example()),
+    )  # fmt: skip
     assert json.loads(done.stdout)["source"] == "policy" and "by the rule policy" in done.stderr
+    assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
 def test_calibrate_prints_the_costs_and_keeps_them(decoder, tmp_path):
@@ -77,6 +80,7 @@ def test_calibrate_prints_the_costs_and_keeps_them(decoder, tmp_path):
         (("-",), "", "scene: no JSON"),
         (("-",), '{"at_ns": 1, "rules": "none"}', "'rules' is none of"),
         (("-", "--deadline", "33"), "{}", "with its unit"),
+        (("-", "--picture", "scene.txt"), "{}", "scene.txt: give a name that ends in"),
         (("-", "--set", "reasoner_fast.model=/no/such.onnx"), "{}", "/no/such.onnx"),
         (("-", "--set", "reasoner.fast=fast"), "{}", "reasoner.fast"),
     ],

@@ -88,7 +88,7 @@ def test_a_thought_is_closed_when_its_time_is_over(make):
     clock = Counted(1)
     fast = make(clock=clock, drift=False)
     full = [asked(fast, s, 10.0, clock).figures["thought_calls"] for s in SCENES[:30]]
-    short = [asked(fast, s, 0.004, clock) for s in SCENES[:30]]
+    short = [asked(fast, s, 0.0025, clock) for s in SCENES[:30]]
     calls = [r.figures.get("thought_calls", 0) for r in short]
     assert sum(calls) < sum(full)
     cut = [r.decision for r, f in zip(short, full, strict=True) if r.decision and

@@ -77,4 +77,5 @@ def test_prompts_say_static_things_first():
     prompt = [WORDS[t] for t in words.prompt_tokens(one(3))[0] if t >= 0]
     assert prompt[0] == "scene" and prompt[-1] == "think"
     assert prompt[1].startswith("stop") and prompt[2].startswith("shift")
-    assert prompt[9].startswith("speed") and (len(prompt) - 11) % words.PER_OBJECT == 0
+    assert prompt[9].startswith("speed")
+    assert (len(prompt) - 2 - len(words.HEADER)) % words.PER_OBJECT == 0
