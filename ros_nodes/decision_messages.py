@@ -68,7 +68,7 @@ def decision_of(message: own.Decision) -> Decision:
 def diagnostics_of(
     name: str, fare: Fare, skipped: int, pace: str, tiers: Mapping[str, str]
 ) -> DiagnosticStatus:
-    """WARN where deadlines are missed or no decision comes.
+    """WARN where deadlines are missed, no decision comes, or one that is asked cannot work.
 
     skipped: turns without one. pace: what the governor says. tiers: state of each
     that is asked.
@@ -88,6 +88,8 @@ def diagnostics_of(
         problem = "no decision yet"
     elif fare.met < LEAST_MET:
         problem = f"{100 * (1 - fare.met):.1f} % of the decisions late"
+    else:
+        problem = next((f"{n} {s}" for n, s in tiers.items() if s.startswith("failed")), "")
     values = {k: "–" if math.isnan(v) else f"{v:.2f}" for k, v in shown.items()}
     values |= {"turns without one": str(skipped), "pace": pace, **tiers}
     return DiagnosticStatus(
