@@ -68,7 +68,7 @@ def decision_of(message: own.Decision) -> Decision:
 def diagnostics_of(
     name: str, fare: Fare, skipped: int, pace: str, tiers: Mapping[str, str], silent_s: float = 0.0
 ) -> DiagnosticStatus:
-    """WARN where deadlines are missed or no decision comes.
+    """WARN where deadlines are missed, no decision comes, or one that is asked cannot work.
 
     skipped: turns without one. silent_s: since the last decision, where one was due; 0 where not.
     pace: what the governor says. tiers: state of each that is asked.
@@ -90,6 +90,8 @@ def diagnostics_of(
         problem = f"no decision for {silent_s:.0f} s"
     elif fare.met < LEAST_MET:
         problem = f"{100 * (1 - fare.met):.1f} % of the decisions late"
+    else:
+        problem = next((f"{n} {s}" for n, s in tiers.items() if s.startswith("failed")), "")
     values = {k: "–" if math.isnan(v) else f"{v:.2f}" for k, v in shown.items()}
     values |= {"turns without one": str(skipped), "pace": pace, **tiers}
     return DiagnosticStatus(

@@ -83,6 +83,7 @@ class ReasonerNode(Node):
         self._stage = Stage(self, self._reset)
         self._desk = Desk(made, self._stage.complain)
         self._tiers, self._rhythm = made.tiers, made.rhythm
+        self._failed: set[str] = set()
         self._answered_ns = 0
         self._tally, self._skipped = Tally(), 0
         self._reset()
@@ -223,10 +224,14 @@ class ReasonerNode(Node):
 
     def _diagnose(self) -> None:
         name = f"{self.get_fully_qualified_name()}/decisions"
+        tiers = self._tiers()
+        for tier, state in tiers.items():
+            if state.startswith("failed") and tier not in self._failed:
+                self._failed.add(tier)
+                self.get_logger().error(f"{tier} {state}; the others decide")
         status = decision_messages.diagnostics_of(
-            name, self._tally.fare(), self._skipped, self._pace.advice, self._tiers(),
-            self._silent_s(),
-        )  # fmt: skip
+            name, self._tally.fare(), self._skipped, self._pace.advice, tiers, self._silent_s()
+        )
         head = messages.header(self._stage.clock.now_ns())
         self._diagnostics.publish(DiagnosticArray(header=head, status=[status]))
 

@@ -244,6 +244,21 @@ def test_the_real_reasoner_decides_in_time_and_outlives_its_engine(ros, decoder,
     assert "Traceback" not in vehicle.process.text()
 
 
+def test_a_decoder_that_is_none_is_one_line_and_the_policy_decides(ros, tmp_path):
+    vehicle = real(ros, tmp_path / "none.onnx", tmp_path, "reasoner_node.rate_hz:=20.0")
+    status, line = diagnostics(ros), "/reasoner/decisions"
+
+    def failed():
+        vehicle.live()
+        return line in status and status[line].message.startswith("fast failed")
+
+    assert ros.spin(failed), vehicle.process.text()
+    vehicle.decisions.clear()
+    assert ros.spin(lambda: vehicle.live() or len(vehicle.decisions) > 30)
+    assert {d.source for d in vehicle.decisions} == {own.Decision.POLICY}
+    assert vehicle.process.text().count("none.onnx") == 1, vehicle.process.text()
+
+
 def test_a_question_to_an_engine_that_hangs_ends_at_its_deadline_or_when_canceled(
     ros, decoder, tmp_path
 ):
