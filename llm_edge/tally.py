@@ -60,9 +60,9 @@ class Tally:
         return Fare(
             answers=len(at),
             met=float(met.mean()),
-            fallback=float(1 - own.mean()),
+            fallback=float((own == 0).mean()),
             refused=float(refused.mean()),
-            goodput_hz=good / seconds if seconds > 0 else float("nan"),
+            goodput_hz=float(good / seconds) if seconds > 0 else float("nan"),
             first_token_ms=float(np.median(started)) * 1e-6 if len(started) else np.nan,
             call_ms=float(called.mean()) * 1e-6 if len(called) else np.nan,
             took_ms=float(np.median(took)) * 1e-6,
