@@ -15,8 +15,11 @@ from llm_edge import words
 from llm_edge.checkpoint import EPSILON, ROTARY_BASE, Checkpoint, Shape, save_checkpoint
 from llm_edge.lookahead import LATEST, MANEUVERS
 
-NUMBERS = 0.04
-"""Size of what words of numbers have in common at the beginning, beside 0.02 of their own."""
+WORD, NUMBERS = 0.4, 0.6
+"""Size at the beginning of what words have of their own, and of what words of numbers have in
+common: as large as what the layers add, so that these do not drown it."""
+HEAD = 0.1
+"""Of the last norm at the beginning: the embedding is the output head as well."""
 
 
 class Layer(nn.Module):
@@ -79,7 +82,9 @@ class Decoder(nn.Module):
         for name, p in self.named_parameters():
             if p.ndim == 2:
                 adds = name.endswith(("wo.weight", "w2.weight"))  # to the stream
-                nn.init.normal_(p, std=0.02 * ((2 * shape.layers) ** -0.5 if adds else 1.0))
+                deep = (2 * shape.layers) ** -0.5 if adds else 1.0
+                nn.init.normal_(p, std=WORD if "embed" in name else deep * p.shape[1] ** -0.5)
+        nn.init.constant_(self.norm.weight, HEAD)
         with torch.no_grad():
             _order_numbers(self.embed.weight)
         half = shape.width // shape.heads // 2
