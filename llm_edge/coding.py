@@ -23,8 +23,8 @@ SLOTS = 8
 known."""
 RUNGS = 16
 """Speeds are told in sixteenths of the limit."""
-STOP_S = np.array([1.0, 1.5, 2.5, 4.0, 6.0])
-SHIFT_S = np.array([1.0, 2.0, 3.5])
+STOP_S = np.array([1.0, 1.5, 2.5, 4.0, 6.0, 10.0])
+SHIFT_S = np.array([1.0, 2.0, 3.5, 6.0])
 _NEAR = [0.06, 0.15, 0.25, 0.35, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 1.8, 2.1, 2.5, 3.0, 3.5, 4.0]
 GAP_S = np.array([*(-v for v in reversed(_NEAR)), 0.0, *_NEAR, 5.0, 6.5, 8.0])
 """From end to end along the way; 0 where both overlap."""
@@ -38,11 +38,10 @@ ALONG = np.arange(-RUNGS, RUNGS + 5)
 """Speed over ground along the way, sixteenths."""
 SPREAD = np.array([0.08, 0.25, 0.6])
 """Standard deviation of a position, corridors."""
-SIZES = np.array(
-    [[0.15, 0.5], [0.35, 0.8], [0.35, 1.0], [0.65, 1.2], [1.1, 1.4], [0.65, 2.1], [1.1, 3.5]]
-)
-"""Lengths of object and ego together, seconds; their widths together, corridors. The last two are
-vehicles across the way."""
+LONG_S = np.array([0.15, 0.35, 0.65, 1.1, 2.0, 4.0])
+"""Lengths of object and ego together, seconds, rounded up; the last is all beyond it as well."""
+WIDE = np.array([0.5, 0.8, 1.0, 1.4, 2.1, 3.5, 6.0])
+"""Widths of both together, corridors, rounded up; the last is all beyond it as well."""
 BLIND = len(ObjectClass)
 """In place of a class: here the view ends."""
 FAR_S, BEHIND_S, ASIDE = 9.0, 4.5, 9.0
@@ -59,7 +58,7 @@ class Coded:
     ``cruise`` and ``speed`` in sixteenths, ``left`` and ``right`` 1 where open.
     count: (B,) how many of the slots are taken, from the first.
     kind: (B, 8) object class or ``BLIND``. told: (B, 8) 0 or 1.
-    gap, side, along, drift, spread, size: (B, 8).
+    gap, side, along, drift, spread, long, wide: (B, 8).
     rows: (B, 8) which object of the scene it is; −1 for a blind spot.
     """
 
@@ -80,7 +79,8 @@ class Coded:
     along: Ints
     drift: Ints
     spread: Ints
-    size: Ints
+    long: Ints
+    wide: Ints
     rows: Ints
 
     def __len__(self) -> int:
@@ -192,19 +192,21 @@ def coded(m: Measures) -> Coded:
     def index(bins: FloatArray, values: FloatArray) -> Ints:
         return np.where(taken, _nearest(bins, slots(values)), 0)
 
-    length, width = slots(m.length_s), slots(m.width)
-    fits = (length[..., None] <= SIZES[:, 0] * 1.1) & (width[..., None] <= SIZES[:, 1] * 1.1)
-    size = np.where(fits.any(axis=-1), fits.argmax(axis=-1), len(SIZES) - 1)
+    def at_least(bins: FloatArray, values: FloatArray) -> Ints:
+        """Index of the first that is not more than a tenth too small."""
+        return np.minimum(np.searchsorted(bins * 1.1, values), len(bins) - 1)
+
     speed = np.clip(np.rint(m.speed * RUNGS), 0, RUNGS).astype(np.int64)
-    # rounding up what the platform needs to stop and to move aside is the careful way
     return Coded(
-        stop=np.minimum(np.searchsorted(STOP_S * 1.1, m.stop_s), len(STOP_S) - 1),
-        shift=np.minimum(np.searchsorted(SHIFT_S * 1.1, m.shift_s), len(SHIFT_S) - 1),
+        stop=at_least(STOP_S, m.stop_s),
+        shift=at_least(SHIFT_S, m.shift_s),
         mission=m.mission, cruise=np.clip(np.rint(m.cruise * RUNGS), 0, RUNGS).astype(np.int64),
         state=m.state, link=m.link, left=m.left, right=m.right, speed=speed, count=count,
         kind=np.where(taken, kind, 0), told=np.where(taken, slots(m.told), 0),
         gap=index(GAP_S, m.gap_s), side=index(SIDE, m.side), along=index(ALONG / RUNGS, m.along),
-        drift=index(DRIFT, m.drift), spread=index(SPREAD, m.spread), size=np.where(taken, size, 0),
+        drift=index(DRIFT, m.drift), spread=index(SPREAD, m.spread),
+        long=np.where(taken, at_least(LONG_S, slots(m.length_s)), 0),
+        wide=np.where(taken, at_least(WIDE, slots(m.width)), 0),
         rows=np.where(taken & (kind != BLIND), order, -1),
     )  # fmt: skip
 

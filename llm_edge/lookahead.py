@@ -201,11 +201,12 @@ def _collisions(
 ) -> FloatArray:
     """(P, 10): seconds until P objects, at ``rows`` of the scenes' arrays, meet each maneuver in
     the first of their futures."""
-    x, y, vx, vy = (v[rows][:, None, None].astype(np.float32) for v in states(scenes))
-    gone = traveled(scenes)[rows].astype(np.float32)[:, None]  # (P, 1, T, 2)
-    reach_x, reach_y = (r[rows].astype(np.float32)[:, None, :, None] for r in outline(scenes))
+    x, y, vx, vy = (v[rows][:, None, None] for v in states(scenes))
+    gone = traveled(scenes)[rows][:, None]  # (P, 1, T, 2)
+    reach_x, reach_y = (r[rows][:, None, :, None] for r in outline(scenes))
     low, high = np.minimum(aside, soon)[..., None], np.maximum(aside, soon)[..., None]
     ways = np.broadcast_to(x[..., None] + vx[..., None] * gone, (*along.shape, len(FUTURES)))
+    here = (x[..., None] - np.zeros_like(ways[..., :1, :]), y[..., None])
     y = y[..., None] + vy[..., None] * gone
     behind = reacting(scenes)[rows]
     if behind.any():
@@ -214,8 +215,8 @@ def _collisions(
         brake = 1 / coding.STOP_S[scenes.stop[rows[0][some]]]
         near = np.abs(y[some] - aside[some][..., None]) < reach_y[some]
         ways[some] = followed(ways[some], brake[:, None, None], along[some], speed[some], near)
-    hit = np.abs(ways - along[..., None]) < reach_x
-    hit &= (y > low - reach_y) & (y < high + reach_y)
+    hit = swept(here[0], ways - along[..., None], reach_x)
+    hit &= swept(here[1], y - high, reach_y, y - low)
     met = hit.any(axis=-1)
     return np.where(met.any(axis=-1), TIMES[met.argmax(axis=-1)], np.inf)
 
@@ -244,17 +245,34 @@ def followed(
     return made
 
 
+def swept(
+    start: FloatArray, least: FloatArray, reach: FloatArray, most: FloatArray | None = None
+) -> Bools:
+    """Whether what lies apart from the ego by ``least`` to ``most``, (…, T, 2), comes within reach
+    of it from one time to the next; nobody is passed through, however fast.
+
+    start: (…, 1, 2) how far apart it is now. most: ``least`` where left out.
+    """
+    most = least if most is None else most
+    start = np.broadcast_to(start, least[..., :1, :].shape)
+    from_least = np.concatenate([start, least[..., :-1, :]], axis=-2)
+    from_most = np.concatenate([start, most[..., :-1, :]], axis=-2)
+    return np.asarray(
+        (np.minimum(least, from_least) < reach) & (np.maximum(most, from_most) > -reach)
+    )
+
+
 def states(scenes: Coded) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """(B, 8) each: middle along and aside, speed along and aside."""
     gap = coding.GAP_S[scenes.gap]
-    x = gap + np.sign(gap) * coding.SIZES[scenes.size, 0] / 2
+    x = gap + np.sign(gap) * coding.LONG_S[scenes.long] / 2
     along = coding.ALONG[scenes.along] / coding.RUNGS
     return x, coding.SIDE[scenes.side], along, coding.DRIFT[scenes.drift]
 
 
 def outline(scenes: Coded) -> tuple[FloatArray, FloatArray]:
     """(B, 8, T) each: from the ego's middle to theirs along and aside, below which they meet."""
-    length, width = (coding.SIZES[scenes.size, k] for k in (0, 1))
+    length, width = coding.LONG_S[scenes.long], coding.WIDE[scenes.wide]
     spread = coding.SPREAD[scenes.spread]
     vulnerable = IS_VULNERABLE[np.minimum(scenes.kind, len(ObjectClass) - 1)]
     moves = (coding.ALONG[scenes.along] != 0) | (coding.DRIFT[scenes.drift] != 0) | vulnerable

@@ -24,6 +24,13 @@ _VEHICLES = [ObjectClass.CAR, ObjectClass.TRUCK, ObjectClass.BUS, ObjectClass.MO
 _WALKING = [ObjectClass.PERSON, ObjectClass.CYCLIST, ObjectClass.ANIMAL, ObjectClass.PERSON]
 _FLYING = [ObjectClass.UAV, ObjectClass.UAV, ObjectClass.UNKNOWN, ObjectClass.ANIMAL]
 
+BODIES = np.array(
+    [[0.15, 0.5], [0.35, 0.8], [0.35, 1.0], [0.65, 1.2], [1.1, 1.4], [0.65, 2.1], [1.1, 3.5],
+     [2.0, 1.4], [0.35, 6.0]]
+)  # fmt: skip
+"""Lengths, seconds, and widths, corridors, of an object and the ego together: people, small and
+large vehicles, the same across the way, a bus at low speed, a wall."""
+
 Fields = dict[str, Any]
 
 
@@ -93,8 +100,9 @@ def _others(rng: np.random.Generator, n: int, least: int, most: int) -> Fields:
 
 def _sized(rng: np.random.Generator, o: Fields, rows: Any, sizes: list[int]) -> None:
     chosen = rng.choice(sizes, o["kind"].shape)
-    o["length_s"] = np.where(rows, coding.SIZES[chosen, 0], o["length_s"])
-    o["width"] = np.where(rows, coding.SIZES[chosen, 1], o["width"])
+    for name, column in (("length_s", 0), ("width", 1)):
+        drawn = BODIES[chosen, column] * rng.uniform(0.8, 1.1, chosen.shape)
+        o[name] = np.where(rows, drawn, o[name])
 
 
 def _spaced(rng: np.random.Generator, shape: tuple[int, int], reach: float) -> FloatArray:
@@ -147,8 +155,9 @@ def _street(rng: np.random.Generator, n: int) -> Fields:
     o["kind"] = np.where(what == 3, rng.choice(_WALKING, shape), rng.choice(_VEHICLES, shape))
     standing = np.where(rng.random(shape) < 0.3, int(ObjectClass.OBSTACLE), o["kind"])
     o["kind"] = np.where(what == 2, standing, o["kind"])
-    _sized(rng, o, True, [2, 3, 3, 4])
+    _sized(rng, o, True, [2, 3, 3, 4, 5, 7])
     _sized(rng, o, what == 3, [0, 1])
+    _sized(rng, o, (what == 2) & (rng.random(shape) < 0.1), [8])
     return {**ego, **o}
 
 
@@ -224,8 +233,8 @@ def _corner(rng: np.random.Generator, n: int) -> Fields:
     for name in ("along", "drift", "told"):
         fields[name] = np.where(blind, 0, fields[name])
     fields["spread"] = np.where(blind, coding.SPREAD[0], fields["spread"])
-    fields["length_s"] = np.where(blind, coding.SIZES[0, 0], fields["length_s"])
-    fields["width"] = np.where(blind, coding.SIZES[0, 1], fields["width"])
+    fields["length_s"] = np.where(blind, BODIES[0, 0], fields["length_s"])
+    fields["width"] = np.where(blind, BODIES[0, 1], fields["width"])
     return fields
 
 

@@ -21,6 +21,7 @@ from llm_edge.lookahead import (
     reacting,
     speeds_of,
     states,
+    swept,
     traveled,
 )
 from pipeline.box import FloatArray
@@ -43,7 +44,7 @@ def windows_of(scenes: Coded) -> Ints:
     gone = traveled(scenes)
     reach_x, reach_y = (r[..., None] for r in outline(scenes))
     aside = y + vy * gone  # (B, 8, T, 2)
-    within = [(np.abs(aside - c) < reach_y).any(axis=-1) for c in (0.0, 1.0, -1.0)]
+    within = [swept(y - c, aside - c, reach_y).any(axis=-1) for c in (0.0, 1.0, -1.0)]
     ways = np.repeat((x + vx * gone)[:, :, None], 4, axis=2)
     behind = reacting(scenes)
     if behind.any():
@@ -52,7 +53,8 @@ def windows_of(scenes: Coded) -> Ints:
         ego, speed = (np.broadcast_to(v, ways.shape[:-1])[rows] for v in (along, pace))
         near = np.ones(ways[rows].shape, np.bool_)
         ways[rows] = followed(ways[rows], brake, ego, speed, near)
-    beside = (np.abs(ways - along[..., None]) < reach_x[:, :, None]).any(axis=-1)
+    apart = ways - along[..., None]
+    beside = swept(x[:, :, None], apart, reach_x[:, :, None]).any(axis=-1)
     hit = np.concatenate([np.stack(within, axis=2), beside], axis=2)  # (B, 8, 7, T)
     ever = hit.any(axis=-1)
     first = np.where(ever, TIMES[hit.argmax(axis=-1)] - TICK_S, np.inf)

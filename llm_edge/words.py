@@ -47,7 +47,8 @@ TABLE: dict[str, list[str]] = {
     "side": _numbered("side", coding.SIDE),
     "along": _numbered("along", coding.ALONG),
     "drift": _numbered("drift", coding.DRIFT),
-    "extent": [f"size{z}spread{s}" for z in range(len(coding.SIZES)) for s in range(3)],
+    "long": _numbered("long", coding.LONG_S),
+    "extent": [f"wide{w:g}spread{s:g}" for w in coding.WIDE for s in coding.SPREAD],
     **{role: [f"{role}_never", *(f"{role}_{a:g}_{b:g}s" for a, b in _SPANS)] for role in ROLES},
     "wish": [f"wish_{lookahead.SIDES[s]}_{lookahead.LEVELS[v]}" for s, v in lookahead.MANEUVERS],
     "best": [f"best_{lookahead.SIDES[s]}_{lookahead.LEVELS[v]}" for s, v in lookahead.MANEUVERS],
@@ -75,7 +76,8 @@ SCALES: dict[str, npt.ArrayLike] = {
     "stop": coding.STOP_S, "shift": coding.SHIFT_S, "cruise": range(coding.RUNGS + 1),
     "speed": range(coding.RUNGS + 1), "up": range(coding.RUNGS + 1),
     "down": range(coding.RUNGS + 1), "gap": coding.GAP_S, "side": coding.SIDE,
-    "along": coding.ALONG, "drift": coding.DRIFT, "rung": range(coding.RUNGS + 1),
+    "along": coding.ALONG, "drift": coding.DRIFT, "long": coding.LONG_S,
+    "rung": range(coding.RUNGS + 1),
 }  # fmt: skip
 """Kinds of words that stand for numbers, and these."""
 HEADER = (
@@ -83,13 +85,13 @@ HEADER = (
 )  # fmt: skip
 STATIC, SLOW = 3, 7
 """Tokens of the prompt up to what never changes, and up to what seldom does."""
-PER_OBJECT = 7 + len(ROLES)
+PER_OBJECT = 8 + len(ROLES)
 SLOT_AT = len(HEADER) + PER_OBJECT
 """Where in the prompt the first slot is named."""
 MAX_PROMPT = 1 + len(HEADER) + PER_OBJECT * coding.SLOTS + 1
 MAX_THOUGHT = 2 + 4 * coding.SLOTS
 MAX_ANSWER = 2 * len(FIELDS) + 1
-CONTEXT = 176
+CONTEXT = 192
 assert len(IDS) == len(WORDS) and MAX_PROMPT + MAX_THOUGHT + 1 + MAX_ANSWER <= CONTEXT
 
 
@@ -107,7 +109,8 @@ def prompt_tokens(scenes: Coded) -> Ints:
     columns = [
         FIRST["kind"] + scenes.kind + scenes.told * len(_KINDS),
         *(FIRST[name] + getattr(scenes, name) for name in ("gap", "side", "along", "drift")),
-        FIRST["extent"] + scenes.size * 3 + scenes.spread,
+        FIRST["long"] + scenes.long,
+        FIRST["extent"] + scenes.wide * len(coding.SPREAD) + scenes.spread,
         *(FIRST[role] + when[..., k] for k, role in enumerate(ROLES)),
         # The slot's name comes last, so that it can stand for all that was said before it.
         np.broadcast_to(FIRST["slot"] + np.arange(coding.SLOTS), (b, coding.SLOTS)),

@@ -27,7 +27,7 @@ def test_an_object_is_told_in_the_platform_s_own_units():
     c = coded_scene(scene([[20.0, -4.5]], [[5.0, 1.35]]))
     assert coding.GAP_S[c.gap[0, 0]] == 1.8 and coding.SIDE[c.side[0, 0]] == -1.5
     assert coding.ALONG[c.along[0, 0]] == 8 and coding.DRIFT[c.drift[0, 0]] == 0.45
-    assert coding.SIZES[c.size[0, 0]].tolist() == [0.65, 1.2]
+    assert coding.LONG_S[c.long[0, 0]] == 0.65 and coding.WIDE[c.wide[0, 0]] == 0.8
     assert coding.STOP_S[c.stop[0]] == 2.5 and coding.SHIFT_S[c.shift[0]] == 2.0
     assert c.speed[0] == 8 and c.count[0] == 1
 

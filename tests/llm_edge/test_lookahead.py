@@ -5,8 +5,8 @@ import pytest
 
 from llm_edge import coding
 from llm_edge.coding import coded_scene
-from llm_edge.lookahead import MANEUVERS, PREFERENCE, choose, clear_of, look_ahead
-from llm_edge.scene import LinkState, Mission, TargetState
+from llm_edge.lookahead import MANEUVERS, PREFERENCE, choose, clear_of, look_ahead, outline
+from llm_edge.scene import LinkState, Mission, Platform, TargetState
 from pipeline.objects import ObjectClass
 from tests.llm_edge.test_coding import scene
 
@@ -84,12 +84,21 @@ def test_a_blind_spot_slows_it_down_only_while_others_are_heard_badly():
     assert best([], **corner, link=LinkState.LOST) in ("straight down", "straight stop")
 
 
-def test_what_is_uncertain_blocks_more():
+def test_what_is_uncertain_takes_more_room_and_ever_more():
     sure, unsure = (
-        looked([[14.0, 5.2]], sigmas=np.array([sigma]))[1].blocks[0, 0].sum()
+        outline(coded_scene(scene([[14.0, 3.2]], [[2.0, 0.0]], sigmas=np.array([sigma]))))
         for sigma in (0.1, 2.0)
     )
-    assert unsure > sure
+    for less, more in zip(sure, unsure, strict=True):
+        assert (more[0, 0] > less[0, 0]).all() and more[0, 0, -1] > more[0, 0, 0]
+
+
+def test_nobody_is_passed_through_however_fast():
+    fast = {"platform": Platform(40.0, 4.0, 2.0, 3.0, (0.5, 0.5)), "speed_mps": 40.0,
+            "cruise_mps": 40.0, "sizes": np.full((1, 2), 0.5)}  # fmt: skip
+    for x in np.arange(40.0, 60.0, 1.7):
+        _, outcome = looked([[x, 0.0]], [[-30.0, 0.0]], **fast)
+        assert outcome.blocks[0, 0, :2].all(), x
 
 
 def test_one_scene_among_many_is_judged_as_it_is_alone():
