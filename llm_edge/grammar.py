@@ -80,14 +80,21 @@ def answers_from(values: Ints) -> Answers:
 def decision_of(
     answers: Answers, scenes: Coded, scene: Scene, valid_until_ns: int, source: Source
 ) -> Decision:
-    """The first answer in the scene's own terms: ids instead of slots, m/s instead of rungs."""
+    """The first answer in the scene's own terms: ids instead of slots, m/s instead of sixteenths,
+    of which those of the mission's speed and of the present one mean just these."""
     slot = int(answers.target[0])
     row = int(scenes.rows[0, slot - 1]) if slot else -1
+    rung, limit = int(answers.speed[0]), scene.platform.limit_mps
+    speed_mps = rung / coding.RUNGS * limit
+    for told, exact in ((scenes.cruise, scene.cruise_mps), (scenes.speed, scene.speed_mps)):
+        if rung == int(told[0]) and rung:
+            speed_mps = min(exact, limit)
+            break
     return Decision(
         action=_ACTIONS[int(answers.action[0])],
         target=int(scene.ids[row]) if row >= 0 else None,
         direction=_DIRECTIONS[int(answers.direction[0])],
-        speed_mps=int(answers.speed[0]) / coding.RUNGS * scene.platform.limit_mps,
+        speed_mps=speed_mps,
         risk=list(Risk)[int(answers.risk[0])],
         reason=list(Reason)[int(answers.reason[0])],
         valid_until_ns=valid_until_ns,

@@ -31,9 +31,9 @@ from pipeline.errors import InputError
 
 TOOLS = (
     "First list calls that help: forecast(id, t) tells where an object is in t seconds, "
-    "distance(a, b) how far two are apart, request_v2x(region) asks others. $1 is the place that "
-    "the first call found.\nCalls: "
+    "distance(a, b) how far two are apart{asks}. $1 is the place that the first call found.\nCalls: "
 )
+ASKS = ", request_v2x(region) asks others"
 THOUGHT = "Thought: "
 WRAP_UP = "\nThe time is up, so I decide now.\n"
 ANSWER = "Answer: "
@@ -155,8 +155,9 @@ class Slow:
 
     def _called(self, scene: Scene, tokens: Tokens, work: "_Work") -> tuple[str, ...]:
         """Results of the calls that the model planned; none where its plan is none."""
-        guide = Guide(self._engine, grammar(plan_schema(scene)))
-        made = write(self._prefix, guide, np.concatenate([tokens, self._engine.tokenize(TOOLS)]))
+        guide = Guide(self._engine, grammar(plan_schema(scene, asks=self._ask is not None)))
+        told = TOOLS.format(asks=ASKS if self._ask is not None else "")
+        made = write(self._prefix, guide, np.concatenate([tokens, self._engine.tokenize(told)]))
         try:
             calls = parse_plan(self._engine.text(made.tokens), scene)
         except InputError:

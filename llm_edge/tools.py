@@ -53,11 +53,16 @@ class Call:
         return tuple(int(v[1:]) for v in given if isinstance(v, str))
 
 
-def plan_schema(scene: Scene) -> dict[str, Any]:
-    """JSON schema of a plan; references to calls that are not there are refused later."""
+def plan_schema(scene: Scene, *, asks: bool = True) -> dict[str, Any]:
+    """JSON schema of a plan; references to calls that are not there are refused later.
+
+    asks: whether others can be asked at all; else ``request_v2x`` is not offered.
+    """
     ids = [int(i) for i in scene.ids]
     places = {"enum": [*ids, *(f"${k}" for k in range(1, MAX_CALLS + 1))]}
-    kinds = [{"tool": {"const": "request_v2x"}, "region": {"enum": [r.value for r in Region]}}]
+    kinds: list[dict[str, Any]] = []
+    if asks:
+        kinds = [{"tool": {"const": "request_v2x"}, "region": {"enum": [r.value for r in Region]}}]
     if ids:
         kinds += [
             {"tool": {"const": "forecast"}, "id": {"enum": ids}, "t": {"enum": _LEADS}},

@@ -9,6 +9,7 @@ from llm_edge.grammar import AnswerGrammar, ThoughtGrammar, answers_from, decisi
 from llm_edge.lookahead import clear_of, look_ahead
 from llm_edge.thought import answer_tokens, answers_of, thought_tokens
 from llm_edge.words import FIELDS, FIRST, IDS, WORDS
+from tests.llm_edge.crowds import crowd
 
 KINDS = (*scenarios.KINDS, *scenarios.HELD_OUT)
 DRAWN = scenarios.draw(np.random.default_rng(8), 400, KINDS)
@@ -79,3 +80,16 @@ def test_prompts_say_static_things_first():
     assert prompt[1].startswith("stop") and prompt[2].startswith("shift")
     assert prompt[9].startswith("speed")
     assert (len(prompt) - 2 - len(words.HEADER)) % words.PER_OBJECT == 0
+
+
+def test_the_mission_s_speed_and_the_present_one_are_meant_exactly():
+    scene = crowd(n=0, speed_mps=6.2, cruise_mps=7.4)
+    coded = coding.coded_scene(scene)
+    said = {}
+    for rung in range(coding.RUNGS + 1):
+        values = np.array([[FIRST["action"], FIRST["direction"], FIRST["rung"] + rung,
+                            FIRST["target"], FIRST["reason"], FIRST["risk"]]])  # fmt: skip
+        made = decision_of(answers_from(values), coded, scene, 0, Source.FAST)
+        said[rung] = made.speed_mps
+    assert said[int(coded.cruise[0])] == 7.4 and said[int(coded.speed[0])] == 6.2
+    assert said[0] == 0.0 and said[coding.RUNGS] == scene.platform.limit_mps == 10.0
