@@ -23,7 +23,6 @@ from llm_edge.policy import Policy
 from llm_edge.reasoner import Answer, Reasoner, ReasonerConfig
 from llm_edge.scene import Scene
 from pipeline.clock import WallClock
-from pipeline.errors import InputError
 
 PAPERS = {"learned": scenarios.KINDS, "held out": scenarios.HELD_OUT}
 
@@ -59,7 +58,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=SHIPPED)
     args = parser.parse_args()
     if not args.model.is_file():
-        raise InputError(f"{args.model}: no such model; train one (python -m llm_edge.train)")
+        parser.error(f"{args.model}: no such model; train one (python -m llm_edge.train)")
     clock = WallClock()
 
     def reasoner(**options: object) -> Reasoner:

@@ -31,7 +31,8 @@ from pipeline.errors import InputError
 
 TOOLS = (
     "First list calls that help: forecast(id, t) tells where an object is in t seconds, "
-    "distance(a, b) how far two are apart{asks}. $1 is the place that the first call found.\nCalls: "
+    "distance(a, b) how far two are apart{asks}. $1 is the place that the first call found.\n"
+    "Calls: "
 )
 ASKS = ", request_v2x(region) asks others"
 THOUGHT = "Thought: "
