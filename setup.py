@@ -63,7 +63,7 @@ setup(
         "cpm": ["asn1tools>=0.166"],
         "raw": ["rawpy"],
         "viz": ["rerun-sdk"],
-        "train": ["torch"],
+        "train": ["torch>=2.9"],
         "scale": ["ray>=2.9"],
         # llama-cpp-python has no wheels on PyPI: it is compiled, 7 to 14 minutes on two cores.
         "llm": ["llama-cpp-python>=0.3.36", "llguidance>=1.9", "gguf>=0.17"],

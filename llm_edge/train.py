@@ -86,34 +86,48 @@ def rate_at(step: int, steps: int, rate: float) -> float:
     return rate * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * share)))
 
 
+def optimizers(net: Decoder, rate: float) -> dict[str, torch.optim.Optimizer]:
+    """Muon (Jordan, 2024) for the layers' matrices, which saves half of the steps; AdamW for all
+    else. Steps of the matrices are twice as large, by what AdamW's would be (Moonlight, 2025)."""
+    matrices = [p for n, p in net.named_parameters() if n.startswith("layers") and p.ndim == 2]
+    held = set(map(id, matrices))
+    rest = [p for p in net.parameters() if id(p) not in held]
+    return {
+        "muon": torch.optim.Muon(
+            matrices, lr=2 * rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"
+        ),
+        "adamw": torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.97), weight_decay=0.0),
+    }
+
+
 def fit(net: Decoder, args: argparse.Namespace) -> None:
-    """AdamW; goes on from the checkpoint of the same run."""
+    """Goes on from the checkpoint of the same run."""
     checkpoint = Path(f"{args.out}.checkpoint")
-    decays = [p for p in net.parameters() if p.ndim == 2]
-    flat = [p for p in net.parameters() if p.ndim < 2]
-    groups = [{"params": decays, "weight_decay": 0.05}, {"params": flat, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.97))
+    made = optimizers(net, args.rate)
+    groups = [(g, g["lr"]) for optimizer in made.values() for g in optimizer.param_groups]
     run = shlex.join(args.words)
     done = 0
     if checkpoint.is_file():
         stored = torch.load(checkpoint, weights_only=True, map_location=args.device)
         if stored["run"] == run:
             net.load_state_dict(stored["net"])
-            optimizer.load_state_dict(stored["optimizer"])
+            for name, optimizer in made.items():
+                optimizer.load_state_dict(stored[name])
             done = stored["step"]
     smooth: torch.Tensor | None = None
     with Progress() as progress:
         task = progress.add_task("training", total=args.steps, completed=done)
         for step, batch in enumerate(batches(args.seed, done, args.steps), done):
-            for group in optimizer.param_groups:
-                group["lr"] = rate_at(step, args.steps, args.rate)
+            for group, rate in groups:
+                group["lr"] = rate_at(step, args.steps, rate)
             with torch.autocast(args.device.split(":")[0], torch.bfloat16, enabled=args.bf16):
                 said, taught = loss_of(net, *(a.to(args.device) for a in batch))
                 loss = said + TEACHER * taught
-            optimizer.zero_grad()
+            net.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimizer.step()
+            for optimizer in made.values():
+                optimizer.step()
             now = torch.stack([said, taught]).detach()
             smooth = now if smooth is None else smooth + 0.02 * (now - smooth)
             shown = "loss {:.4f}, of objects {:.4f}".format(*smooth.tolist())
@@ -121,8 +135,8 @@ def fit(net: Decoder, args: argparse.Namespace) -> None:
             if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == args.steps:
                 parts = Path(f"{checkpoint}.part")
                 stored = {
-                    "run": run, "net": net.state_dict(), "optimizer": optimizer.state_dict(),
-                    "step": step + 1,
+                    "run": run, "net": net.state_dict(), "step": step + 1,
+                    **{name: optimizer.state_dict() for name, optimizer in made.items()},
                 }  # fmt: skip
                 torch.save(stored, parts)
                 parts.replace(checkpoint)
@@ -136,7 +150,7 @@ def main(words: list[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("reasoner.npz"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=12_000, help=f"of {BATCH} scenes each")
+    parser.add_argument("--steps", type=int, default=5000, help=f"of {BATCH} scenes each")
     parser.add_argument("--rate", type=float, default=2.5e-3)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=5)
