@@ -18,11 +18,12 @@ from rich.progress import track
 
 from evaluation.decisions import Decide, Examination, Score, by_look_ahead, examination, examine
 from llm_edge import scenarios
-from llm_edge.fast import SHIPPED, FastConfig
+from llm_edge.fast import FastConfig, shipped
 from llm_edge.policy import Policy
 from llm_edge.reasoner import Answer, Reasoner, ReasonerConfig
 from llm_edge.scene import Scene
 from pipeline.clock import WallClock
+from pipeline.errors import InputError
 
 PAPERS = {"learned": scenarios.KINDS, "held out": scenarios.HELD_OUT}
 
@@ -55,14 +56,16 @@ def main() -> None:
     parser.add_argument("--deadlines", type=float, nargs="+", default=[5, 10, 33, 100], help="ms")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--votes", type=int, default=4)
-    parser.add_argument("--model", type=Path, default=SHIPPED)
+    parser.add_argument("--model", type=Path, default=None, help="a decoder of yours, .onnx")
     args = parser.parse_args()
-    if not args.model.is_file():
-        parser.error(f"{args.model}: no such model; train one (python -m llm_edge.train)")
+    try:
+        model = args.model or shipped()
+    except InputError as error:
+        parser.error(str(error))
     clock = WallClock()
 
     def reasoner(**options: object) -> Reasoner:
-        fast = FastConfig(model=str(args.model), **options)  # type: ignore[arg-type]
+        fast = FastConfig(model=str(model), **options)  # type: ignore[arg-type]
         return Reasoner(ReasonerConfig(), clock, fast)
 
     plain, thinking, voting = reasoner(thought=False), reasoner(), reasoner(votes=args.votes)

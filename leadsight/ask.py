@@ -16,7 +16,7 @@ from llm_edge import words
 from llm_edge.calibrate import ThreadClock, calibrate
 from llm_edge.cost_file import calibration_file, device_name, save_costs
 from llm_edge.decision import Source
-from llm_edge.fast import ANSWER, SHIPPED
+from llm_edge.fast import ANSWER, shipped
 from llm_edge.make_reasoner import make_reasoner
 from llm_edge.ort_engine import OrtEngine
 from llm_edge.reasoner import Answer, Reasoner
@@ -147,7 +147,7 @@ def run_calibrate(configs: dict[str, Any], console: Console) -> None:
         InputError: no model, or one that cannot be read.
     """
     fast = configs["reasoner_fast"]
-    model = Path(fast.model) if fast.model else SHIPPED
+    model = Path(fast.model) if fast.model else shipped()
     engine = OrtEngine(model, max_lanes=max(fast.votes, 2))
     costs = calibrate(engine, WallClock(), ThreadClock())
     engine.close()

@@ -28,12 +28,21 @@ from llm_edge.words import FIELDS, IDS
 from pipeline.clock import Clock
 from pipeline.config import Config, option
 from pipeline.errors import InputError
+from pipeline.resources import share_path
 
-SHIPPED = Path(__file__).parents[1] / "models" / "reasoner.onnx"
 ANSWER = (3, *[2] * (len(FIELDS) - 1))
 """Tokens of the answer's calls: what closes the thought and each field's name with the value before
 it."""
 _DONE, _ACTION = IDS[words.DONE], IDS[FIELDS[0]]
+
+
+def shipped() -> Path:
+    """The decoder that comes with leadsight.
+
+    Raises:
+        InputError: this installation has none.
+    """
+    return share_path("models", "reasoner.onnx")
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Fast:
 
     def __init__(self, config: FastConfig, clock: Clock) -> None:
         self._config, self._clock = config, clock
-        path = Path(config.model) if config.model else SHIPPED
+        path = Path(config.model) if config.model else shipped()
         self._engine = OrtEngine(path, max_lanes=config.votes)
         if tuple(self._engine.words) != words.WORDS:
             raise InputError(

@@ -20,7 +20,6 @@ from llm_edge import words
 from llm_edge.checkpoint import Shape, random_checkpoint, save_checkpoint
 from llm_edge.coding import coded_scene
 from llm_edge.export_onnx import export_onnx
-from llm_edge.fast import SHIPPED
 from llm_edge.lookahead import look_ahead
 from llm_edge.scene import scene_json
 from llm_edge.thought import answer_tokens, answers_of, thought_tokens
@@ -180,11 +179,6 @@ def _training_data(root: Path) -> None:
             np.savetxt(root / "gt" / name / f"{sequence}.txt", boxes, delimiter=",")
 
 
-def _needs_reasoner() -> None:
-    if not SHIPPED.is_file():
-        pytest.skip("models/reasoner.onnx is not here (python -m llm_edge.train)")
-
-
 @pytest.mark.parametrize("command", commands())
 def test_documented_command_runs(
     command: str, place: Path, monkeypatch: pytest.MonkeyPatch
@@ -199,9 +193,6 @@ def test_documented_command_runs(
             (place / "flight.mcap").unlink(missing_ok=True)
         if ">" in arguments:
             arguments = arguments[: arguments.index(">")]
-        own = ("--example", "reasoner.fast=none", "reasoner_fast.model=reasoner.onnx")
-        if arguments[0] in ("ask", "calibrate") and not set(own) & set(arguments):
-            _needs_reasoner()
         run([sys.executable, "-m", "leadsight", *arguments], place)
     elif program in ("python", "python3") and arguments[:1] == ["-m"]:
         module = arguments[1]
@@ -228,8 +219,6 @@ def test_documented_command_runs(
             pytest.skip("the pictures are not here (LEADSIGHT_DATA)")
         if "--online" in arguments and find_data("data", "tracking", "frames") is None:
             pytest.skip("the clips are not here (LEADSIGHT_DATA)")
-        if name == "decisions":
-            _needs_reasoner()
         if name in ("random_gguf", "export_gguf"):
             pytest.importorskip("gguf", reason="gguf is not installed (the llm extra)")
         if name == "highway":
