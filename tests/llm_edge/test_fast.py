@@ -87,16 +87,24 @@ class Counted(SimClock):
         return super().now_ns()
 
 
+def hurried(fast, clock):
+    """Scenes and what they got in so little time that some thoughts are cut, however fast this
+    machine is by the calibration."""
+    pairs = [(s, asked(fast, s, ms * 1e-3, clock)) for s in SCENES[:12]
+             for ms in (1, 1.4, 1.8, 2.2, 2.6, 3, 4)]  # fmt: skip
+    return [(scene, reply) for scene, reply in pairs if reply.decision is not None]
+
+
 def test_a_thought_is_closed_when_its_time_is_over(make):
     clock = Counted(1)
     fast = make(clock=clock, drift=False)
-    full = [asked(fast, s, 10.0, clock).figures["thought_calls"] for s in SCENES[:30]]
-    short = [asked(fast, s, 0.0025, clock) for s in SCENES[:30]]
-    calls = [r.figures.get("thought_calls", 0) for r in short]
-    assert sum(calls) < sum(full)
-    cut = [r.decision for r, f in zip(short, full, strict=True) if r.decision and
-           r.figures["thought_calls"] < f]  # fmt: skip
-    assert cut and all(d.source is Source.FAST for d in cut)
+    cut = [(s, r) for s, r in hurried(fast, clock) if r.decision.source is Source.FAST]
+    assert cut
+    for scene, reply in cut:
+        whole = asked(fast, scene, 10.0, clock)
+        assert whole.decision.source is Source.THOUGHT
+        assert reply.figures["thought_calls"] <= whole.figures["thought_calls"]
+    assert any(r.figures["thought_calls"] for _, r in cut)
 
 
 def test_a_deadline_that_is_over_or_too_near_gets_a_reason(make):
@@ -143,10 +151,10 @@ def test_a_vehicle_that_is_twice_as_fast_gets_no_other_one_s_cached_speed(make):
 def test_a_cut_thought_is_not_kept_for_who_has_more_time(make):
     clock = Counted(1)
     fast = make(clock=clock, drift=False, cache_ms=60_000.0)
-    cut = [s for s in SCENES[:30] if (d := asked(fast, s, 0.004, clock).decision) is not None
-           and d.source is Source.FAST]  # fmt: skip
+    cut = [scene for scene, reply in hurried(fast, clock) if reply.decision.source is Source.FAST]
     assert cut
-    assert all(asked(fast, s, 10.0, clock).decision.source is Source.THOUGHT for s in cut)
+    whole = {Source.THOUGHT, Source.CACHE}  # kept of a longer deadline
+    assert {asked(fast, s, 10.0, clock).decision.source for s in cut} <= whole
 
 
 def test_it_is_cut_off_from_another_thread_and_answers_again(make):
