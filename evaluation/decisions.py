@@ -25,11 +25,11 @@ Decide = Callable[[Scene, int], Answer]
 """A scene and its deadline → an answer."""
 
 
-def by_look_ahead(scene: Scene) -> Decision:
-    """What the look-ahead decides, as if it were the decoder's."""
+def by_look_ahead(scene: Scene, source: Source = Source.THOUGHT) -> Decision:
+    """What the look-ahead decides, as if it were the decoder's or ``source``'s."""
     coded = coded_scene(scene)
     answers = answers_of(coded, look_ahead(coded))
-    return decision_of(answers, coded, scene, scene.at_ns + 10**9, Source.THOUGHT)
+    return decision_of(answers, coded, scene, scene.at_ns + 10**9, source)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,15 +5,12 @@ from functools import partial
 
 import numpy as np
 
-from llm_edge.coding import coded_scene
+from evaluation.decisions import by_look_ahead
 from llm_edge.decision import Action, Decision, Direction, Reason, Risk, Source
 from llm_edge.fast import shipped
-from llm_edge.grammar import decision_of
-from llm_edge.lookahead import look_ahead
 from llm_edge.make_reasoner import STAGES, make_reasoner
 from llm_edge.policy import Policy as RulePolicy
 from llm_edge.scene import Mission, Scene
-from llm_edge.thought import answers_of
 from pipeline.clock import WallClock
 from pipeline.errors import InputError
 
@@ -95,9 +92,7 @@ def rule(scene: Scene) -> Decision:
 
 def looked_ahead(scene: Scene) -> Decision:
     """What the shipped decoder is taught, computed."""
-    coded = coded_scene(scene)
-    answers = answers_of(coded, look_ahead(coded))
-    return decision_of(answers, coded, scene, scene.at_ns + VALID_NS, Source.POLICY)
+    return by_look_ahead(scene, Source.POLICY)
 
 
 class Reasoned:

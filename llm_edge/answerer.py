@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from llm_edge.decision import Decision
 from llm_edge.scene import Scene
+from pipeline.clock import Clock
 
 _TRIES, _TRY_S = 500, 0.002
 
@@ -40,6 +43,28 @@ class Answerer(Protocol):
 
     def close(self) -> None:
         """Give everything back."""
+
+
+class Asked(Protocol):
+    """Where an answerer runs: a question goes there without waiting."""
+
+    def submit(self, scene: Scene, deadline_ns: int) -> "Future[Reply]":
+        """The answer, or None with a reason."""
+
+    def cancel(self) -> None:
+        """The question that is open gets no decision."""
+
+
+def waited(host: Asked, scene: Scene, deadline_ns: int, clock: Clock) -> Reply:
+    """The answer, or None with a reason: at once where nobody can be asked, at the deadline where
+    none has come."""
+    answer = host.submit(scene, deadline_ns)
+    left_s = (deadline_ns - clock.now_ns()) * 1e-9
+    try:
+        return answer.result(max(0.0, left_s))
+    except FutureTimeoutError:
+        host.cancel()
+        return Reply(None, "no answer by the deadline")
 
 
 def cut_off(

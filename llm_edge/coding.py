@@ -87,6 +87,11 @@ class Coded:
         return len(self.stop)
 
     @property
+    def taken(self) -> npt.NDArray[np.bool_]:
+        """(B, 8) slots that hold something."""
+        return np.asarray(np.arange(SLOTS) < self.count[:, None])
+
+    @property
     def followed(self) -> npt.NDArray[np.bool_]:
         """(B,) whether the first slot is the mission's target."""
         known = (self.state == 1) | (self.state == 2)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from llm_edge import coding
 from llm_edge.coding import Coded, Ints
+from llm_edge.kinematics import STAND_OFF_S, driven, smooth
 from llm_edge.scene import LinkState, Mission
 from pipeline.box import FloatArray
 from pipeline.objects import IS_VULNERABLE, ObjectClass
@@ -42,8 +43,6 @@ MARGIN, MARGIN_S = 0.1, 0.05
 BRAKING = 0.4
 """Of the ego's own brake, how hard others do without a reason."""
 REACTION_S = 0.5
-STAND_OFF_S = 1.0
-"""Distance that is kept to a followed target."""
 LATEST = 5
 """Seconds until the wish meets something are told rounded up, 1 to 5."""
 
@@ -84,8 +83,13 @@ def look_ahead(scenes: Coded) -> Outcome:
 
 def clear_of(scenes: Coded, blocks: Bools) -> Bools:
     """(B, 10) what nobody blocks and no side that is shut."""
-    shut = np.stack([np.zeros_like(scenes.left), 1 - scenes.left, 1 - scenes.right], axis=1)
-    return np.asarray(~blocks.any(axis=1) & (shut[:, SIDE_OF] == 0))
+    return np.asarray(~blocks.any(axis=1) & ~shut_of(scenes))
+
+
+def shut_of(scenes: Coded) -> Bools:
+    """(B, 10) maneuvers to a side that is shut."""
+    sides = np.stack([np.ones_like(scenes.left), scenes.left, scenes.right], axis=1)
+    return np.asarray(sides[:, SIDE_OF] == 0)
 
 
 def choose(wish: Ints, clear: Bools) -> tuple[Ints, Bools]:
@@ -128,19 +132,11 @@ def ego_ways(scenes: Coded, speeds: Ints) -> tuple[FloatArray, ...]:
     rate = np.where(aim < now, 1.0 / stop, 0.5 / stop)
     change = np.minimum(np.abs(aim - now), rate * TIMES)
     speed = now + np.sign(aim - now) * change
-    until = np.abs(aim - now) / rate
-    ramp = np.minimum(TIMES, until)
-    along = now * ramp + np.sign(aim - now) * rate * ramp**2 / 2 + aim * (TIMES - ramp)
+    along = driven(now, aim, stop, TIMES)
     share = TIMES / coding.SHIFT_S[scenes.shift][:, None]
     sides = np.array([0.0, 1.0, -1.0])[SIDE_OF][:, None]
-    aside, soon = (sides * _smooth(f * share)[:, None] for f in (1.0, 2.0))
+    aside, soon = (sides * smooth(f * share)[:, None] for f in (1.0, 2.0))
     return tuple(np.broadcast_to(v, along.shape) for v in (along, aside, soon, speed))
-
-
-def _smooth(share: FloatArray) -> FloatArray:
-    """From 0 to 1, at rest at both ends."""
-    share = np.clip(share, 0.0, 1.0)
-    return share**2 * (3 - 2 * share)
 
 
 def reacting(scenes: Coded) -> Bools:
@@ -174,8 +170,7 @@ def _follow(scenes: Coded, speeds: Ints) -> Ints:
     side = coding.SIDE[scenes.side[:, 0]] + 3.0 * coding.DRIFT[scenes.drift[:, 0]]
     miss = np.abs(gap[:, None] - along[..., at] - STAND_OFF_S)
     miss += 0.6 * np.abs(side[:, None] - aside[..., at]) + 0.1 * (SIDE_OF > 0)
-    shut = np.stack([np.zeros_like(scenes.left), 1 - scenes.left, 1 - scenes.right], axis=1)
-    miss = miss + 100.0 * shut[:, SIDE_OF]
+    miss = miss + 100.0 * shut_of(scenes)
     return np.asarray(miss.argmin(axis=1))
 
 
@@ -184,8 +179,7 @@ def _meetings(scenes: Coded, speeds: Ints) -> FloatArray:
     ego = ego_ways(scenes, speeds)
     first = np.full((*scenes.kind.shape, len(MANEUVERS)), np.inf)
     for kind, simulate in ((False, _collisions), (True, _blind)):
-        taken = np.arange(coding.SLOTS) < scenes.count[:, None]
-        rows = np.nonzero(taken & ((scenes.kind == coding.BLIND) == kind))
+        rows = np.nonzero(scenes.taken & ((scenes.kind == coding.BLIND) == kind))
         if len(rows[0]):
             first[rows] = simulate(scenes, rows, *(e[rows[0]] for e in ego))
     return first

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from llm_edge.coding import BLIND, Measures, measures_of
 from llm_edge.decision import Action, Decision, Direction, Reason, Risk, Source, check
+from llm_edge.kinematics import STAND_OFF_S, driven, smooth
 from llm_edge.scene import LinkState, Mission, Scene, TargetState
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
@@ -22,7 +23,6 @@ SOON_S, NOW_S = 3.0, 1.5
 MARGIN, MARGIN_S = 0.15, 0.05
 REFUSED_S = 2.0
 """A decision that meets somebody sooner is refused where the policy's own would not."""
-STAND_OFF_S = 1.0
 _TIMES = np.arange(0.0, HORIZON_S + TICK_S / 2, TICK_S)
 _SIDES = {Direction.NONE: 0.0, Direction.LEFT: 1.0, Direction.RIGHT: -1.0}
 OF_MISSION = {Action.FOLLOW: Mission.FOLLOW, Action.SEARCH: Mission.FOLLOW,
@@ -92,12 +92,8 @@ class Policy:
 
     def _way(self, side: float, aim: float) -> tuple[FloatArray, FloatArray]:
         """(T,) along and aside."""
-        stop, now = float(self._m.stop_s[0]), self._speed
-        rate = (1.0 if aim < now else 0.5) / stop
-        ramp = np.minimum(_TIMES, abs(aim - now) / rate)
-        along = now * ramp + np.sign(aim - now) * rate * ramp**2 / 2 + aim * (_TIMES - ramp)
-        share = np.clip(_TIMES / float(self._m.shift_s[0]), 0.0, 1.0)
-        return along, side * share**2 * (3 - 2 * share)
+        along = driven(self._speed, aim, float(self._m.stop_s[0]), _TIMES)
+        return along, side * smooth(_TIMES / float(self._m.shift_s[0]))
 
     def decide(self, valid_until_ns: int) -> Decision:
         """The rule's decision."""

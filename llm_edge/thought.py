@@ -13,7 +13,7 @@ import numpy.typing as npt
 from llm_edge import coding, words
 from llm_edge.coding import Coded, Ints
 from llm_edge.decision import Action, Direction, Reason, Risk
-from llm_edge.lookahead import LEVEL_OF, MANEUVERS, SIDE_OF, Outcome
+from llm_edge.lookahead import LEVEL_OF, MANEUVERS, SIDE_OF, Outcome, shut_of
 from llm_edge.scene import Mission
 from llm_edge.words import FIRST, IDS
 
@@ -91,8 +91,7 @@ def answer_tokens(answers: Answers) -> Ints:
 def thought_tokens(scenes: Coded, outcome: Outcome) -> Ints:
     """(B, ``MAX_THOUGHT``) ids; −1 where nothing is said."""
     b = len(scenes)
-    shut = np.stack([np.zeros_like(scenes.left), 1 - scenes.left, 1 - scenes.right], axis=1)
-    start = shut[:, None, SIDE_OF] > 0
+    start = shut_of(scenes)[:, None]
     taken = (np.logical_or.accumulate(outcome.blocks, axis=1)) | start
     before = np.concatenate([start, taken[:, :-1]], axis=1)
     slot, seconds, news = _threat(outcome.meets)
@@ -104,7 +103,7 @@ def thought_tokens(scenes: Coded, outcome: Outcome) -> Ints:
     made[..., 2] = np.where(changed, FIRST["aside"] + clear @ _ASIDE, -1)
     meets = np.where(slot > 0, (slot - 1) * 5 + seconds, 0)
     made[..., 3] = np.where(changed, FIRST["meets"] + meets, -1)
-    made[np.arange(coding.SLOTS) >= scenes.count[:, None]] = -1
+    made[~scenes.taken] = -1
     wish = FIRST["wish"] + outcome.wish[:, None]
     best = FIRST["best"] + outcome.best[:, None]
     return np.concatenate([wish, made.reshape(b, -1), best], axis=1)

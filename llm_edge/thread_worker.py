@@ -8,10 +8,9 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from queue import SimpleQueue
 
-from llm_edge.answerer import Answerer, Reply, cut_off
+from llm_edge.answerer import Answerer, Reply, cut_off, waited
 from llm_edge.decision import Decision
 from llm_edge.isolation import IsolationConfig, apply
 from llm_edge.scene import Scene
@@ -44,13 +43,7 @@ class ThreadWorker:
         self._thread.start()
 
     def ask(self, scene: Scene, deadline_ns: int) -> Reply:
-        answer = self.submit(scene, deadline_ns)
-        left_s = (deadline_ns - self._clock.now_ns()) * 1e-9
-        try:
-            return answer.result(max(0.0, left_s))
-        except FutureTimeoutError:
-            self.cancel()
-            return Reply(None, "no answer by the deadline")
+        return waited(self, scene, deadline_ns, self._clock)
 
     def submit(self, scene: Scene, deadline_ns: int) -> "Future[Reply]":
         answer: Future[Reply] = Future()

@@ -43,13 +43,12 @@ def sequences(seed: int, part: int, count: int, kinds: tuple[str, ...]) -> Seque
     kept = np.where(drawn > 1 - CUT, (rng.random(count) * length).astype(int), kept)
     thought = np.where(np.cumsum(thought >= 0, axis=1) <= kept[:, None], thought, -1)
     done = np.full((count, 1), words.IDS[words.DONE])
-    taken = np.arange(coding.SLOTS) < scenes.count[:, None]
     return Sequences(
         packed(np.concatenate([prompt, thought, done, answer], axis=1)),
         (prompt >= 0).sum(axis=1),
         outcome.blocks.astype(np.float32),
         np.minimum(outcome.first / HORIZON_S, 1).astype(np.float32),
-        np.where(taken, outcome.meets, -1),
+        np.where(scenes.taken, outcome.meets, -1),
     )
 
 

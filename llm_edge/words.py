@@ -27,6 +27,7 @@ def _numbered(name: str, values: Sequence[float] | np.ndarray) -> list[str]:
     return [f"{name}{v:g}" for v in values]
 
 
+_MANEUVERS = [f"{lookahead.SIDES[s]}_{lookahead.LEVELS[v]}" for s, v in lookahead.MANEUVERS]
 _SPANS = [(EDGES[i], EDGES[j]) for i, j in SPANS]
 _KINDS = [*(c.name.lower() for c in ObjectClass), "blind"]
 TABLE: dict[str, list[str]] = {
@@ -50,8 +51,7 @@ TABLE: dict[str, list[str]] = {
     "long": _numbered("long", coding.LONG_S),
     "extent": [f"wide{w:g}spread{s:g}" for w in coding.WIDE for s in coding.SPREAD],
     **{role: [f"{role}_never", *(f"{role}_{a:g}_{b:g}s" for a, b in _SPANS)] for role in ROLES},
-    "wish": [f"wish_{lookahead.SIDES[s]}_{lookahead.LEVELS[v]}" for s, v in lookahead.MANEUVERS],
-    "best": [f"best_{lookahead.SIDES[s]}_{lookahead.LEVELS[v]}" for s, v in lookahead.MANEUVERS],
+    **{kind: [f"{kind}_{maneuver}" for maneuver in _MANEUVERS] for kind in ("wish", "best")},
     "same": ["same"],
     "straight": [f"straight{k:04b}" for k in range(16)],
     "aside": [f"aside{k:06b}" for k in range(64)],
@@ -83,8 +83,6 @@ SCALES: dict[str, npt.ArrayLike] = {
 HEADER = (
     "stop", "shift", "mission", "cruise", "state", "link", "left", "right", "speed", "up", "down",
 )  # fmt: skip
-STATIC, SLOW = 3, 7
-"""Tokens of the prompt up to what never changes, and up to what seldom does."""
 PER_OBJECT = 8 + len(ROLES)
 SLOT_AT = len(HEADER) + PER_OBJECT
 """Where in the prompt the first slot is named."""
@@ -116,7 +114,7 @@ def prompt_tokens(scenes: Coded) -> Ints:
         np.broadcast_to(FIRST["slot"] + np.arange(coding.SLOTS), (b, coding.SLOTS)),
     ]
     objects = np.stack(columns, axis=2)
-    objects[np.arange(coding.SLOTS) >= scenes.count[:, None]] = -1
+    objects[~scenes.taken] = -1
     made[:, 1 + len(HEADER) : -1] = objects.reshape(b, -1)
     made[:, -1] = IDS[THINK]
     return made

@@ -10,11 +10,10 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from llm_edge.answerer import Reply
+from llm_edge.answerer import Reply, waited
 from llm_edge.child_process import ChildProcess
 from llm_edge.decision import Decision, parse
 from llm_edge.isolation import IsolationConfig
@@ -96,15 +95,8 @@ class Worker:
         return child.pid if child is not None else None
 
     def ask(self, scene: Scene, deadline_ns: int) -> Reply:
-        """The answer, or None with a reason: at once where the process cannot be asked, at the
-        deadline where it has not answered."""
-        answer = self.submit(scene, deadline_ns)
-        left_s = (deadline_ns - self._clock.now_ns()) * 1e-9
-        try:
-            return answer.result(max(0.0, left_s))
-        except FutureTimeoutError:
-            self.cancel()
-            return Reply(None, "no answer by the deadline")
+        """See ``answerer.waited``."""
+        return waited(self, scene, deadline_ns, self._clock)
 
     def submit(self, scene: Scene, deadline_ns: int) -> "Future[Reply]":
         """The same without waiting. One question at a time; a second one is refused."""
