@@ -51,7 +51,7 @@ def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
         cv2.setNumThreads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _stop.set())
-    node = lock = None
+    node = lock = executor = None
     try:
         _init(sys.argv if argv is None else argv)
         node = _made(make_node)
@@ -69,12 +69,13 @@ def run(make_node: Callable[[], Node], argv: list[str] | None = None) -> int:
                 node.get_logger().error(traceback.format_exc(), throttle_duration_sec=1.0)
             if time.monotonic() < check_until and _name_is_shared(node):
                 check_until = 0.0
-        executor.remove_node(node)
         return _status
     except InputError as error:
         print(f"{node.get_name() if node else 'leadsight'}: {error}", file=sys.stderr)
         return 2
     finally:
+        if executor is not None:  # the garbage collector's way of ending it may print a traceback
+            executor.shutdown()
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()

@@ -138,7 +138,8 @@ def test_who_is_behind_is_not_told_more_and_more(start):
     for _ in range(50):
         worker.learn(crowd(), proceed(crowd(), speed_mps=1.0))
     worker.cancel()
-    until(lambda: (reply := ask(worker)).decision is not None and reply.figures["learned"] == 16)
+    until(lambda: (reply := ask(worker)).decision is not None and reply.figures["learned"] >= 15)
+    assert ask(worker).figures["learned"] <= 16  # the question itself may still be the 16th
 
 
 def test_one_that_does_not_run_takes_nothing(start):
