@@ -144,10 +144,7 @@ class _Camera:
     def plane(self, z: float) -> FloatArray:
         """Homography (3, 3) from x, y on the plane at height ``z`` to pixels."""
         columns = np.stack([*self.axes.T[:2], self.axes @ ([0, 0, z] - self.position)], -1)
-        intrinsic = np.array(
-            [[self.focal, 0, self.center[0]], [0, self.focal, self.center[1]], [0, 0, 1]]
-        )
-        return np.asarray(intrinsic @ columns)
+        return np.asarray(_intrinsic(self) @ columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,11 +199,12 @@ class AerialWorld:
 
     target_id = 0
 
-    def __init__(self, config: WorldConfig | None = None) -> None:
+    def __init__(self, config: WorldConfig | None = None, scene: town.Scene | None = None) -> None:
+        """scene: another world's of the same seed, which takes a second to build."""
         self.config = config = config or WorldConfig()
         self.period_ns = round(1e9 / config.rate_hz)
         self.size = (config.width, config.height)
-        self.scene = town.build(
+        self.scene = scene or town.build(
             config.seed, config.vehicles, config.people, config.occlusions, config.night
         )
         self._focal = config.width / (2 * np.tan(np.radians(config.fov_deg) / 2))
@@ -240,7 +238,8 @@ class AerialWorld:
         Raises:
             InputError: a negative or absurd index.
         """
-        layout = self._layout(self._seconds(index))
+        seconds = self._seconds(index)
+        layout = self._layout(*self._camera(seconds), seconds)
         boxes, visibility = self._boxes(layout)
         return WorldTruth(
             index, self.stamp_ns(index), *self._rest(layout, index, boxes, visibility)
@@ -256,9 +255,10 @@ class AerialWorld:
             InputError: a negative or absurd index.
         """
         seconds = self._seconds(index)
-        layout = self._layout(seconds)
+        layout = self._layout(*self._camera(seconds), seconds)
         boxes, visibility = self._boxes(layout)
-        image = self._draw(layout, seconds, frozenset(hide))
+        closed, _ = self._camera(seconds + self.exposure_s / 2)
+        image = self._draw(layout, closed, frozenset(hide))
         raw = self.sensor.expose(image, index)
         frame = Frame(raw, self.stamp_ns(index), self.sensor.encoding, index)
         return WorldFrame(
@@ -268,6 +268,33 @@ class AerialWorld:
             frame,
             np.ascontiguousarray(image[..., :3]) if clean else None,
         )
+
+    def shoot(self, index: int, pose: FloatArray, later: FloatArray, encoding: str) -> Frame:
+        """Frame ``index`` of a camera that flies freely.
+
+        pose: (4, 4) camera (optical) to world. later: the same at the end of the exposure.
+        encoding: rgb8, or else the world's own RAW. The town repeats every ``scene.TILE`` meters;
+        what is seen of each actor is the copy nearest to where the camera looks.
+
+        Raises:
+            InputError: a negative or absurd index.
+        """
+        seconds = self._seconds(index)
+        camera, closed = self._at(pose), self._at(later)
+        layout = self._layout(camera, focus_of(pose), seconds)
+        image = self._draw(layout, closed, frozenset())
+        if encoding == "rgb8":
+            picture: Image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
+        else:
+            picture, encoding = self.sensor.expose(image, index), self.sensor.encoding
+        return Frame(picture, self.stamp_ns(index), encoding, index)
+
+    def boxes_from(self, index: int, pose: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Boxes and visibility of ``shoot``, without drawing."""
+        return self._boxes(self._layout(self._at(pose), focus_of(pose), self._seconds(index)))
+
+    def _at(self, pose: FloatArray) -> _Camera:
+        return _Camera(pose[:3, 3], pose[:3, :3].T, self._focal, self._center)
 
     def gyro(self, start_ns: int, end_ns: int) -> ImuSamples:
         """The samples of a gyroscope on the camera that are stamped from one moment to before
@@ -390,9 +417,8 @@ class AerialWorld:
         focus = craft + forward[:2] * height / sp
         return _Camera(position, axes, self._focal, self._center), focus
 
-    def _layout(self, seconds: float) -> _Layout:
+    def _layout(self, camera: _Camera, focus: FloatArray, seconds: float) -> _Layout:
         scene = self.scene
-        camera, focus = self._camera(seconds)
         size = np.array(self.size)
 
         def near(xy: FloatArray) -> FloatArray:
@@ -478,11 +504,14 @@ class AerialWorld:
         boxes[layout.ids[seen]] = box[seen]
         return boxes, visibility
 
-    def _draw(self, layout: _Layout, seconds: float, hidden: frozenset[int]) -> Image:
-        """Back to front, each thing smeared by its own motion while the shutter is open."""
+    def _draw(self, layout: _Layout, closed: _Camera, hidden: frozenset[int]) -> Image:
+        """Back to front, each thing smeared by its own motion while the shutter is open.
+
+        closed: the camera at the end of the exposure.
+        """
         image = self._image
-        closed, _ = self._camera(seconds + self.exposure_s / 2)
         self._ground(layout.camera)
+        self._sky(layout.camera)
         smear = _smear(layout.camera, closed, layout.focus[None], np.zeros((1, 2)))[0]
         _blur(image, smear, self._scratch)
 
@@ -540,6 +569,26 @@ class AerialWorld:
                 flags=cv2.INTER_LINEAR,
                 borderMode=cv2.BORDER_WRAP,
             )
+
+    def _sky(self, camera: _Camera) -> None:
+        """What lies above the horizon, where a camera that flies freely sees so far."""
+        slope = camera.axes[:, 2] @ np.linalg.inv(_intrinsic(camera))
+        width, height = self.size
+        edges = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64) - 0.5
+        above = edges @ slope[:2] + slope[2] + 0.02  # radians under the horizon, about
+        if (above <= 0).all():
+            return
+        outline = []
+        for k in range(4):
+            a, b = above[k - 1], above[k]
+            if (a > 0) != (b > 0):
+                outline.append(edges[k - 1] + a / (a - b) * (edges[k] - edges[k - 1]))
+            if b > 0:
+                outline.append(edges[k])
+        light = 0.25 if self.config.night else 1.0
+        points = np.round(np.array(outline) * 16).astype(np.int32)
+        color = (235 * light, 214 * light, 190 * light)
+        cv2.fillConvexPoly(self._image, points, color, cv2.LINE_8, 4)
 
     def _shadows(self, layout: _Layout, hidden: frozenset[int]) -> None:
         parts = layout.parts.reshape(-1, 24, 3)
@@ -688,6 +737,21 @@ class AerialWorld:
         if patch is not None:
             view = patch[0]
             _blur(view, smear, self._scratch[: view.shape[0], : view.shape[1]])
+
+
+def _intrinsic(camera: _Camera) -> FloatArray:
+    """(3, 3)."""
+    focal, (x, y) = camera.focal, camera.center
+    return np.array([[focal, 0, x], [0, focal, y], [0, 0, 1]])
+
+
+def focus_of(pose: FloatArray) -> FloatArray:
+    """The point (2,) of the ground that a camera (4, 4) looks at, at most ``_FAR`` m away."""
+    way = pose[:3, 2]
+    ahead = float(np.linalg.norm(way[:2]))
+    reach = min(_FAR, pose[2, 3] * ahead / max(-way[2], 1e-3))
+    found: FloatArray = pose[:2, 3] + way[:2] * (reach / max(ahead, 1e-9))
+    return found
 
 
 def _inside(points: FloatArray, corners: FloatArray) -> npt.NDArray[np.bool_]:

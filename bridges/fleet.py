@@ -1,0 +1,178 @@
+"""UAVs of ours in any world that has none: crafts, their bodies in the moment, their senses."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bridges.actors import BODY, Snapshot, joined
+from bridges.flight import Craft, CraftModel, quaternion
+from bridges.simulator import (
+    Aim,
+    Control,
+    Fix,
+    Inertial,
+    Moment,
+    Odometry,
+    Place,
+    Sensor,
+    SensorKind,
+    Value,
+    Velocity,
+    check_pose,
+)
+from comms.geodesy import Origin
+from pipeline.box import FloatArray
+from pipeline.errors import InputError
+from pipeline.objects import ObjectClass
+
+FIRST_ID = 1 << 24
+"""Ids of crafts begin here, above those of every world's own actors."""
+MOST = 64
+SENSES = frozenset({SensorKind.IMU, SensorKind.GNSS, SensorKind.ODOMETRY})
+"""What a fleet answers itself."""
+CONTROLS: frozenset[type] = frozenset({Velocity, Aim, Place})
+LONGEST_ROLE = 64
+
+
+@dataclass(slots=True)
+class _Member:
+    role: str
+    craft: Craft
+    inertial: tuple[Inertial, Inertial] | None = None
+
+
+class Fleet:
+    """The crafts of one simulator. origin: where on earth the world's origin lies."""
+
+    def __init__(self, origin: Origin | None = None, model: CraftModel | None = None) -> None:
+        self._origin = origin or Origin(48.0, 11.0, 0.0)
+        self._model = model
+        self._members: dict[int, _Member] = {}
+
+    def spawn(self, pose: FloatArray, role: str = "") -> int:
+        """A craft, its gimbal ahead and half a radian down.
+
+        Raises:
+            InputError: the role is taken, or too many crafts.
+        """
+        check_pose(pose, "spawn: pose")
+        role = role or f"uav{len(self._members) + 1}"
+        if len(role) > LONGEST_ROLE:
+            raise InputError(f"role: give at most {LONGEST_ROLE} characters")
+        if role in {m.role for m in self._members.values()}:
+            raise InputError(f"role {role}: is taken already; give another one")
+        if len(self._members) >= MOST:
+            raise InputError(f"spawn: {MOST} crafts fly already, which is the most")
+        number = FIRST_ID + len(self._members)
+        self._members[number] = _Member(role, Craft(pose, self._model))
+        return number
+
+    @property
+    def first(self) -> Craft | None:
+        """The one that was spawned first."""
+        return next((m.craft for m in self._members.values()), None)
+
+    def __contains__(self, actor_id: int) -> bool:
+        return actor_id in self._members
+
+    def craft(self, actor_id: int) -> Craft:
+        """
+        Raises:
+            InputError: no craft of that id.
+        """
+        if actor_id not in self._members:
+            raise InputError(f"actor {actor_id} is no UAV that was spawned here")
+        return self._members[actor_id].craft
+
+    def apply(self, actor_id: int, control: Control) -> None:
+        """
+        Raises:
+            InputError: no such craft, or a control that crafts do not obey.
+        """
+        if not isinstance(control, Velocity | Aim | Place):
+            raise InputError(f"a UAV obeys Velocity, Aim and Place, not {type(control).__name__}")
+        self.craft(actor_id).obey(control)
+
+    def step(self, step_ns: int, begin_ns: int) -> None:
+        """Fly on from simulation time ``begin_ns``."""
+        for member in self._members.values():
+            member.inertial = member.craft.step(step_ns, begin_ns)
+
+    def moment(self, frame: int, world: Moment | None, stamp_ns: int) -> Moment:
+        """The world's own actors and the crafts together."""
+        own = self._own(frame, stamp_ns)
+        return own if world is None else merged(world, own)
+
+    def _own(self, frame: int, stamp_ns: int) -> Moment:
+        ids = np.array([*self._members], np.int32)
+        crafts = [m.craft for m in self._members.values()]
+        n = len(crafts)
+        poses = np.array([c.pose for c in crafts]).reshape(n, 4, 4)
+        actors = Snapshot(
+            stamp_ns, ids, np.full(n, ObjectClass.UAV, np.uint8), poses[:, :3, 3].copy(),
+            np.array([c.velocity for c in crafts]).reshape(n, 3),
+            np.array([c.yaw for c in crafts]).reshape(n),
+            np.tile(BODY[ObjectClass.UAV], (n, 1)), np.ones(n, bool),
+        )  # fmt: skip
+        return Moment(frame, actors, poses, np.array([c.rates for c in crafts]).reshape(n, 3))
+
+    def read(self, sensor: Sensor) -> Value | None:
+        """What a sense of a craft says; None: of another kind, or no craft of ours."""
+        member = self._members.get(sensor.parent)
+        if member is None or sensor.kind not in SENSES:
+            return None
+        craft = member.craft
+        pose = sensor_pose(sensor, craft.pose, craft)
+        turn = pose[:3, :3]
+        if sensor.kind is SensorKind.GNSS:
+            return fix(self._origin, pose[:3, 3])
+        if sensor.kind is SensorKind.ODOMETRY:
+            rates = craft.gimbal_rates if sensor.on_gimbal else craft.rates
+            return Odometry(pose, turn.T @ craft.velocity, sensor.mount[:3, :3].T @ rates)
+        if member.inertial is None:
+            return None
+        felt = member.inertial[sensor.on_gimbal]
+        turned = sensor.mount[:3, :3]
+        return Inertial(
+            felt.stamps_ns, felt.rates @ turned, felt.accelerations @ turned, quaternion(turn)
+        )
+
+
+def fix(origin: Origin, position: FloatArray) -> Fix:
+    """Where on earth a position (3,) in the world is."""
+    return Fix(*(float(v) for v in origin.to_wgs84(position)))
+
+
+def sensor_pose(sensor: Sensor, body: FloatArray, craft: Craft | None) -> FloatArray:
+    """(4, 4) sensor to world.
+
+    Raises:
+        InputError: a sensor that hangs in a gimbal, on somebody without one.
+    """
+    if not sensor.on_gimbal:
+        return body @ sensor.mount
+    if craft is None:
+        raise InputError(f"{sensor.name}: actor {sensor.parent} has no gimbal")
+    return craft.gimbal_pose @ sensor.mount
+
+
+def merged(*parts: Moment) -> Moment:
+    """Actors of one moment together, in rising order of their ids, which must differ."""
+    order = np.argsort(np.concatenate([p.actors.ids for p in parts]), kind="stable")
+    return Moment(
+        parts[0].frame,
+        joined([p.actors for p in parts]),
+        np.concatenate([p.poses for p in parts])[order],
+        np.concatenate([p.rates for p in parts])[order],
+    )
+
+
+def upright(frame: int, actors: Snapshot) -> Moment:
+    """A moment of actors that stand level on the ground, turned by their yaws only."""
+    n = len(actors)
+    poses = np.tile(np.eye(4), (n, 1, 1))
+    c, s = np.cos(actors.yaws), np.sin(actors.yaws)
+    poses[:, 0, 0], poses[:, 0, 1] = c, -s
+    poses[:, 1, 0], poses[:, 1, 1] = s, c
+    poses[:, :3, 3] = actors.positions
+    return Moment(frame, actors, poses, np.full((n, 3), np.nan))

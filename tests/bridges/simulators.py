@@ -1,0 +1,53 @@
+"""Every simulator that the contract is held to, made small; skipped by name where it cannot run."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from bridges.embedded import EmbeddedSimulator
+from bridges.scene import Scene
+from bridges.simulator import Simulator, pose_of
+from bridges.world import AerialWorld, WorldConfig
+from pipeline.objects import ObjectClass
+
+
+@dataclass(frozen=True)
+class Case:
+    """make: of a seed. spawn_at: x, y, z m where there is room for what it can spawn.
+    repeats: the same seed gives the same history."""
+
+    make: Callable[[int], Simulator]
+    spawn_at: tuple[float, float, float] = (0.0, 0.0, 40.0)
+    repeats: bool = True
+
+
+@cache
+def _town(config: WorldConfig) -> Scene:
+    return AerialWorld(config).scene
+
+
+def _embedded(seed: int) -> Simulator:
+    config = WorldConfig(seed=seed, width=320, height=240)
+    return EmbeddedSimulator(config, _town(config))
+
+
+CASES: dict[str, Case] = {"embedded": Case(_embedded)}
+
+
+@contextmanager
+def running(case: Case, seed: int = 0) -> Iterator[Simulator]:
+    simulator = case.make(seed)
+    try:
+        yield simulator
+    finally:
+        simulator.close()
+
+
+def carrier(case: Case, simulator: Simulator) -> int:
+    """Somebody to carry sensors: a UAV where one can be spawned, else the first there is."""
+    if ObjectClass.UAV in simulator.abilities.spawns:
+        return simulator.spawn(ObjectClass.UAV, pose_of(np.array(case.spawn_at)), "carrier")
+    return int(simulator.moment.actors.ids[0])
