@@ -137,7 +137,9 @@ def measures_of(scene: Scene) -> Measures:
     limit, corridor = p.limit_mps, p.corridor_m
 
     def with_blind(values: npt.ArrayLike, blind: npt.ArrayLike = 0.0) -> FloatArray:
-        return np.concatenate([np.broadcast_to(values, n), np.broadcast_to(blind, m)])[None]
+        made = np.empty((1, n + m))
+        made[0, :n], made[0, n:] = values, blind
+        return made
 
     positions = np.concatenate([scene.positions, scene.blind])
     length = with_blind(scene.sizes[:, 0] + p.size_m[0], p.size_m[0])
@@ -184,12 +186,12 @@ def coded(m: Measures) -> Coded:
     what stays furthest away, then what is over the number of slots.
     """
     order, count = _order(m)
-    take = np.take_along_axis
+    n = m.present.shape[1]
+    columns = np.minimum(order, max(n - 1, 0))  # what is beyond stands in slots that are not taken
+    batch = np.arange(len(order))[:, None]
 
     def slots(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if values.shape[1] < SLOTS:
-            values = np.pad(values, ((0, 0), (0, SLOTS - values.shape[1])))
-        return take(values, order, axis=1)
+        return values[batch, columns] if n else np.zeros(order.shape, values.dtype)
 
     taken = np.arange(SLOTS) < count[:, None]
     kind = slots(m.kind)
@@ -238,7 +240,8 @@ def _order(m: Measures) -> tuple[Ints, Ints]:
     key = np.where(wanted, -1.0, np.where(out, np.inf, key))
     key = np.where(m.present, key, np.inf)
     if key.shape[1] < SLOTS:
-        key = np.pad(key, ((0, 0), (0, SLOTS - key.shape[1])), constant_values=np.inf)
+        free = np.full((len(key), SLOTS - key.shape[1]), np.inf)
+        key = np.concatenate([key, free], axis=1)
     order = np.argsort(key, axis=1, kind="stable")[:, :SLOTS]
     count = np.isfinite(np.take_along_axis(key, order, axis=1)).sum(axis=1)
     return order, count
