@@ -23,6 +23,8 @@ NODES = [
     "latency_monitor",
     "replay",
     "sim_camera",
+    "simulator",
+    "follower",
     "pipeline",
     "raw_doctor",
     "v2x",

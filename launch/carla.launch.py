@@ -1,0 +1,43 @@
+"""A CARLA server in front of the stack: a camera that flies, or with ``carrier:=car`` a vehicle.
+
+Topics stand where users of CARLA's ROS bridge look for them, under ``/carla/<role>/``. With
+``mode:=follow`` another client ticks the server, and this one goes along.
+"""
+
+import runpy
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import SetLaunchConfiguration
+from launch.substitutions import LaunchConfiguration
+
+SIM = runpy.run_path(str(Path(__file__).resolve().with_name("sim.launch.py")))
+OWN = {
+    "host": ("127.0.0.1", "Where the server runs; carla.host."),
+    "port": ("2000", "Its port; carla.port."),
+    "town": ("", "Town to load; empty keeps the one that is there; carla.town."),
+    "role": ("hero", "Name of the vehicle; topics are under /carla/<role>; carla.role."),
+    "carrier": ("uav", "uav: a camera that flies; car: a vehicle; simulator.carrier."),
+    "mode": ("synchronous", "synchronous: this client ticks; follow: another one does; carla.mode."),
+}
+ARGUMENTS = {
+    **{k: v for k, v in SIM["ARGUMENTS"].items() if k not in ("namespace", "world", "source")},
+    **OWN,
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The bridge, then the stack behind its camera."""
+    return SIM["described"](ARGUMENTS, bridge)
+
+
+def bridge(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """``sim.launch.py`` with CARLA as its world."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in OWN}
+    carrier = given.pop("carrier")
+    parameters = {f"carla.{name}": value for name, value in given.items()}
+    parameters["carla.port"] = int(given["port"])
+    fixed = {"world": "carla", "source": "", "namespace": f"carla/{given['role']}"}
+    for name, value in fixed.items():
+        SetLaunchConfiguration(name, value).execute(context)
+    return SIM["simulated"](context, {**parameters, "simulator.carrier": carrier})

@@ -1,0 +1,183 @@
+"""One simulated vehicle: its sensors, its topics, the controls it takes."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import Twist
+from leadsight_msgs.msg import GimbalAim, ObjectArray, TrackArray
+from nav_msgs.msg import Odometry as OdometryMessage
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix, PointCloud2
+
+from bridges.simulator import (
+    Aim,
+    Control,
+    Moment,
+    Odometry,
+    Reading,
+    SeenBoxes,
+    Sensor,
+    SensorKind,
+    Simulator,
+    pose_of,
+)
+from pipeline.config import Config, option
+from pipeline.errors import InputError
+from ros_nodes import qos
+from ros_nodes import simulator_messages as convert
+
+MOST_CONTROLS = 16
+"""Controls that wait for the next tick; the oldest go."""
+
+
+@dataclass(frozen=True)
+class SensorsConfig(Config):
+    """What a simulated vehicle carries."""
+
+    width: int = option(640, "Image width in pixels, even.", low=64, high=4096)
+    height: int = option(480, "Image height in pixels, even.", low=64, high=4096)
+    fov_deg: float = option(45.0, "Horizontal field of view.", low=5, high=120)
+    encoding: str = option("rgb8", "rgb8, or bayer_<order><bits>: RAW.")
+    gimbal: bool = option(True, "Camera and IMU hang in the gimbal, where there is one.")
+    pitch_deg: float = option(20.0, "How far down a camera without gimbal looks.", low=-90, high=90)
+    imu_hz: float = option(200.0, "Samples of the IMU a second; 0: no IMU.", low=0, high=1000)
+    depth: bool = option(False, "Publish depth.")
+    lidar: bool = option(False, "Publish lidar.")
+    gnss: bool = option(True, "Publish gnss.")
+    every: int = option(1, "Pictures on every n-th tick.", low=1, high=1000)
+
+
+class Vehicle:
+    """Publishes under ``prefix``, relative to the node's namespace.
+
+    commanded: whether a control ever came from outside. odometry: the newest, and its moment.
+    """
+
+    def __init__(
+        self, node: Node, simulator: Simulator, number: int, prefix: str, config: SensorsConfig
+    ) -> None:
+        self.number = number
+        self.commanded = False
+        self.odometry: tuple[Moment, Odometry] | None = None
+        self._node, self._prefix = node, prefix
+        self._label = prefix.replace("/", "_")
+        self._controls: deque[Control] = deque(maxlen=MOST_CONTROLS)
+        self.sensors = {s.name: s for s in _sensors(simulator, number, self._label, config)}
+        self._actors = node.create_publisher(ObjectArray, f"{prefix}truth_objects", qos.results())
+        self._info = node.create_publisher(CameraInfo, f"{prefix}camera_info", qos.results(1))
+        self._publishers = {
+            name: node.create_publisher(*_TOPICS[name.removeprefix(self._label)](prefix))
+            for name in self.sensors
+        }
+        for kind, topic, control in (
+            (Twist, "cmd_vel", convert.velocity_of), (GimbalAim, "gimbal_aim", convert.aim_of),
+        ):  # fmt: skip
+            node.create_subscription(kind, prefix + topic, self._taker(control), qos.results(1))
+
+    def _taker(self, control: Callable[[Any], Control]) -> Callable[[Any], None]:
+        def take(message: Any) -> None:
+            try:
+                self._controls.append(control(message))
+                self.commanded = True
+            except InputError as error:
+                self._node.get_logger().error(f"{self._prefix}{error}", throttle_duration_sec=1.0)
+
+        return take
+
+    def taken(self) -> list[Control]:
+        """What was commanded since the last call."""
+        return [self._controls.popleft() for _ in range(len(self._controls))]
+
+    def seen(self, readings: Mapping[str, Reading]) -> SeenBoxes | None:
+        """The truth of the picture, where there is one."""
+        found = readings.get(f"{self._label}truth")
+        return found.value if found is not None else None  # type: ignore[return-value]
+
+    def show(self, moment: Moment, readings: Mapping[str, Reading], delay_ns: int) -> None:
+        """Publish one tick. delay_ns: what is added to the simulation's time."""
+        stamp_ns = moment.stamp_ns + delay_ns
+        if self._actors.get_subscription_count():
+            self._actors.publish(convert.actors_message(moment, stamp_ns, self.number))
+        for name, sensor in self.sensors.items():
+            if name in readings:
+                self._publish(sensor, readings[name], stamp_ns, delay_ns)
+        found = readings.get(f"{self._label}odometry")
+        if found is not None:
+            self.odometry = moment, found.value  # type: ignore[assignment]
+
+    def _publish(self, sensor: Sensor, reading: Reading, stamp_ns: int, delay_ns: int) -> None:
+        value: Any = reading.value
+        topic = sensor.name.removeprefix(self._label)
+        frame_id = f"{self._prefix}{topic}"
+        camera_id = f"{self._prefix}camera"
+        publisher = self._publishers[sensor.name]
+        if sensor.kind is SensorKind.CAMERA:
+            self._info.publish(convert.info_message(sensor, stamp_ns, camera_id))
+            publisher.publish(convert.picture_message(value, stamp_ns, camera_id))
+        elif sensor.kind is SensorKind.BOXES:
+            message = convert.truth_message(value, sensor, reading.frame, stamp_ns, camera_id)
+            publisher.publish(message)
+        elif sensor.kind is SensorKind.IMU:
+            for sample in convert.imu_messages(value, delay_ns, frame_id):
+                publisher.publish(sample)
+        else:
+            publisher.publish(_CONVERT[sensor.kind](value, stamp_ns, frame_id))
+
+
+_CONVERT: dict[SensorKind, Callable[[Any, int, str], Any]] = {
+    SensorKind.DEPTH: convert.depth_message,
+    SensorKind.LIDAR: convert.points_message,
+    SensorKind.GNSS: convert.fix_message,
+    SensorKind.ODOMETRY: convert.odometry_message,
+}
+
+
+def _topic(kind: Any, name: str, profile: Callable[[], QoSProfile]) -> Callable[[str], Any]:
+    return lambda prefix: (kind, prefix + name, profile())
+
+
+_TOPICS = {
+    "camera": _topic(Image, "image_raw", qos.images),
+    "depth": _topic(Image, "depth", qos.images),
+    "lidar": _topic(PointCloud2, "lidar", qos.images),
+    "truth": _topic(TrackArray, "truth", qos.results),
+    "imu": _topic(Imu, "imu", qos.samples),
+    "gnss": _topic(NavSatFix, "gnss", qos.results),
+    "odometry": _topic(OdometryMessage, "odometry", qos.results),
+    "gimbal": _topic(OdometryMessage, "gimbal", qos.results),
+}
+"""By a sensor's name without its vehicle's."""
+
+
+def _sensors(simulator: Simulator, number: int, label: str, config: SensorsConfig) -> list[Sensor]:
+    """Those of the configuration that the simulator has."""
+    hangs = config.gimbal and Aim in simulator.abilities.controls
+    ahead = np.eye(4) if hangs else pose_of(np.zeros(3), 0.0, np.radians(config.pitch_deg))
+
+    def sensor(kind: SensorKind, name: str, **options: Any) -> Sensor:
+        return Sensor(kind, label + name, number, **options)
+
+    seen: dict[str, Any] = dict(
+        mount=ahead, on_gimbal=hangs, width=config.width, height=config.height,
+        fov_deg=config.fov_deg, every=config.every,
+    )  # fmt: skip
+    wished = [
+        sensor(SensorKind.CAMERA, "camera", encoding=config.encoding, **seen),
+        sensor(SensorKind.BOXES, "truth", **seen),
+        sensor(SensorKind.ODOMETRY, "odometry"),
+    ]
+    if hangs:
+        wished.append(sensor(SensorKind.ODOMETRY, "gimbal", on_gimbal=True))
+    if config.imu_hz:
+        wished.append(sensor(SensorKind.IMU, "imu", on_gimbal=hangs, rate_hz=config.imu_hz))
+    if config.depth:
+        wished.append(sensor(SensorKind.DEPTH, "depth", **seen))
+    if config.lidar:
+        wished.append(sensor(SensorKind.LIDAR, "lidar"))
+    if config.gnss:
+        wished.append(sensor(SensorKind.GNSS, "gnss"))
+    return [s for s in wished if s.kind in simulator.abilities.sensors]
