@@ -1,9 +1,9 @@
-"""Traffic of SUMO (Lopez et al. 2018, ITSC), in this process through ``libsumo``.
+"""Traffic of SUMO (Lopez et al. 2018, ITSC), in this process through ``libsumo``, or by TraCI.
 
-Either a scenario that somebody made (a ``.sumocfg``: its network, demand and additional files), or
-a grid of streets with vehicles, cyclists and people on foot who never leave it. Houses fill the
-room between roads (bridges/blocks.py). UAVs are no part of SUMO: each circles over an equipped
-vehicle and follows it.
+A SUMO that runs elsewhere with whatever it simulates; or a scenario that somebody made (a
+``.sumocfg``: its network, demand and additional files); or a grid of streets with vehicles,
+cyclists and people on foot who never leave it. Houses fill the room between roads
+(bridges/blocks.py). UAVs are no part of SUMO: each circles over an equipped vehicle and follows it.
 
 libsumo holds one simulation a process: close one world before another is made.
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 from bridges.actors import BODY, Building, Snapshot, checked_horizon, joined
 from bridges.blocks import fill_blocks
-from bridges.sumo_session import QUIET, SumoActors, SumoSession
+from bridges.sumo_session import QUIET, SumoActors, SumoServer, SumoSession
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError, first_line
@@ -61,36 +61,53 @@ class SumoTraffic:
     """A world of SUMO; ``TrafficWorld``. Same configuration, scenario and seed, same history."""
 
     def __init__(
-        self, config: SumoConfig | None = None, seed: int = 0, scenario: Path | None = None
+        self,
+        config: SumoConfig | None = None,
+        seed: int = 0,
+        scenario: Path | None = None,
+        server: str = "",
     ) -> None:
-        """scenario: a .sumocfg; None: a generated grid.
+        """scenario: a .sumocfg; None: a generated grid. server: host:port of a SUMO that runs
+        already; its steps are as long as it was told, and its time 0 is after the warm-up.
 
         Raises:
-            InputError: SUMO is missing, busy, or refuses the scenario.
+            InputError: SUMO is missing, busy, or refuses the scenario; or there is no such server,
+                or both are given.
         """
         self._config = config = config or SumoConfig()
         self.step_s = config.step_s
         self._seed = seed
         self._rng = np.random.default_rng([seed, 0x50])
-        self._session = SumoSession()
+        if server and scenario is not None:
+            raise InputError("give a scenario, or a server that has one already, and not both")
+        self._session: SumoSession | SumoServer = SumoServer(server) if server else SumoSession()
         self._api: Any = self._session.api
+        self._edges: list[str] = []
         try:
-            if scenario is None:
-                self._edges = self._start_grid()
-            else:
-                self._edges = []
-                files = scenario_files(scenario, self._session.folder)
-                # libsumo may bring the process down on what the program refuses in words.
-                self._session.run("sumo", *files, "--end", "0", "--route-steps", "0", *QUIET)
-                self._session.start(self.step_s, seed, *files)
-            self.buildings: tuple[Building, ...] = fill_blocks(self._roads(), self._rng)
-            self._begin(config)
+            if isinstance(self._session, SumoSession):
+                self._start(self._session, scenario)
+            with self._session.asking():
+                self.step_s = float(self._api.simulation.getDeltaT())
+                self.buildings: tuple[Building, ...] = fill_blocks(self._roads(), self._rng)
+                self._begin(config)
         except BaseException:
             self._session.close()
             raise
 
+    def _start(self, session: SumoSession, scenario: Path | None) -> None:
+        if scenario is None:
+            self._edges = self._start_grid(session)
+            return
+        files = scenario_files(scenario, session.folder)
+        # libsumo may bring the process down on what the program refuses in words.
+        session.run("sumo", *files, "--end", "0", "--route-steps", "0", *QUIET)
+        session.start(self.step_s, self._seed, *files)
+
     def _begin(self, config: SumoConfig) -> None:
-        self._actors = SumoActors(self._api, self.step_s, config.uavs + 1, self._takes_part)
+        remote = isinstance(self._session, SumoServer)
+        self._actors = SumoActors(
+            self._api, self.step_s, config.uavs + 1, self._takes_part, subscribes=remote
+        )
         self._links: dict[str, Any] = {}
         low, high = self._api.simulation.getNetBoundary()
         middle = (np.array(low) + np.array(high)) / 2
@@ -107,12 +124,13 @@ class SumoTraffic:
         return self._now
 
     def step(self) -> Snapshot:
-        if self._edges:
-            self._keep_going()
-        self._session.step()
-        self._stamp_ns += round(self.step_s * 1e9)
-        self._follow()
-        self._now = self._read()
+        with self._session.asking():
+            if self._edges:
+                self._keep_going()
+            self._api.simulationStep()
+            self._stamp_ns += round(self.step_s * 1e9)
+            self._follow()
+            self._now = self._read()
         return self._now
 
     def close(self) -> None:
@@ -128,8 +146,8 @@ class SumoTraffic:
 
     # The grid.
 
-    def _start_grid(self) -> list[str]:
-        c, s = self._config, self._session
+    def _start_grid(self, s: SumoSession) -> list[str]:
+        c = self._config
         kind = "traffic_light" if c.lights else "priority"
         s.run(
             "netgenerate", "--grid", "--grid.number", str(c.grid), "--grid.length",
@@ -186,6 +204,8 @@ class SumoTraffic:
         for name in lane.getIDList():
             roads.append((np.array(lane.getShape(name)), lane.getWidth(name) / 2))
         for name in junction.getIDList():
+            if name.startswith(":"):  # inside another one, without an outline
+                continue
             outline = np.array(junction.getShape(name)).reshape(-1, 2)
             if len(outline) > 2:
                 spokes = np.stack([outline, np.tile(outline.mean(0), (len(outline), 1))], 1)

@@ -1,13 +1,16 @@
-"""libsumo's one simulation, and what moves in it as a snapshot.
+"""libsumo's one simulation or a SUMO that runs elsewhere, and what moves in it as a snapshot.
 
 SUMO gives a vehicle's front bumper and degrees clockwise from north; a snapshot has the body's
 middle and radians counter-clockwise from east.
 """
 
 import os
+import socket
+import struct
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +36,10 @@ _CLASSES = {
 QUIET = ("--no-step-log", "--no-warnings", "--duration-log.disable")
 _JUMP = 4.0
 """m/s: a middle that differs more from what SUMO says has changed lanes or was put elsewhere."""
+_ANSWER_S = 4.0
+"""Longest wait for one answer of a SUMO that runs elsewhere."""
+_POSITION, _ANGLE, _SPEED = 0x42, 0x43, 0x40
+"""TraCI's numbers of what is asked of everybody in every step."""
 _INVALID = -1e6
 """SUMO puts what is nowhere farther out than that."""
 
@@ -98,16 +105,26 @@ class SumoSession:
         except self.api.TraCIException as error:
             raise InputError(f"SUMO cannot run this ({first_line(error)})") from None
 
-    def step(self) -> None:
-        """One step of the simulation.
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Round whatever asks or steps the simulation.
 
         Raises:
             InputError: SUMO gives up, for example over a route file that goes wrong later on.
         """
         try:
-            self.api.simulationStep()
+            yield
         except (self.api.TraCIException, self.api.FatalTraCIError) as error:
             raise InputError(f"SUMO stopped ({first_line(error)})") from None
+
+    def step(self) -> None:
+        """One step of the simulation.
+
+        Raises:
+            InputError: SUMO gives up.
+        """
+        with self.asking():
+            self.api.simulationStep()
 
     def close(self) -> None:
         """End the simulation; a second time it does nothing."""
@@ -117,14 +134,80 @@ class SumoSession:
             self._folder.cleanup()
 
 
+class SumoServer:
+    """A SUMO that somebody started with ``--remote-port``, by TraCI. Its first client steps it.
+
+    What it simulates is its own matter; it ends when the last client leaves, as SUMO does.
+    """
+
+    def __init__(self, address: str) -> None:
+        """address: host:port.
+
+        Raises:
+            InputError: TraCI is not installed, no such address, or no SUMO answers there.
+        """
+        host, _, port = address.rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+            raise InputError(f"server {address!r:.80}: give host:port, as localhost:8813")
+        try:
+            import traci
+        except ImportError as error:
+            raise InputError(
+                f"SUMO is not installed ({first_line(error)}): pip install 'leadsight[sumo]'"
+            ) from None
+        self._address, self._traci = address, traci
+        default = socket.getdefaulttimeout()
+        # TraCI has no time-outs of its own; probing the port first would be a client that leaves.
+        socket.setdefaulttimeout(_ANSWER_S)
+        try:
+            self.api = traci.connect(int(port), numRetries=0, host=host)
+            self.api.getVersion()
+        except (OSError, traci.TraCIException, traci.FatalTraCIError, struct.error) as error:
+            raise InputError(
+                f"no SUMO answers at {address} ({first_line(error)}); start it there: sumo -c "
+                f"FILE.sumocfg --remote-port {port}"
+            ) from None
+        finally:
+            socket.setdefaulttimeout(default)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Round whatever asks or steps the simulation.
+
+        Raises:
+            InputError: it refuses something, ended, or does not answer within 4 s.
+        """
+        try:
+            yield
+        except (
+            self._traci.TraCIException, self._traci.FatalTraCIError, OSError, struct.error,
+        ) as error:  # fmt: skip
+            raise InputError(
+                f"SUMO at {self._address} stopped or does not answer ({first_line(error)}); "
+                "start it again"
+            ) from None
+
+    def close(self) -> None:
+        """Leave; a second time it does nothing."""
+        with suppress(InputError), self.asking():
+            self.api.close()
+
+
 class SumoActors:
     """Vehicles and people of a simulation. They get numbers in order of appearance."""
 
     def __init__(
-        self, api: Any, step_s: float, first_id: int, equipped: Callable[[int, str], bool]
+        self,
+        api: Any,
+        step_s: float,
+        first_id: int,
+        equipped: Callable[[int, str], bool],
+        subscribes: bool = False,
     ) -> None:
-        """equipped: whether the vehicle of that number and SUMO's name takes part in V2X."""
+        """equipped: whether the vehicle of that number and SUMO's name takes part in V2X.
+        subscribes: SUMO sends along with each step what else would be asked one by one."""
         self._api, self._step_s, self._first_id, self._equipped = api, step_s, first_id, equipped
+        self._subscribed: set[str] | None = set() if subscribes else None
         self.names: dict[int, str] = {}
         self.ids: dict[str, int] = {}
         self._bodies: dict[str, tuple[int, bool, tuple[float, float, float]]] = {}
@@ -134,12 +217,10 @@ class SumoActors:
         """Who is there now."""
         rows = []
         for domain in (self._api.vehicle, self._api.person):
-            for name in domain.getIDList():
-                x, y = domain.getPosition(name)
+            for name, x, y, degrees, speed in self._states(domain):
                 if x > _INVALID:
                     kind, equipped, size = self._body(name, domain)
-                    yaw = np.radians(90.0 - domain.getAngle(name))
-                    speed = domain.getSpeed(name)
+                    yaw = np.radians(90.0 - degrees)
                     rows.append((self.ids[name], kind, equipped, x, y, yaw, speed, *size))
         rows.sort()
         table = np.array(rows, float).reshape(-1, 10)
@@ -153,6 +234,26 @@ class SumoActors:
             stamp_ns, ids, kinds, np.column_stack([middles, sizes[:, 2] / 2]),
             np.column_stack([velocity, np.zeros(len(ids))]), yaws, sizes, table[:, 2] > 0,
         )  # fmt: skip
+
+    def _states(self, domain: Any) -> Iterator[tuple[str, float, float, float, float]]:
+        """Name, x, y, degrees and speed of each in a domain."""
+        names = domain.getIDList()
+        if self._subscribed is None:
+            for name in names:
+                yield (
+                    name, *domain.getPosition(name)[:2], domain.getAngle(name),
+                    domain.getSpeed(name),
+                )  # fmt: skip
+            return
+        for name in names:
+            if name not in self._subscribed:
+                domain.subscribe(name, (_POSITION, _ANGLE, _SPEED))
+                self._subscribed.add(name)
+        said = domain.getAllSubscriptionResults()
+        for name in names:
+            if name in said:
+                values = said[name]
+                yield name, *values[_POSITION][:2], values[_ANGLE], values[_SPEED]
 
     def _velocities(
         self, ids: npt.NDArray[np.int32], middles: FloatArray, said: FloatArray

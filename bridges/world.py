@@ -60,7 +60,7 @@ class WorldConfig(Config):
     start_ns: int = option(0, "Stamp of frame 0 in nanoseconds.", low=0, high=2**62)
     altitude_m: float = option(52.0, "Height of the camera above ground.", low=15, high=120)
     pitch_deg: float = option(47.0, "How far the camera looks down.", low=30, high=80)
-    fov_deg: float = option(58.0, "Horizontal field of view.", low=20, high=90)
+    fov_deg: float = option(58.0, "Horizontal field of view.", low=5, high=90)
     wander_px: float = option(150.0, "How far the target strays from the center.", low=0, high=1000)
     pace: float = option(1.0, "Factor on how fast the camera wanders.", low=0.1, high=20)
     shake_px: float = option(1.2, "Amplitude of the camera's vibration.", low=0, high=20)

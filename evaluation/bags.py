@@ -30,16 +30,19 @@ IMAGE = "sensor_msgs/msg/Image"
 IMU = "sensor_msgs/msg/Imu"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 TRACKS = "leadsight_msgs/msg/TrackArray"
+OBJECTS = "leadsight_msgs/msg/ObjectArray"
 MAX_STAMP_NS = 2**31 * 10**9
 """builtin_interfaces/Time counts seconds in an int32."""
 TRUTH_TOPIC = "truth"
 
 
 def typestore() -> Typestore:
-    """ROS 2 Jazzy's messages and our tracks."""
+    """ROS 2 Jazzy's messages and our tracks and objects."""
     store = get_typestore(Stores.ROS2_JAZZY)
-    text = share_path("interfaces", "msg", "TrackArray.msg").read_text(encoding="utf-8")
-    store.register(get_types_from_msg(text, TRACKS))
+    for kind in (TRACKS, OBJECTS):
+        file = f"{kind.rpartition('/')[2]}.msg"
+        text = share_path("interfaces", "msg", file).read_text(encoding="utf-8")
+        store.register(get_types_from_msg(text, kind))
     return store
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from bridges.make_simulator import WORLDS
 from evaluation.data import find_data
 from evaluation.two_rate import METHODS
 from isp.make import make_isp
@@ -124,6 +125,47 @@ def demo(
     from leadsight.demo import run_demo
 
     run_demo(out, seconds, latency, seed, console)
+
+
+@app.command()
+def simulate(
+    world: Annotated[str, typer.Argument(help=f"One of {', '.join(WORLDS)}.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Bag to write, an .mcap file.")] = Path(
+        "flight.mcap"
+    ),
+    seconds: Annotated[
+        float, typer.Option(callback=_finite, min=0.1, max=3600, help="Length of the flight.")
+    ] = 20.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of the world and target.")] = 0,
+    source: Annotated[
+        str,
+        typer.Option(help="sumo: a .sumocfg or host:port; recorder: a CARLA recorder's file."),
+    ] = "",
+    video: Annotated[Path | None, typer.Option(help="Also a video, an .mp4 file.")] = None,
+    target: Annotated[int | None, typer.Option(help="Id of the vehicle to follow.")] = None,
+    width: Annotated[int, typer.Option(min=64, max=4096, help="Of pictures, even.")] = 640,
+    height: Annotated[int, typer.Option(min=64, max=4096, help="Of pictures, even.")] = 480,
+    fov: Annotated[
+        float, typer.Option(callback=_finite, min=5, max=90, help="Horizontal, in degrees.")
+    ] = 50.0,
+    encoding: Annotated[str, typer.Option(help="rgb8, or bayer_rggb12 and the like.")] = "rgb8",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bag.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Of the world (mujoco.vehicles=40), follow or isp."),
+    ] = None,
+) -> None:
+    """Fly a UAV after a vehicle in a simulator; the flight becomes a bag with its truth.
+
+    The pilot knows the truth. `leadsight evaluate flight.mcap` reads the bag back.
+    """
+    from leadsight.simulate import FlightRequest, run_simulate
+
+    request = FlightRequest(
+        world, out, seconds, seed, source, video, target, width, height, fov, encoding, overwrite,
+        tuple(settings or ()),
+    )  # fmt: skip
+    run_simulate(request, console)
 
 
 @app.command()

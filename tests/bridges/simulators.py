@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import pytest
 
 from bridges.embedded import EmbeddedSimulator
 from bridges.scene import Scene
 from bridges.simulator import Simulator, pose_of
+from bridges.sumo import SumoConfig
+from bridges.traffic import TrafficConfig
+from bridges.traffic_simulator import sumo_simulator, town_simulator
 from bridges.world import AerialWorld, WorldConfig
 from pipeline.objects import ObjectClass
 
@@ -34,7 +38,20 @@ def _embedded(seed: int) -> Simulator:
     return EmbeddedSimulator(config, _town(config))
 
 
-CASES: dict[str, Case] = {"embedded": Case(_embedded)}
+def _kinematic(seed: int) -> Simulator:
+    return town_simulator(TrafficConfig(blocks=2, vehicles=12, people=4, parked=6), seed)
+
+
+def _sumo(seed: int) -> Simulator:
+    pytest.importorskip("libsumo", reason="SUMO is not installed (the sumo extra)")
+    return sumo_simulator(SumoConfig(grid=3, vehicles=12, people=3, warm_up_s=5.0), seed)
+
+
+CASES: dict[str, Case] = {
+    "embedded": Case(_embedded),
+    "town": Case(_kinematic),
+    "sumo": Case(_sumo),
+}
 
 
 @contextmanager

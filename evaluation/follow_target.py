@@ -1,0 +1,308 @@
+"""A UAV that follows a target by what it sees, late: what latency costs, and what forecasts save.
+
+A simulated quadrotor with a camera in its gimbal follows a vehicle. What is seen in the frame
+stamped t is known at t + base + added latency; what is commanded is obeyed an actuator's delay
+later. Time is the simulation's, so a flight depends on configuration and seed only.
+
+A box becomes a point on the ground by the gimbal's attitude and the craft's place *at its stamp*
+(the ground is flat, the altitude known); there a predictor of ours (prediction/) filters it, in
+decimeters in place of pixels. All arms have that, the same controller (bridges/follow.py) and the
+same noise; they differ in what the controller is told:
+
+- ``stale``: the newest answer, where it was seen from the craft, and how fast it was, as if now.
+- ``at-use``: its pixels as if seen now, so with the camera's attitude of now: a stack without
+  stamps.
+- ``forecast``: the filter's forecast for the moment when the command is obeyed.
+- ``oracle``: the truth of that moment, whatever the latency.
+
+A pilot who knows the truth flies until ``hand_over_s``; figures are of what comes after. A target
+that is out of the picture for ``lost_s`` on end is lost; nobody finds it again.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bridges.follow import FollowConfig, Sight, behind, follow, true_sight
+from bridges.loop import LoopConfig, SimulationLoop, Step
+from bridges.simulator import Odometry, Sensor, SensorKind, Simulator
+from bridges.view import OPTICAL, project
+from evaluation.pursuit_eyes import Eyes, Look, camera_sensors
+from pipeline.box import FloatArray
+from pipeline.config import Config, option
+from pipeline.errors import InputError
+from pipeline.objects import ObjectClass
+from pipeline.tracks import TrackStatus
+from prediction.make import make_predictor
+from prediction.predictor import Predictor, PredictorConfig
+
+ARMS = ("stale", "at-use", "forecast", "oracle")
+_BODY, _GIMBAL = "odometry", "gimbal"
+_TARGET_HEIGHT = 0.75
+"""m, of what is seen of a vehicle."""
+_FARTHEST_M = 400.0
+_UNIT = 0.1
+"""m that stand for a pixel in the predictor, which never takes a side for less than one."""
+_SLOPE_NS = 20_000_000
+VEHICLES = (ObjectClass.CAR, ObjectClass.TRUCK, ObjectClass.BUS)
+
+
+@dataclass(frozen=True)
+class PursuitConfig(Config):
+    """One flight after a target."""
+
+    seconds: float = option(24.0, "Length of the flight.", low=1, high=3600)
+    hand_over_s: float = option(4.0, "Flown by the pilot who knows the truth.", low=0.2, high=60)
+    base_ms: float = option(40.0, "From a frame to what is seen in it.", low=0, high=2000)
+    added_ms: float = option(0.0, "Latency on top of that.", low=0, high=2000)
+    actuator_ms: float = option(
+        60.0, "From a command to what obeys it; rounded to whole ticks.", low=0, high=1000
+    )
+    width: int = option(320, "Of the picture, in pixels, even.", low=64, high=4096)
+    height: int = option(240, "Of the picture, in pixels, even.", low=64, high=4096)
+    fov_deg: float = option(20.0, "Horizontal field of view.", low=5, high=90)
+    center_noise: float = option(
+        0.04, "Sigma of a seen center where no tracker looks, in box sides.", low=0, high=1
+    )
+    size_noise: float = option(
+        0.05, "Sigma of a seen side where no tracker looks, in sides.", low=0, high=1
+    )
+    lost_s: float = option(1.0, "Out of the picture for as long: lost.", low=0.05, high=60)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What was seen in a frame, on the ground, and from where.
+
+    look: in pixels. point: (2,) m. side_m: of the box on the ground. position: (3,) of the craft.
+    """
+
+    stamp_ns: int
+    ready_ns: int
+    look: Look
+    point: FloatArray
+    side_m: float
+    position: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """One flight after the hand-over. error_deg: RMS angle from the camera's axis to the target
+    while it was not lost. in_view: share of the time. lost_after_s: NaN: never."""
+
+    error_deg: float
+    in_view: float
+    lost_after_s: float
+
+    @property
+    def lost(self) -> bool:
+        return bool(np.isfinite(self.lost_after_s))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Watched:
+    """One tick of a flight, for who draws it. stale, forecast: (3,) m, where these arms take the
+    target to be at this tick, whichever flies; None: nothing is known yet."""
+
+    step: Step
+    camera: Sensor
+    pose: FloatArray
+    stale: FloatArray | None
+    forecast: FloatArray | None
+    age_s: float
+
+
+class Ground:
+    """Where the target is on the ground by what was seen: a predictor, told answers in order."""
+
+    def __init__(self, config: PredictorConfig) -> None:
+        self._predictor: Predictor = make_predictor(config)
+        self._state = self._predictor.blank(1)
+        self.newest: Answer | None = None
+
+    def take(self, answer: Answer) -> None:
+        """One more answer."""
+        side = answer.side_m / _UNIT
+        box = np.array([[*(answer.point / _UNIT - side / 2), side, side]])
+        status = np.array([answer.look.status], np.uint8)
+        stamp = np.array([answer.stamp_ns])
+        self._state = self._predictor.observe(self._state, stamp, box, status)
+        self.newest = answer
+
+    def at(self, stamp_ns: int) -> tuple[FloatArray, FloatArray]:
+        """(3,) position and velocity at a moment, from all answers so far."""
+        moments = np.array([stamp_ns, stamp_ns + _SLOPE_NS])
+        boxes = self._predictor.predict(self._state, moments).boxes[0]
+        points = (boxes[:, :2] + boxes[:, 2:] / 2) * _UNIT
+        velocity = (points[1] - points[0]) / (_SLOPE_NS * 1e-9)
+        return np.array([*points[0], _TARGET_HEIGHT]), np.array([*velocity, 0.0])
+
+
+def on_ground(box: FloatArray, pose: FloatArray, camera: Sensor) -> tuple[FloatArray, float] | None:
+    """The point (2,) m on the plane of the target that a box's middle shows, and how far it is.
+
+    pose: (4, 4) of the camera, x along the view. None: the middle shows the sky or what is far off.
+    """
+    k = camera.matrix
+    middle = box[:2] + box[2:] / 2 - 0.5
+    optical = np.array([*((middle - k[:2, 2]) / k[0, 0]), 1.0])
+    ray = pose[:3, :3] @ (OPTICAL.T @ optical)
+    down = pose[2, 3] - _TARGET_HEIGHT
+    if ray[2] >= 0 or down <= 0:
+        return None
+    way = ray * (down / -ray[2])
+    far = float(np.linalg.norm(way))
+    return (pose[:2, 3] + way[:2], far) if far < _FARTHEST_M else None
+
+
+def choose_target(simulator: Simulator, seed: int) -> int:
+    """A vehicle that drives, by seed.
+
+    Raises:
+        InputError: none does.
+    """
+    actors = simulator.moment.actors
+    speeds = np.linalg.norm(actors.velocities[:, :2], axis=1)
+    drives = np.isin(actors.classes, VEHICLES) & (speeds > 2.0)
+    if not drives.any():
+        raise InputError(f"{simulator.name}: no vehicle drives now; give another seed")
+    rng = np.random.default_rng([seed, 0x7A6])
+    return int(rng.choice(actors.ids[drives]))
+
+
+@dataclass
+class Flight:
+    """One flight. ``fly`` runs it to its end."""
+
+    simulator: Simulator
+    target_id: int
+    eyes: Eyes
+    arm: str
+    config: PursuitConfig = field(default_factory=PursuitConfig)
+    follow: FollowConfig = field(default_factory=FollowConfig)
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
+
+    def fly(self, watch: Callable[[Watched], None] | None = None) -> Outcome:
+        """From the begin to the end, or until the target is lost; closes the simulator.
+
+        Raises:
+            InputError: no such arm, or the simulator refuses or ends.
+        """
+        if self.arm not in ARMS:
+            self.simulator.close()
+            raise InputError(f"arm {self.arm!r:.40}: give one of {', '.join(ARMS)}")
+        c, step_ns = self.config, self.simulator.step_ns
+        self._delay_ns = round(c.actuator_ms * 1e6 / step_ns) * step_ns
+        pose = behind(self.simulator.moment, self.target_id, self.follow)
+        self._uav = uav = self.simulator.spawn(ObjectClass.UAV, pose, "follower")
+        sensors = camera_sensors(self.eyes.kinds, uav, c.width, c.height, c.fov_deg)
+        self._camera = sensors[0]
+        sensors += [
+            Sensor(SensorKind.ODOMETRY, _BODY, uav),
+            Sensor(SensorKind.ODOMETRY, _GIMBAL, uav, on_gimbal=True),
+        ]
+        options = LoopConfig(real_time_factor=0, actuator_delay_s=self._delay_ns * 1e-9)
+        self._ground = Ground(self.predictor)
+        with SimulationLoop(self.simulator, sensors, options) as loop:
+            return self._outcome(self._ticks(loop, watch))
+
+    def _ticks(
+        self, loop: SimulationLoop, watch: Callable[[Watched], None] | None
+    ) -> Iterator[tuple[float, float, bool]]:
+        """Seconds since the hand-over, pointing error in deg, whether the target is in view."""
+        c = self.config
+        pending: deque[Answer] = deque()
+        seeing, begin_ns = False, self.simulator.moment.stamp_ns
+        latency_ns = round((c.base_ms + c.added_ms) * 1e6)
+        settle_ns = round(c.hand_over_s * 1e9)
+        while True:
+            step = loop.step()
+            now_ns = step.moment.stamp_ns
+            since_ns = now_ns - begin_ns - settle_ns
+            body, gimbal = (step.readings[n].value for n in (_BODY, _GIMBAL))
+            assert isinstance(body, Odometry) and isinstance(gimbal, Odometry)
+            # Seeing begins early enough for the filter to have settled at the hand-over.
+            if not seeing and since_ns > -min(settle_ns // 2, 2 * 10**9) - latency_ns:
+                seeing = self.eyes.begin(step)
+            elif seeing:
+                answer = self._answer(step, gimbal, latency_ns)
+                if answer is not None:
+                    pending.append(answer)
+            while pending and pending[0].ready_ns <= now_ns:
+                self._ground.take(pending.popleft())
+            sight = self._sight(step, body, gimbal, since_ns >= 0)
+            for control in follow(sight, body, self.follow):
+                loop.apply(self._uav, control)
+            if watch is not None:
+                watch(self._watched(step, body, gimbal))
+            if since_ns >= 0:
+                yield since_ns * 1e-9, *self._error(step, gimbal)
+            if since_ns + settle_ns >= c.seconds * 1e9:
+                return
+
+    def _answer(self, step: Step, gimbal: Odometry, latency_ns: int) -> Answer | None:
+        look = self.eyes.look(step)
+        found = on_ground(look.box, gimbal.pose, self._camera) if look is not None else None
+        if look is None or found is None:
+            return None
+        point, far = found
+        side_m = float(np.sqrt(look.box[2:].prod())) / self._camera.matrix[0, 0] * far
+        stamp_ns = step.moment.stamp_ns
+        position = gimbal.pose[:3, 3].copy()
+        return Answer(stamp_ns, stamp_ns + latency_ns, look, point, side_m, position)
+
+    def _sight(self, step: Step, body: Odometry, gimbal: Odometry, handed_over: bool) -> Sight:
+        delay_s = self._delay_ns * 1e-9
+        newest = self._ground.newest
+        if not handed_over or self.arm == "oracle" or newest is None:
+            return true_sight(step.moment, self._uav, self.target_id, delay_s)
+        position, own_velocity = body.pose[:3, 3], body.pose[:3, :3] @ body.velocity
+        if self.arm == "forecast":
+            point, velocity = self._ground.at(step.moment.stamp_ns + self._delay_ns)
+            return Sight(point - (position + delay_s * own_velocity), velocity)
+        point, velocity = self._ground.at(newest.stamp_ns)
+        if self.arm == "at-use":
+            found = on_ground(newest.look.box, gimbal.pose, self._camera)
+            if found is not None:
+                return Sight(np.array([*found[0], _TARGET_HEIGHT]) - position, velocity)
+        return Sight(point - newest.position, velocity)
+
+    def _watched(self, step: Step, body: Odometry, gimbal: Odometry) -> Watched:
+        newest, stale, forecast, age_s = self._ground.newest, None, None, 0.0
+        if newest is not None:
+            position = body.pose[:3, 3]
+            stale = self._ground.at(newest.stamp_ns)[0] - newest.position + position
+            forecast = self._ground.at(step.moment.stamp_ns)[0]
+            age_s = (step.moment.stamp_ns - newest.stamp_ns) * 1e-9
+        return Watched(step, self._camera, gimbal.pose, stale, forecast, age_s)
+
+    def _error(self, step: Step, gimbal: Odometry) -> tuple[float, bool]:
+        target = step.moment.pose(self.target_id)[:3, 3]
+        way = target - gimbal.pose[:3, 3]
+        ahead = gimbal.pose[:3, 0]
+        angle = np.arctan2(np.linalg.norm(np.cross(ahead, way)), ahead @ way)
+        pixel, depth = project(target, gimbal.pose, self._camera)
+        size = (self._camera.width, self._camera.height)
+        return float(np.degrees(angle)), bool(
+            depth > 0 and (pixel >= 0).all() and (pixel < size).all()
+        )
+
+    def _outcome(self, ticks: Iterator[tuple[float, float, bool]]) -> Outcome:
+        c = self.config
+        errors: list[float] = []
+        seen, gone_s, lost_after_s = 0, float("nan"), float("nan")
+        for at_s, error, visible in ticks:
+            errors.append(error)
+            seen += visible
+            gone_s = float("nan") if visible else (at_s if np.isnan(gone_s) else gone_s)
+            if at_s - gone_s >= c.lost_s:
+                lost_after_s = gone_s
+                break
+        planned = max((c.seconds - c.hand_over_s) * 1e9 / self.simulator.step_ns, 1.0)
+        rms = float(np.sqrt(np.mean(np.square(errors)))) if errors else float("nan")
+        return Outcome(rms, min(seen / planned, 1.0), lost_after_s)
+
+
+TRACKED = TrackStatus.TRACKED
