@@ -35,7 +35,8 @@ PROJECTIONS = ("mercator", "transverse")
 
 def flipped(vectors: FloatArray) -> FloatArray:
     """(..., 3) locations, velocities or accelerations, CARLA's to ours or back."""
-    return np.asarray(vectors, np.float64) * (1.0, -1.0, 1.0)
+    found: FloatArray = np.asarray(vectors, np.float64) * (1.0, -1.0, 1.0)
+    return found
 
 
 def rotations(rotators: FloatArray) -> FloatArray:
@@ -66,7 +67,8 @@ def rotators(turns: FloatArray) -> FloatArray:
         -np.arctan2(turns[..., 1, 0], turns[..., 0, 0]),
     )
     roll = np.where(steep, 0.0, np.arctan2(turns[..., 2, 1], turns[..., 2, 2]))
-    return np.degrees(np.stack([pitch, yaw, roll], axis=-1))
+    found: FloatArray = np.degrees(np.stack([pitch, yaw, roll], axis=-1))
+    return found
 
 
 def poses(locations: FloatArray, angles: FloatArray) -> FloatArray:
@@ -103,9 +105,9 @@ def turn_rates(
     if convention not in _SIGNS:
         raise InputError(f"convention {convention!r:.40}: give one of {', '.join(CONVENTIONS)}")
     signed = np.asarray(rates, np.float64) * _SIGNS[convention]
-    if not degrees:
-        return signed
-    return np.degrees(signed) if back else np.radians(signed)
+    unit = np.degrees(1.0) if back else np.radians(1.0)
+    found: FloatArray = signed * (unit if degrees else 1.0)
+    return found
 
 
 def lidar_points(data: bytes | memoryview) -> tuple[npt.NDArray[np.float32], ...]:
