@@ -69,6 +69,8 @@ setup(
         "scale": ["ray>=2.9"],
         # llama-cpp-python has no wheels on PyPI: it is compiled, 7 to 14 minutes on two cores.
         "llm": ["llama-cpp-python>=0.3.36", "llguidance>=1.9", "gguf>=0.17"],
+        # 180 MB; wheels for Python 3.10 to 3.12 on Linux and Windows, x86-64.
+        "carla": ["carla>=0.9.13; python_version < '3.13'"],
         "sumo": ["eclipse-sumo>=1.20", "libsumo>=1.20"],
         "zenoh": ["eclipse-zenoh>=1.2"],
         "mot": ["pycocotools>=2.0.7"],

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ OBJECTS = "leadsight_msgs/msg/ObjectArray"
 MAX_STAMP_NS = 2**31 * 10**9
 """builtin_interfaces/Time counts seconds in an int32."""
 TRUTH_TOPIC = "truth"
+W = TypeVar("W", bound="BagWriter")
 
 
 def typestore() -> Typestore:
@@ -81,7 +82,7 @@ class BagWriter:
             raise InputError(f"{path}: cannot be written ({first_line(error)})") from None
         self._connections: dict[str, Connection] = {}
 
-    def __enter__(self) -> "BagWriter":
+    def __enter__(self: W) -> W:
         return self
 
     def __exit__(

@@ -18,7 +18,7 @@ OWN = {
     "town": ("", "Town to load; empty keeps the one that is there; carla.town."),
     "role": ("hero", "Name of the vehicle; topics are under /carla/<role>; carla.role."),
     "carrier": ("uav", "uav: a camera that flies; car: a vehicle; simulator.carrier."),
-    "mode": ("synchronous", "synchronous: this client ticks; follow: another one does; carla.mode."),
+    "mode": ("synchronous", "synchronous: this client ticks; follow: another does; carla.mode."),
 }
 ARGUMENTS = {
     **{k: v for k, v in SIM["ARGUMENTS"].items() if k not in ("namespace", "world", "source")},

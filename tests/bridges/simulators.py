@@ -4,18 +4,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 
 from bridges.embedded import EmbeddedSimulator
+from bridges.recorder import RecorderSimulator
 from bridges.scene import Scene
 from bridges.simulator import Simulator, pose_of
 from bridges.sumo import SumoConfig
 from bridges.traffic import TrafficConfig
 from bridges.traffic_simulator import sumo_simulator, town_simulator
 from bridges.world import AerialWorld, WorldConfig
+from evaluation.data import find_data
 from pipeline.objects import ObjectClass
+from tests.bridges import carla_logs
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,26 @@ def _sumo(seed: int) -> Simulator:
     return sumo_simulator(SumoConfig(grid=3, vehicles=12, people=3, warm_up_s=5.0), seed)
 
 
+def _recorder(seed: int) -> Simulator:
+    with TemporaryDirectory() as folder:  # a file stays readable while it is open
+        path = Path(folder) / "synthetic.log"
+        path.write_bytes(carla_logs.round_trip(12.0, seed))
+        return RecorderSimulator(path)
+
+
+def _recorder_genuine(seed: int) -> Simulator:
+    path = find_data("data", "v2x", "carla_recorder", "DistanceBetweenVehicles.log")
+    if path is None:
+        pytest.skip("DistanceBetweenVehicles.log is not there: set LEADSIGHT_DATA")
+    return RecorderSimulator(path)
+
+
 CASES: dict[str, Case] = {
     "embedded": Case(_embedded),
     "town": Case(_kinematic),
     "sumo": Case(_sumo),
+    "recorder": Case(_recorder),
+    "recorder_genuine": Case(_recorder_genuine, spawn_at=(75.0, -133.0, 40.0)),
 }
 
 

@@ -37,10 +37,18 @@ def test_the_world_is_launched_in_a_namespace_from_a_checkout(ros, processes: st
     assert ros.spin(lambda: len(forecasts) > 3, 40), launched.text()
     names = {name for name, space in ros.node.get_node_names_and_namespaces() if space == "/uav7"}
     wanted = {
-        "one": {"pipeline", "sim_camera"},
-        "many": {"isp", "tracker", "predictor", "latency_monitor", "sim_camera"},
+        "one": {"pipeline", "simulator"},
+        "many": {"isp", "tracker", "predictor", "latency_monitor", "simulator"},
     }
     assert names == wanted[processes]
+
+
+def test_a_stack_for_each_of_two_vehicles_that_flies_it(ros) -> None:
+    aims = [ros.heard(own.GimbalAim, f"/{name}/gimbal_aim") for name in ("left", "right")]
+    launched = launch(ros, "sim", "vehicles:=left,right", "follow:=true")
+    assert ros.spin(lambda: all(len(a) > 3 for a in aims), 60), launched.text()
+    spaces = {space for _, space in ros.node.get_node_names_and_namespaces()}
+    assert spaces >= {"/", "/left", "/right"}
 
 
 def test_a_launch_of_a_recording_ends_with_it(ros, tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
-own = pytest.importorskip("leadsight_msgs.msg", reason="leadsight_msgs is not built")
+pytest.importorskip("leadsight_msgs.msg", reason="leadsight_msgs is not built")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist
+from leadsight_msgs import msg as own
 from nav_msgs.msg import Odometry
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix
