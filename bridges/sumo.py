@@ -18,6 +18,7 @@ import numpy as np
 
 from bridges.actors import BODY, Building, Snapshot, checked_horizon, joined
 from bridges.blocks import fill_blocks
+from bridges.roads import network_roads
 from bridges.sumo_session import QUIET, SumoActors, SumoSession
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
@@ -84,6 +85,7 @@ class SumoTraffic:
                 self._session.run("sumo", *files, "--end", "0", "--route-steps", "0", *QUIET)
                 self._session.start(self.step_s, seed, *files)
             self.buildings: tuple[Building, ...] = fill_blocks(self._roads(), self._rng)
+            self.roads = network_roads(self._api)
             self._begin(config)
         except BaseException:
             self._session.close()
