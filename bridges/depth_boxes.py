@@ -64,7 +64,7 @@ def _shares(
     back = turns.transpose(0, 2, 1)
     points = (_POINTS * sizes[:, None]) @ back + moment.poses[rows, None, :3, 3]
     way = points - pose[:3, 3]
-    area = (sizes.prod(axis=1)[:, None] / (np.abs(_NORMALS) @ sizes.T).T)
+    area = sizes.prod(axis=1)[:, None] / (np.abs(_NORMALS) @ sizes.T).T
     facing = -((_NORMALS @ back) * way).sum(axis=-1)
     weight = np.maximum(facing, 0) * area / np.maximum((way**2).sum(axis=-1), 0.01) ** 1.5
     pixels, far = project(points, pose, sensor)

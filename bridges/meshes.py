@@ -129,7 +129,9 @@ class MeshBuilder:
         )  # fmt: skip
 
 
-def crown(rng: np.random.Generator, turns: int = 7, rings: int = 4) -> tuple[FloatArray, FloatArray]:
+def crown(
+    rng: np.random.Generator, turns: int = 7, rings: int = 4
+) -> tuple[FloatArray, FloatArray]:
     """A lump of leaves of radius 1: corners (F, 3, 3) and texture (F, 3, 2) of its faces."""
     angle = np.arange(turns) * 2 * np.pi / turns
     tilt = np.arange(rings + 1) * np.pi / rings

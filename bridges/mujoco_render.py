@@ -51,9 +51,7 @@ class MujocoRenderer:
         """Bodies are elsewhere than they were when it drew last."""
         self._fresh = False
 
-    def draw(
-        self, pose: FloatArray, sensor: Sensor, rgb: bool, depth: bool, hide: int = 0
-    ) -> View:
+    def draw(self, pose: FloatArray, sensor: Sensor, rgb: bool, depth: bool, hide: int = 0) -> View:
         """What a camera at ``pose`` (4, 4), x along its view, sees. hide: an actor, 0: nobody."""
         flags = self._prepare()
         plain = not rgb  # flat colors draw faster, and depth is the same

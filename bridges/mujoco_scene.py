@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bridges.actors import Building
-from bridges.bodies import body, paint_of
+from bridges.actors import Building, Snapshot
+from bridges.bodies import body, paint_of, shape_of, shapes_of
 from bridges.meshes import Mesh
 from bridges.mujoco_gl import load_mujoco
 from bridges.roads import Roads
@@ -21,16 +21,15 @@ from bridges.surfaces import textures
 from bridges.town import SHADE, SUN, town_meshes
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
-from pipeline.objects import ObjectClass
 
-Kind = tuple[int, tuple[float, float, float]]
+Kind = tuple[int, tuple[float, float, float], int]
+"""Class, size, and which of several shapes."""
 NEAR_M, FAR_M = 0.15, 1500.0
 STILL, MOVING, SHADES = 0, 1, 2
 """Groups of geoms."""
 MOST_BODIES = 4000
 _STEP_M = 0.05
 _HIDDEN = np.array([0.0, 0.0, -200.0])
-_SPARE = 1.25
 _PER_BODY = 2
 
 
@@ -91,7 +90,7 @@ class MujocoScene:
 
     def _assign(self, moment: Moment) -> None:
         actors = moment.actors
-        ids, kinds = actors.ids.tolist(), _kinds(actors.classes, actors.sizes)
+        ids, kinds = actors.ids.tolist(), _kinds(actors)
         there = set(ids)
         for actor_id in [i for i in self._slots if i not in there]:
             self._free[self._free_kinds[self._slots[actor_id]]].append(self._slots[actor_id])
@@ -109,18 +108,22 @@ class MujocoScene:
         self._rows = np.array([self._slots[i] for i in ids], np.int64)
 
     def _grow(self, wanted: Counter[Kind]) -> None:
-        """Places for those, and for some more where the number rose before."""
-        for kind, count in wanted.items():
-            if count > self._places[kind]:
-                spare = _SPARE if self._places[kind] else 1.0
-                self._places[kind] = int(np.ceil(count * spare))
-        if sum(self._places.values()) > MOST_BODIES:
-            self._places = wanted
-        if sum(self._places.values()) > MOST_BODIES:
+        """Places for those; twice as many as before where more are needed, so it is seldom."""
+        places = self._places.copy()
+        for (kind, size, shape), count in wanted.items():
+            before = places[kind, size, shape]
+            if count > before:
+                places[kind, size, shape] = max(count, 2 * before)
+            for other in range(shapes_of(kind)):  # whoever comes next may look like that
+                places[kind, size, other] = max(places[kind, size, other], 1)
+        if places.total() > MOST_BODIES:
+            places = wanted
+        if places.total() > MOST_BODIES:
             raise InputError(
-                f"{sum(wanted.values())} bodies move here; a scene holds {MOST_BODIES}: "
+                f"{places.total()} bodies move here, a scene holds {MOST_BODIES}: "
                 "take fewer vehicles or people"
             )
+        self._places = places
         self._compile()
         self.version += 1
 
@@ -137,7 +140,7 @@ class MujocoScene:
         spec.visual.headlight.active = 0
         spec.worldbody.add_light(
             type=mj.mjtLightType.mjLIGHT_DIRECTIONAL, dir=SUN, pos=-150 * SUN,
-            castshadow=self._shadows, diffuse=[0.72, 0.70, 0.66], ambient=[0.36, 0.38, 0.42],
+            castshadow=self._shadows, diffuse=[0.72, 0.70, 0.66], ambient=[0.42, 0.44, 0.48],
             specular=[0.1] * 3,
         )  # fmt: skip
         self._materials(spec)
@@ -187,17 +190,19 @@ class MujocoScene:
         spec.add_material(name="body", specular=0.5, shininess=0.6)
 
 
-def _kinds(classes: npt.NDArray[np.uint8], sizes: FloatArray) -> list[Kind]:
-    """Class and rounded size of each."""
-    rounded = np.round(np.clip(np.round(sizes / _STEP_M), 1, 2000) * _STEP_M, 2)
+def _kinds(actors: Snapshot) -> list[Kind]:
+    """Of each actor; sizes are rounded."""
+    rounded = np.round(np.clip(np.round(actors.sizes / _STEP_M), 1, 2000) * _STEP_M, 2)
     return [
-        (kind if kind in set(ObjectClass) else int(ObjectClass.UNKNOWN), (size[0], size[1], size[2]))
-        for kind, size in zip(classes.tolist(), rounded.tolist(), strict=True)
+        (kind, (size[0], size[1], size[2]), shape_of(kind, actor_id))
+        for kind, size, actor_id in zip(
+            actors.classes.tolist(), rounded.tolist(), actors.ids.tolist(), strict=True
+        )
     ]
 
 
 def _name(kind: Kind, part: str) -> str:
-    return f"{part}-{kind[0]}-" + "-".join(f"{v:g}" for v in kind[1])
+    return f"{part}-{kind[0]}-{kind[2]}-" + "-".join(f"{v:g}" for v in kind[1])
 
 
 def _add_mesh(mj: Any, spec: Any, name: str, mesh: Mesh) -> None:

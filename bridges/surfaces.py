@@ -46,15 +46,17 @@ def textures() -> dict[str, Picture]:
     """All of them by name; ``facade0`` …, ``roof0`` …, and those of ``TILE_M``."""
     rng = np.random.default_rng(0x70)
     made = {
-        "ground": _grass(rng, (104, 112, 66), 512),
-        YARD: _grass(rng, (112, 116, 84), 512),
+        "ground": _grass(rng, (98, 122, 64), 512),
+        YARD: _grass(rng, (112, 126, 82), 512),
         ASPHALT: _asphalt(rng),
         CYCLE: _clip(_colored(rng, (126, 74, 62), {128: 7, 32: 4})),
         WALK: _paving(rng),
         "paint": _clip(_colored(rng, (226, 226, 220), {64: 8, 16: 8}, 128)),
         "bark": _clip(_colored(rng, (84, 66, 48), {32: 12, 8: 8}, 64)),
         "leaves": _leaves(rng),
-        "palette": np.tile(np.repeat(np.array([*PALETTE.values()], np.uint8), 8, axis=0), (8, 1, 1)),
+        "palette": np.tile(
+            np.repeat(np.array([*PALETTE.values()], np.uint8), 8, axis=0), (8, 1, 1)
+        ),
     }
     for k in range(FACADES):
         made[f"facade{k}"] = _facade(rng, k)
@@ -71,17 +73,17 @@ def _grass(rng: np.random.Generator, rgb: tuple[float, ...], size: int) -> Pictu
 
 def _asphalt(rng: np.random.Generator) -> Picture:
     size = 512
-    made = _colored(rng, (88, 88, 91), {256: 7, 128: 5, 16: 4, 4: 4}, size)
+    made = _colored(rng, (102, 102, 106), {256: 7, 128: 5, 16: 4, 4: 4}, size)
     for _ in range(14):  # patches of mended road, and cracks
         x, y = rng.integers(0, size - 90, 2)
         w, h = rng.integers(14, 80, 2)
         made[y : y + h, x : x + w] += rng.uniform(-16, 10)
     for _ in range(10):
         way = np.cumsum(rng.normal(0, 7, (24, 2)), axis=0) + rng.uniform(60, size - 60, 2)
-        cv2.polylines(made, [way.astype(np.int32)], False, (58.0, 58.0, 60.0), 1, cv2.LINE_AA)
+        cv2.polylines(made, [way.astype(np.int32)], False, (74.0, 74.0, 76.0), 1, cv2.LINE_AA)
     for _ in range(8):
         at = tuple(int(v) for v in rng.integers(20, size - 20, 2))
-        cv2.circle(made, at, int(rng.integers(3, 9)), (66.0, 66.0, 68.0), -1, cv2.LINE_AA)
+        cv2.circle(made, at, int(rng.integers(3, 9)), (82.0, 82.0, 84.0), -1, cv2.LINE_AA)
     return _clip(made)
 
 

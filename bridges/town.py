@@ -15,8 +15,10 @@ LAYER_M = 0.012
 """Between two layers of the ground."""
 MARGIN_M = 60.0
 """Of grass round the town."""
-FAR_M = 4000.0
-"""How far the plain round it goes."""
+FAR_M = 1500.0
+"""How far the plain round it goes, in cells: haze is computed at their corners."""
+_CELL_M = 80.0
+_RINGS = np.array([60.0, 180.0, 400.0, 800.0, FAR_M])
 SUN = np.array([0.42, 0.3, -0.86])
 """(3,) the way of its light."""
 SHADE = "shade"
@@ -33,8 +35,7 @@ def town_meshes(
     """By texture; ``shade`` is what the sun leaves dark on the ground. trees: at most as many."""
     made: dict[str, MeshBuilder] = defaultdict(MeshBuilder)
     low, high = extent(buildings, roads)
-    ground = FAR_M * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) + (low + high) / 2
-    made["ground"].flat(ground, 0.0, TILE_M["ground"])
+    _plain(made["ground"], low, high)
     _pave(made, roads)
     for house in buildings:
         _house(made, house, rng)
@@ -53,6 +54,24 @@ def extent(buildings: tuple[Building, ...], roads: Roads) -> tuple[FloatArray, F
     return all_points.min(axis=0), all_points.max(axis=0)
 
 
+def _plain(builder: MeshBuilder, low: FloatArray, high: FloatArray) -> None:
+    cells = np.ceil((high - low) / _CELL_M).astype(int) + 1
+    x, y = (
+        np.concatenate([low[k] - _RINGS[::-1], np.linspace(low[k], high[k], n), high[k] + _RINGS])
+        for k, n in enumerate(cells.tolist())
+    )
+    left, near = (a.ravel() for a in np.meshgrid(x[:-1], y[:-1]))
+    right, far = (a.ravel() for a in np.meshgrid(x[1:], y[1:]))
+    corners = np.stack(
+        [np.stack(c, axis=-1) for c in ((left, near), (right, near), (right, far), (left, far))],
+        axis=1,
+    )
+    builder.faces(
+        np.concatenate([corners, np.zeros((len(corners), 4, 1))], axis=2),
+        corners / TILE_M["ground"],
+    )
+
+
 def _pave(made: dict[str, MeshBuilder], roads: Roads) -> None:
     for strip in roads.strips:
         z = LAYERS[strip.surface] * LAYER_M
@@ -60,9 +79,7 @@ def _pave(made: dict[str, MeshBuilder], roads: Roads) -> None:
         if strip.surface == ASPHALT:
             _round_bends(made[ASPHALT], strip.line, strip.width, z)
     for area in roads.areas:
-        made[area.surface].flat(
-            area.outline, LAYERS[area.surface] * LAYER_M, TILE_M[area.surface]
-        )
+        made[area.surface].flat(area.outline, LAYERS[area.surface] * LAYER_M, TILE_M[area.surface])
     for marking in roads.markings:
         for piece in dashes(marking.line, marking.dash):
             made["paint"].strip(piece, marking.width, _PAINT_LAYER * LAYER_M, 2.0)
@@ -132,9 +149,7 @@ def _tree(
         made["leaves"].faces(middle + 0.85 * radius * corners, texture + rng.uniform(0, 1, 2))
 
 
-def _shades(
-    builder: MeshBuilder, buildings: tuple[Building, ...], stems: FloatArray
-) -> None:
+def _shades(builder: MeshBuilder, buildings: tuple[Building, ...], stems: FloatArray) -> None:
     """Shadows on flat ground. Each lies a little lower than the last, so that where two overlap
     the second is hidden and the ground does not get twice as dark."""
     outlines = []
