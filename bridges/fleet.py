@@ -72,6 +72,11 @@ class Fleet:
         """The one that was spawned first."""
         return next((m.craft for m in self._members.values()), None)
 
+    @property
+    def crafts(self) -> list[Craft]:
+        """All of them, in the order of their ids."""
+        return [m.craft for m in self._members.values()]
+
     def __contains__(self, actor_id: int) -> bool:
         return actor_id in self._members
 

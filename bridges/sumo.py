@@ -18,6 +18,7 @@ import numpy as np
 
 from bridges.actors import BODY, Building, Snapshot, checked_horizon, joined
 from bridges.blocks import fill_blocks
+from bridges.roads import network_roads
 from bridges.sumo_session import QUIET, SumoActors, SumoServer, SumoSession
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
@@ -89,6 +90,7 @@ class SumoTraffic:
             with self._session.asking():
                 self.step_s = float(self._api.simulation.getDeltaT())
                 self.buildings: tuple[Building, ...] = fill_blocks(self._roads(), self._rng)
+                self.roads = network_roads(self._api)
                 self._begin(config)
         except BaseException:
             self._session.close()

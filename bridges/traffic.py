@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bridges.actors import BODY, Building, Snapshot, TrafficWorld, checked_horizon
+from bridges.roads import street_roads
 from bridges.streets import (
     CURVATURE,
     FIRST_SLOT,
@@ -115,6 +116,7 @@ class KinematicTraffic:
         self._rng = rng = np.random.default_rng([seed, 0x7AF1C])
         self._streets = make_streets(config.blocks, config.pitch_m)
         self.buildings = houses(self._streets, rng)
+        self.roads = street_roads(self._streets)
         self._stamp_ns = -round(WARM_UP_S / self.step_s) * self._step_ns
         self._bodies(rng)
         self._vehicles = self._first_vehicles(rng)

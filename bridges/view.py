@@ -34,9 +34,7 @@ def seen_boxes(
     Bodies that reach behind the camera are cut off at 0.2 m.
     """
     actors = moment.actors
-    corners = (_CORNERS * actors.sizes[:, None]) @ moment.poses[:, :3, :3].transpose(0, 2, 1)
-    corners += moment.poses[:, None, :3, 3]
-    low, high = _bounds(corners, pose, sensor)
+    low, high = bounds(cuboids(moment), pose, sensor)
     size = np.array([sensor.width, sensor.height], np.float64)
     clipped_low, clipped_high = np.clip(low, 0, size), np.clip(high, 0, size)
     whole = np.maximum(high - low, 1e-9).prod(axis=1)
@@ -51,7 +49,14 @@ def seen_boxes(
     return SeenBoxes(actors.ids[rows], actors.classes[rows], boxes[rows], shares[rows])
 
 
-def _bounds(corners: FloatArray, pose: FloatArray, sensor: Sensor) -> tuple[FloatArray, FloatArray]:
+def cuboids(moment: Moment) -> FloatArray:
+    """(N, 8, 3) the corners of every body."""
+    turned = (_CORNERS * moment.actors.sizes[:, None]) @ moment.poses[:, :3, :3].transpose(0, 2, 1)
+    corners: FloatArray = turned + moment.poses[:, None, :3, 3]
+    return corners
+
+
+def bounds(corners: FloatArray, pose: FloatArray, sensor: Sensor) -> tuple[FloatArray, FloatArray]:
     """Least and greatest pixels (N, 2) of bodies of eight corners (N, 8, 3); no extent: behind.
 
     Pixel edges count from 0, so the center of the first pixel is at a half.

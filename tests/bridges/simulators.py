@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from bridges.embedded import EmbeddedSimulator
+from bridges.mujoco_simulator import MujocoSimulator
+from bridges.mujoco_traffic import MujocoConfig
 from bridges.recorder import RecorderSimulator
 from bridges.scene import Scene
 from bridges.simulator import Simulator, pose_of
-from bridges.sumo import SumoConfig
+from bridges.sumo import SumoConfig, SumoTraffic
 from bridges.traffic import TrafficConfig
 from bridges.traffic_simulator import sumo_simulator, town_simulator
 from bridges.world import AerialWorld, WorldConfig
@@ -66,12 +68,31 @@ def _recorder_genuine(seed: int) -> Simulator:
     return RecorderSimulator(path)
 
 
+def _mujoco(seed: int) -> Simulator:
+    pytest.importorskip("mujoco", reason="MuJoCo is not installed (the sim extra)")
+    config = MujocoConfig(
+        seed=seed, blocks=2, vehicles=14, people=6, cyclists=2, parked=12, trees=9
+    )
+    return MujocoSimulator(config)
+
+
+def _mujoco_sumo(seed: int) -> Simulator:
+    pytest.importorskip("mujoco", reason="MuJoCo is not installed (the sim extra)")
+    pytest.importorskip("libsumo", reason="SUMO is not installed (the sumo extra)")
+    config = SumoConfig(
+        grid=3, vehicles=14, people=6, warm_up_s=4.0, spacing_m=90.0, step_s=0.04, uavs=0
+    )
+    return MujocoSimulator(MujocoConfig(seed=seed, trees=9), SumoTraffic(config, seed))
+
+
 CASES: dict[str, Case] = {
     "embedded": Case(_embedded),
     "town": Case(_kinematic),
     "sumo": Case(_sumo),
     "recorder": Case(_recorder),
     "recorder_genuine": Case(_recorder_genuine, spawn_at=(75.0, -133.0, 40.0)),
+    "mujoco": Case(_mujoco, (90.0, 90.0, 40.0)),
+    "mujoco_sumo": Case(_mujoco_sumo, (90.0, 90.0, 40.0)),
 }
 
 

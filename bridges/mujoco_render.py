@@ -1,0 +1,172 @@
+"""Pictures and depths of a MuJoCo scene from any pose, without a display, on one thread."""
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bridges.mujoco_gl import context, load_mujoco
+from bridges.mujoco_scene import FAR_M, NEAR_M, MujocoScene
+from bridges.simulator import Sensor
+from pipeline.box import FloatArray
+
+_FONT = 100
+_SPARE_GEOMS = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What a camera saw. rgb: (H, W, 3) uint8; None: not asked for. depth: (H, W) float32, m along
+    the view, inf where nothing is; None: not asked for."""
+
+    rgb: npt.NDArray[np.uint8] | None
+    depth: npt.NDArray[np.float32] | None
+
+
+class MujocoRenderer:
+    """Draws one scene. Make it, use it and close it on one thread."""
+
+    def __init__(self, scene: MujocoScene, gl: str, samples: int, shadows: bool) -> None:
+        """samples: to a pixel, against jagged edges; 0: one.
+
+        Raises:
+            InputError: nothing can be drawn on this machine.
+        """
+        self._mujoco: Any = load_mujoco()
+        self._scene, self._samples, self._shadows = scene, samples, shadows
+        self._size = (16, 16)
+        self._held: list[Any] = [context(gl, *self._size)]  # and what draws in it
+        self._end = weakref.finalize(self, _give_back, self._held)
+        self._version = -1
+        self._fresh = False
+
+    def reserve(self, width: int, height: int) -> None:
+        """Room for pictures of that size, before the first of them is drawn."""
+        self._size = max(self._size[0], width), max(self._size[1], height)
+        self._version = -1
+
+    def moved(self) -> None:
+        """Bodies are elsewhere than they were when it drew last."""
+        self._fresh = False
+
+    def draw(self, pose: FloatArray, sensor: Sensor, rgb: bool, depth: bool, hide: int = 0) -> View:
+        """What a camera at ``pose`` (4, 4), x along its view, sees. hide: an actor, 0: nobody."""
+        flags = self._prepare()
+        plain = not rgb  # flat colors draw faster, and depth is the same
+        flags["mjRND_SEGMENT"] = flags["mjRND_IDCOLOR"] = plain
+        self._set(flags)
+        self._aim(pose, sensor)
+        picture = np.empty((sensor.height, sensor.width, 3), np.uint8) if rgb else None
+        far = np.empty((sensor.height, sensor.width), np.float32) if depth else None
+        self._render(sensor, picture, far, hide)
+        return View(
+            None if picture is None else np.ascontiguousarray(picture[::-1]),
+            None if far is None else _meters(far[::-1]),
+        )
+
+    def segments(self, pose: FloatArray, sensor: Sensor, hide: int = 0) -> npt.NDArray[np.int32]:
+        """(H, W) the actor that each pixel shows, 0: none, by drawing each geom in its own color."""
+        flags = self._prepare()
+        flags["mjRND_SEGMENT"] = flags["mjRND_IDCOLOR"] = True
+        self._set(flags)
+        self._aim(pose, sensor)
+        picture = np.empty((sensor.height, sensor.width, 3), np.uint8)
+        self._render(sensor, picture, None, hide)
+        numbers = picture[::-1].astype(np.int32) @ np.array([1, 1 << 8, 1 << 16], np.int32)
+        owners = self._scene.owners()
+        table = np.zeros(self._view.ngeom + 1, np.int32)
+        for geom in self._view.geoms[: self._view.ngeom]:
+            if geom.segid >= 0 and geom.objtype == self._mujoco.mjtObj.mjOBJ_GEOM:
+                table[geom.segid + 1] = owners[geom.objid]
+        found: npt.NDArray[np.int32] = table[np.clip(numbers, 0, len(table) - 1)]
+        return found
+
+    def close(self) -> None:
+        """Give everything back; a second time it does nothing."""
+        self._end()
+
+    def _prepare(self) -> dict[str, bool]:
+        """The scene as it is now, with everything in it loaded; the flags of a plain picture."""
+        mj = self._mujoco
+        self._held[0].make_current()
+        if self._version != self._scene.version:
+            self._load()
+        if not self._fresh:
+            mj.mjv_updateScene(
+                self._scene.model, self._scene.data, self._option, None, self._camera,
+                int(mj.mjtCatBit.mjCAT_ALL), self._view,
+            )  # fmt: skip
+            self._fresh = True
+        return {
+            "mjRND_SHADOW": self._shadows, "mjRND_REFLECTION": False, "mjRND_SKYBOX": True,
+            "mjRND_FOG": True, "mjRND_HAZE": False, "mjRND_SEGMENT": False, "mjRND_IDCOLOR": False,
+        }  # fmt: skip
+
+    def _load(self) -> None:
+        mj, model = self._mujoco, self._scene.model
+        if len(self._held) > 1:
+            self._held.pop().free()
+        model.vis.global_.offwidth, model.vis.global_.offheight = self._size
+        model.vis.quality.offsamples = self._samples
+        self._drawer = mj.MjrContext(model, _FONT)
+        self._held.append(self._drawer)
+        mj.mjr_setBuffer(int(mj.mjtFramebuffer.mjFB_OFFSCREEN), self._drawer)
+        self._drawer.readDepthMap = mj.mjtDepthMap.mjDEPTH_ZEROFAR
+        self._view = mj.MjvScene(model, maxgeom=model.ngeom + _SPARE_GEOMS)
+        self._option, self._camera = mj.MjvOption(), mj.MjvCamera()
+        self._option.geomgroup[:] = 1
+        self._version, self._fresh = self._scene.version, False
+
+    def _set(self, flags: dict[str, bool]) -> None:
+        for name, on in flags.items():
+            self._view.flags[int(getattr(self._mujoco.mjtRndFlag, name))] = on
+
+    def _aim(self, pose: FloatArray, sensor: Sensor) -> None:
+        half = NEAR_M * sensor.height / 2 / sensor.matrix[0, 0]
+        for eye in self._view.camera:
+            eye.pos, eye.forward, eye.up = pose[:3, 3], pose[:3, 0], pose[:3, 2]
+            eye.frustum_near, eye.frustum_far, eye.frustum_center = NEAR_M, FAR_M, 0.0
+            eye.frustum_bottom, eye.frustum_top = -half, half
+
+    def _render(
+        self, sensor: Sensor, rgb: npt.NDArray[np.uint8] | None,
+        depth: npt.NDArray[np.float32] | None, hide: int,
+    ) -> None:  # fmt: skip
+        mj = self._mujoco
+        hidden = self._hide(hide) if hide else []
+        try:
+            rect = mj.MjrRect(0, 0, sensor.width, sensor.height)
+            mj.mjr_render(rect, self._view, self._drawer)
+            mj.mjr_readPixels(rgb, depth, rect, self._drawer)
+        finally:
+            for geom, before in hidden:
+                geom.pos = before
+
+    def _hide(self, actor_id: int) -> list[tuple[Any, FloatArray]]:
+        """Put an actor's geoms out of sight; what they are and where they were."""
+        hidden = []
+        for number in self._scene.geoms_of(actor_id).tolist():
+            geom = self._view.geoms[number]  # all are drawn, in the model's order
+            hidden.append((geom, geom.pos.copy()))
+            geom.pos = (0.0, 0.0, -500.0)
+        return hidden
+
+
+def _meters(buffer: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """From a reversed depth buffer, 1 near and 0 far, to meters."""
+    near, far = NEAR_M, FAR_M
+    meters = np.float32(near * far) / (buffer * np.float32(far - near) + np.float32(near))
+    meters[buffer <= 0] = np.inf
+    return meters
+
+
+def _give_back(held: list[Any]) -> None:
+    """Also at the end of the interpreter, before the libraries that it needs are gone."""
+    try:
+        held[0].make_current()
+        while held:
+            held.pop().free()
+    except Exception:  # the driver is gone already, and with it what it held
+        held.clear()

@@ -1,0 +1,259 @@
+"""A town in MuJoCo behind the port: any traffic on its streets, UAVs of ours above it.
+
+MuJoCo holds the geometry: it draws pictures, depths and truths without a display (EGL or OSMesa),
+casts the LiDAR's rays, and stops crafts at walls. It moves nothing: traffic moves as its own world
+says (bridges/traffic.py, bridges/sumo.py), crafts fly as in every other world (bridges/flight.py).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bridges.actors import TrafficWorld
+from bridges.attached import Attached
+from bridges.depth_boxes import boxes_in
+from bridges.fleet import CONTROLS, SENSES, Fleet, fix, sensor_pose, upright
+from bridges.flight import Craft
+from bridges.mujoco_gl import choose, load_mujoco
+from bridges.mujoco_rays import MujocoRays
+from bridges.mujoco_render import MujocoRenderer, View
+from bridges.mujoco_scene import MujocoScene
+from bridges.mujoco_traffic import MujocoConfig, make_traffic
+from bridges.roads import Roads
+from bridges.sensor import BayerSensor
+from bridges.simulator import (
+    Abilities,
+    Control,
+    Depth,
+    Moment,
+    Odometry,
+    Reading,
+    Sensor,
+    SensorKind,
+    SimulatorError,
+    Value,
+    refuse_control,
+    refuse_sensor,
+    refuse_spawn,
+)
+from comms.geodesy import Origin
+from pipeline.box import FloatArray
+from pipeline.errors import InputError
+from pipeline.frame import Frame
+from pipeline.objects import ObjectClass
+
+SEEING = frozenset({SensorKind.CAMERA, SensorKind.DEPTH, SensorKind.BOXES})
+ORIGIN = Origin(48.0, 11.0, 0.0)
+
+
+class MujocoSimulator:
+    """The town; ``Simulator``. Every actor carries cameras, depth, boxes, LiDAR, GNSS and odometry;
+    UAVs that were spawned carry an IMU as well. Who carries a sensor is not seen by it."""
+
+    name = "the MuJoCo world"
+    abilities = Abilities(
+        owns_clock=True,
+        sensors=SEEING | SENSES | {SensorKind.LIDAR},
+        spawns=frozenset({ObjectClass.UAV}),
+        controls=CONTROLS,
+    )
+
+    def __init__(
+        self, config: MujocoConfig | None = None, traffic: TrafficWorld | None = None
+    ) -> None:
+        """traffic: a world of one's own, which is closed with this one; its step is the tick then.
+
+        Raises:
+            InputError: MuJoCo or the traffic that was asked for is missing.
+        """
+        self._config = config = config or MujocoConfig()
+        load_mujoco()
+        self._traffic = traffic or make_traffic(config)
+        self._closed = False
+        self._renderer: MujocoRenderer | None = None
+        self._attached = Attached()
+        try:
+            roads = getattr(self._traffic, "roads", None) or Roads()
+            self._scene = MujocoScene(
+                self._traffic.buildings, roads, config.trees, config.shadows, config.seed
+            )
+            self.step_ns = round(self._traffic.step_s * 1e9)
+            self._fleet = Fleet(ORIGIN)
+            self._rays = MujocoRays(self._scene)
+            self._names: set[str] = set()
+            self._sizes: list[tuple[int, int]] = []
+            self._raw: dict[str, BayerSensor] = {}
+            self._index = 0
+            self._town: Moment | None = None
+            self._follow_traffic()
+            self.moment = self._moment()
+            self._scene.put(self.moment)
+        except BaseException:
+            self.close()
+            raise
+
+    def tick(self) -> Moment:
+        self._check()
+        try:
+            self._traffic.step()
+        except InputError as error:
+            raise SimulatorError(f"{self.name}: {error}") from None
+        self._fly()
+        self._index += 1
+        self._follow_traffic()
+        self.moment = self._moment()
+        self._scene.put(self.moment)
+        if self._renderer is not None:
+            self._renderer.moved()
+        self._read()
+        return self.moment
+
+    def spawn(self, kind: ObjectClass, pose: FloatArray, role: str = "") -> int:
+        self._check()
+        refuse_spawn(self, kind)
+        number = self._fleet.spawn(pose, role)
+        self.moment = self._moment()
+        return number
+
+    def listen(self, sensor: Sensor, receive: Callable[[Reading], None]) -> None:
+        self._check()
+        refuse_sensor(self, sensor, self._names)
+        sensor_pose(sensor, self.moment.pose(sensor.parent), self._craft(sensor.parent))
+        if sensor.kind is SensorKind.IMU and sensor.parent not in self._fleet:
+            raise InputError(f"{sensor.name}: only UAVs that were spawned carry an IMU here")
+        if sensor.kind in SEEING:
+            choose(self._config.gl)
+            self._reserve(sensor)
+        if sensor.kind is SensorKind.CAMERA and sensor.encoding != "rgb8":
+            size = sensor.width, sensor.height
+            self._raw[sensor.name] = BayerSensor(sensor.encoding, size, self._config.seed)
+        self._attached.add(self, sensor, receive)
+        self._names.add(sensor.name)
+
+    def apply(self, actor_id: int, control: Control) -> None:
+        self._check()
+        refuse_control(self, control)
+        self._fleet.apply(actor_id, control)
+
+    def close(self) -> None:
+        self._closed = True
+        self._attached.clear()
+        renderer, self._renderer = self._renderer, None
+        if renderer is not None:
+            renderer.close()
+        try:
+            self._traffic.close()
+        except Exception:  # it ended by itself; there is nothing left to end
+            return
+
+    def _check(self) -> None:
+        if self._closed:
+            raise SimulatorError(f"{self.name} is closed; make a new one")
+
+    def _craft(self, actor_id: int) -> Craft | None:
+        return self._fleet.craft(actor_id) if actor_id in self._fleet else None
+
+    # How it goes on.
+
+    def _fly(self) -> None:
+        crafts = self._fleet.crafts
+        before = [craft.position for craft in crafts]
+        self._fleet.step(self.step_ns, self.moment.stamp_ns)
+        for craft, position in zip(crafts, before, strict=True):
+            self._rays.hold(craft, position)
+
+    def _follow_traffic(self) -> None:
+        """The traffic's own actors now, and how fast each turned since the last step."""
+        now = upright(self._index, self._traffic.snapshot())
+        before, self._town = self._town, now
+        if before is None or not len(before.actors):
+            return
+        old, new = before.actors, now.actors
+        row = np.minimum(np.searchsorted(old.ids, new.ids), len(old) - 1)
+        turned = (new.yaws - old.yaws[row] + np.pi) % (2 * np.pi) - np.pi
+        known = old.ids[row] == new.ids
+        now.rates[known] = 0.0
+        now.rates[known, 2] = turned[known] / (self.step_ns * 1e-9)
+
+    def _moment(self) -> Moment:
+        return self._fleet.moment(self._index, self._town, self._index * self.step_ns)
+
+    # What is sensed.
+
+    def _reserve(self, sensor: Sensor) -> None:
+        self._sizes.append((sensor.width, sensor.height))
+        if self._renderer is not None:
+            self._renderer.reserve(sensor.width, sensor.height)
+
+    def _drawing(self) -> MujocoRenderer:
+        """Made on the thread that ticks, as a context belongs to one thread."""
+        if self._renderer is None:
+            c = self._config
+            try:
+                made = MujocoRenderer(self._scene, c.gl, c.samples, c.shadows)
+            except InputError as error:
+                raise SimulatorError(str(error)) from None
+            for size in self._sizes:
+                made.reserve(*size)
+            self._renderer = made
+        return self._renderer
+
+    def _read(self) -> None:
+        """Hand out what is due; sensors that look from one place share one drawing."""
+        wanted: dict[object, set[SensorKind]] = {}
+        for sensor in self._attached.due(self._index):
+            if sensor.kind in SEEING:
+                wanted.setdefault(_place(sensor), set()).add(sensor.kind)
+        views: dict[object, View] = {}
+
+        def value(sensor: Sensor) -> Value | None:
+            pose = self._pose(sensor)
+            if pose is None:
+                return None
+            if sensor.kind not in SEEING:
+                return self._sense(sensor, pose)
+            place = _place(sensor)
+            if place not in views:
+                rgb = SensorKind.CAMERA in wanted[place]
+                depth = bool(wanted[place] - {SensorKind.CAMERA})
+                views[place] = self._drawing().draw(pose, sensor, rgb, depth, sensor.parent)
+            return self._seen(sensor, pose, views[place])
+
+        self._attached.read(self._index, self.moment.stamp_ns, value)
+
+    def _pose(self, sensor: Sensor) -> FloatArray | None:
+        """(4, 4) of a sensor; None: its carrier is gone."""
+        row = np.searchsorted(self.moment.actors.ids, sensor.parent)
+        if row >= len(self.moment.actors) or self.moment.actors.ids[row] != sensor.parent:
+            return None
+        return sensor_pose(sensor, self.moment.poses[row], self._craft(sensor.parent))
+
+    def _sense(self, sensor: Sensor, pose: FloatArray) -> Value | None:
+        if sensor.kind is SensorKind.LIDAR:
+            return self._rays.scan(sensor, pose, sensor.parent)
+        if sensor.parent in self._fleet:
+            return self._fleet.read(sensor)
+        if sensor.kind is SensorKind.GNSS:
+            return fix(ORIGIN, pose[:3, 3])
+        row = self.moment.actors.row(sensor.parent)
+        velocity = pose[:3, :3].T @ self.moment.actors.velocities[row]
+        return Odometry(pose, velocity, sensor.mount[:3, :3].T @ self.moment.rates[row])
+
+    def _seen(self, sensor: Sensor, pose: FloatArray, view: View) -> Value | None:
+        if sensor.kind is SensorKind.CAMERA and view.rgb is not None:
+            picture, raw = view.rgb, self._raw.get(sensor.name)
+            image = picture if raw is None else raw.expose(picture[..., ::-1], self._index)
+            return Frame(image, self.moment.stamp_ns, sensor.encoding, self._index, sensor.name)
+        if view.depth is None:
+            return None
+        if sensor.kind is SensorKind.DEPTH:
+            return Depth(view.depth)
+        return boxes_in(self.moment, pose, sensor, view.depth)
+
+
+def _place(sensor: Sensor) -> object:
+    """What two sensors have in common that see the same picture."""
+    return (
+        sensor.parent, sensor.on_gimbal, sensor.mount.tobytes(), sensor.width, sensor.height,
+        sensor.fov_deg,
+    )  # fmt: skip
