@@ -67,7 +67,7 @@ setup(
         "scale": ["ray>=2.9"],
         # llama-cpp-python has no wheels on PyPI: it is compiled, 7 to 14 minutes on two cores.
         "llm": ["llama-cpp-python>=0.3.36", "llguidance>=1.9", "gguf>=0.17"],
-        "sim": ["mujoco>=3.2"],
+        "sim": ["mujoco>=3.4"],
         "sumo": ["eclipse-sumo>=1.20", "libsumo>=1.20"],
         "zenoh": ["eclipse-zenoh>=1.2"],
         "mot": ["pycocotools>=2.0.7"],
@@ -107,7 +107,7 @@ setup(
             "ray>=2.9",
             "pycocotools>=2.0.7",
             "eclipse-zenoh>=1.2",
-            "mujoco>=3.2",
+            "mujoco>=3.4",
         ],
     },
     zip_safe=True,
