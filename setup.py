@@ -71,7 +71,7 @@ setup(
         "llm": ["llama-cpp-python>=0.3.36", "llguidance>=1.9", "gguf>=0.17"],
         # 180 MB; wheels for Python 3.10 to 3.12 on Linux and Windows, x86-64.
         "carla": ["carla>=0.9.13; python_version < '3.13'"],
-        "sim": ["mujoco>=3.2"],
+        "sim": ["mujoco>=3.4"],
         "sumo": ["eclipse-sumo>=1.20", "libsumo>=1.20"],
         "zenoh": ["eclipse-zenoh>=1.2"],
         "mot": ["pycocotools>=2.0.7"],
@@ -111,7 +111,7 @@ setup(
             "ray>=2.9",
             "pycocotools>=2.0.7",
             "eclipse-zenoh>=1.2",
-            "mujoco>=3.2",
+            "mujoco>=3.4",
         ],
     },
     zip_safe=True,

@@ -14,7 +14,8 @@ from pipeline.objects import ObjectClass
 
 PALETTE: dict[str, tuple[int, int, int]] = {
     "glass": (38, 48, 58), "tire": (24, 24, 26), "light": (245, 240, 215), "rear": (170, 22, 18),
-    "gray": (120, 122, 125), "skin": (205, 160, 130), "cloth": (44, 52, 78), "cargo": (214, 214, 208),
+    "gray": (120, 122, 125), "skin": (205, 160, 130), "cloth": (44, 52, 78),
+    "cargo": (214, 214, 208),
 }  # fmt: skip
 """rgb of the trim."""
 PAINTS = np.array(
@@ -105,20 +106,20 @@ def _lights(trim: MeshBuilder, half: FloatArray, z: float, size: float = 0.16) -
 
 def _under(trim: MeshBuilder, half: FloatArray) -> None:
     """The dark between wheels."""
-    l, w, h = half
-    trim.block((-0.97 * l, 0.97 * l), (-0.97 * w, 0.97 * w), (0.06 - h, 0.22 - h), texel("tire"))
+    a, w, h = half
+    trim.block((-0.97 * a, 0.97 * a), (-0.97 * w, 0.97 * w), (0.06 - h, 0.22 - h), texel("tire"))
 
 
 def _car(
     paint: MeshBuilder, trim: MeshBuilder, half: FloatArray,
     cabin: tuple[float, float, float, float],
 ) -> None:  # fmt: skip
-    l, w, h = half * _WITHOUT_WHEELS
+    a, w, h = half * _WITHOUT_WHEELS
     floor, belt = 0.2 - h, 0.16 * h
-    x = (-l + 0.02, l - 0.02)
+    x = (-a + 0.02, a - 0.02)
     paint.block(x, (-w, w), (floor, 0.55 * belt - 0.1))
-    paint.block((*x, -l + 0.1, l - 0.16), (-w, w, -0.94 * w, 0.94 * w), (0.55 * belt - 0.1, belt))
-    rear, front, rear_top, front_top = (l * v for v in cabin)
+    paint.block((*x, -a + 0.1, a - 0.16), (-w, w, -0.94 * w, 0.94 * w), (0.55 * belt - 0.1, belt))
+    rear, front, rear_top, front_top = (a * v for v in cabin)
     roof = h - 0.06
     trim.block(
         (rear, front, rear_top, front_top), (-0.9 * w, 0.9 * w, -0.74 * w, 0.74 * w),
@@ -133,67 +134,67 @@ def _car(
     _under(trim, half)
     _wheels(trim, half, (-0.6, 0.62), 0.33)
     _lights(trim, half, -0.15 * h - 0.1)
-    trim.block((-l, l), (-0.7 * w, 0.7 * w), (floor - 0.02, floor + 0.16), texel("gray"))
+    trim.block((-a, a), (-0.7 * w, 0.7 * w), (floor - 0.02, floor + 0.16), texel("gray"))
 
 
 def _van(paint: MeshBuilder, trim: MeshBuilder, half: FloatArray) -> None:
-    l, w, h = half * _WITHOUT_WHEELS
+    a, w, h = half * _WITHOUT_WHEELS
     floor, belt = 0.25 - h, 0.1 * h
-    paint.block((-l, 0.52 * l), (-w, w, -0.95 * w, 0.95 * w), (floor, h))
-    paint.block((0.52 * l, l, 0.52 * l, 0.93 * l), (-w, w), (floor, belt))
-    wind = (0.52 * l, 0.92 * l, 0.52 * l, 0.64 * l)
+    paint.block((-a, 0.52 * a), (-w, w, -0.95 * w, 0.95 * w), (floor, h))
+    paint.block((0.52 * a, a, 0.52 * a, 0.93 * a), (-w, w), (floor, belt))
+    wind = (0.52 * a, 0.92 * a, 0.52 * a, 0.64 * a)
     trim.block(wind, (-0.96 * w, 0.96 * w, -0.88 * w, 0.88 * w), (belt, h - 0.1), texel("glass"))
-    paint.block((0.5 * l, 0.64 * l), (-0.88 * w, 0.88 * w), (h - 0.1, h))
+    paint.block((0.5 * a, 0.64 * a), (-0.88 * w, 0.88 * w), (h - 0.1, h))
     _under(trim, half)
     _wheels(trim, half, (-0.62, 0.64), 0.35)
     _lights(trim, half, -0.3 * h)
 
 
 def _truck(paint: MeshBuilder, trim: MeshBuilder, half: FloatArray) -> None:
-    l, w, h = half * _WITHOUT_WHEELS
+    a, w, h = half * _WITHOUT_WHEELS
     floor = 0.5 - h
-    cab = l - 1.9
-    trim.block((-l, cab - 0.25), (-w, w), (floor + 0.5, h - 0.03), texel("cargo"))
-    trim.block((-l, l - 0.1), (-0.4 * w, 0.4 * w), (floor, floor + 0.5), texel("gray"))
+    cab = a - 1.9
+    trim.block((-a, cab - 0.25), (-w, w), (floor + 0.5, h - 0.03), texel("cargo"))
+    trim.block((-a, a - 0.1), (-0.4 * w, 0.4 * w), (floor, floor + 0.5), texel("gray"))
     top = h - 0.25 * min(1.0, h)
-    paint.block((cab, l, cab, l - 0.1), (-0.97 * w, 0.97 * w), (floor, top))
-    paint.block((-l + 0.4, cab - 0.6), (-0.18 * w, 0.18 * w), (h - 0.06, h))
+    paint.block((cab, a, cab, a - 0.1), (-0.97 * w, 0.97 * w), (floor, top))
+    paint.block((-a + 0.4, cab - 0.6), (-0.18 * w, 0.18 * w), (h - 0.06, h))
     middle = (floor + top) / 2
-    trim.block((l - 0.3, l + 0.0), (-0.88 * w, 0.88 * w), (middle, top - 0.25), texel("glass"))
+    trim.block((a - 0.3, a + 0.0), (-0.88 * w, 0.88 * w), (middle, top - 0.25), texel("glass"))
     for side in (-1, 1):
         y = sorted((side * 0.9 * w, side * 0.99 * w))
-        trim.block((cab + 0.5, l - 0.4), y, (middle, top - 0.3), texel("glass"))
+        trim.block((cab + 0.5, a - 0.4), y, (middle, top - 0.3), texel("glass"))
     _under(trim, half)
     _wheels(trim, half, (-0.68, -0.4, 0.72), 0.5)
     _lights(trim, half, floor + 0.2)
 
 
 def _bus(paint: MeshBuilder, trim: MeshBuilder, half: FloatArray) -> None:
-    l, w, h = half * _WITHOUT_WHEELS
+    a, w, h = half * _WITHOUT_WHEELS
     floor, low, high = 0.3 - h, -0.05 * h, 0.68 * h
-    paint.block((-l, l), (-w, w), (floor, low))
-    trim.block((-l + 0.02, l - 0.02), (-0.985 * w, 0.985 * w), (low, high), texel("glass"))
-    paint.block((-l, l), (-w, w, -0.93 * w, 0.93 * w), (high, h - 0.12))
-    for x in np.linspace(-l + 0.06, l - 0.1, 8).tolist():
+    paint.block((-a, a), (-w, w), (floor, low))
+    trim.block((-a + 0.02, a - 0.02), (-0.985 * w, 0.985 * w), (low, high), texel("glass"))
+    paint.block((-a, a), (-w, w, -0.93 * w, 0.93 * w), (high, h - 0.12))
+    for x in np.linspace(-a + 0.06, a - 0.1, 8).tolist():
         paint.block((x - 0.06, x + 0.1), (-w, w), (low, high))
-    trim.block((-0.7 * l, -0.25 * l), (-0.6 * w, 0.6 * w), (h - 0.12, h), texel("gray"))
-    trim.block((0.2 * l, 0.5 * l), (-0.5 * w, 0.5 * w), (h - 0.12, h - 0.02), texel("cargo"))
+    trim.block((-0.7 * a, -0.25 * a), (-0.6 * w, 0.6 * w), (h - 0.12, h), texel("gray"))
+    trim.block((0.2 * a, 0.5 * a), (-0.5 * w, 0.5 * w), (h - 0.12, h - 0.02), texel("cargo"))
     _under(trim, half)
     _wheels(trim, half, (-0.55, 0.6), 0.48)
     _lights(trim, half, floor + 0.2, 0.2)
 
 
 def _person(paint: MeshBuilder, trim: MeshBuilder, half: FloatArray) -> None:
-    l, w, h = half
+    a, w, h = half
     hip, neck = -0.06 * h, 0.66 * h
     for side in (-1, 1):
         y = sorted((side * 0.08 * w, side * 0.62 * w))
-        x = (-l, 0.3 * l) if side < 0 else (-0.3 * l, l)
-        trim.block((*x, -0.4 * l, 0.4 * l), y, (-h, hip), texel("cloth"))
+        x = (-a, 0.3 * a) if side < 0 else (-0.3 * a, a)
+        trim.block((*x, -0.4 * a, 0.4 * a), y, (-h, hip), texel("cloth"))
         y = sorted((side * 0.72 * w, side * w))
-        paint.block((-0.3 * l, 0.3 * l), y, (hip + 0.05, neck - 0.06))
+        paint.block((-0.3 * a, 0.3 * a), y, (hip + 0.05, neck - 0.06))
     paint.block(
-        (-0.4 * l, 0.4 * l, -0.45 * l, 0.45 * l), (-0.6 * w, 0.6 * w, -0.74 * w, 0.74 * w),
+        (-0.4 * a, 0.4 * a, -0.45 * a, 0.45 * a), (-0.6 * w, 0.6 * w, -0.74 * w, 0.74 * w),
         (hip, neck),
     )  # fmt: skip
     trim.wheel((0.0, 0.0, (neck + h) / 2 - 0.02), 0.11, h - neck - 0.04, texel("skin"), axis=2)
@@ -201,34 +202,34 @@ def _person(paint: MeshBuilder, trim: MeshBuilder, half: FloatArray) -> None:
 
 
 def _rider(paint: MeshBuilder, trim: MeshBuilder, half: FloatArray) -> None:
-    l, w, h = half
-    radius = min(0.34, 0.36 * l)
-    for x in (-l + radius, l - radius):
+    a, w, h = half
+    radius = min(0.34, 0.36 * a)
+    for x in (-a + radius, a - radius):
         trim.wheel((x, 0.0, radius - h), radius, 0.06, texel("tire"))
-    trim.block((-0.55 * l, 0.55 * l), (-0.04, 0.04), (-0.45 * h, -0.3 * h), texel("gray"))
-    trim.block((0.42 * l, 0.5 * l), (-w, w), (0.08 * h, 0.14 * h), texel("gray"))
+    trim.block((-0.55 * a, 0.55 * a), (-0.04, 0.04), (-0.45 * h, -0.3 * h), texel("gray"))
+    trim.block((0.42 * a, 0.5 * a), (-w, w), (0.08 * h, 0.14 * h), texel("gray"))
     for side in (-1, 1):
         y = sorted((side * 0.1 * w, side * 0.5 * w))
-        trim.block((-0.1 * l, 0.15 * l, -0.25 * l, 0.1 * l), y, (-0.6 * h, 0.1 * h), texel("cloth"))
+        trim.block((-0.1 * a, 0.15 * a, -0.25 * a, 0.1 * a), y, (-0.6 * h, 0.1 * h), texel("cloth"))
     paint.block(
-        (-0.3 * l, 0.02 * l, 0.0, 0.28 * l), (-0.6 * w, 0.6 * w, -0.7 * w, 0.7 * w),
+        (-0.3 * a, 0.02 * a, 0.0, 0.28 * a), (-0.6 * w, 0.6 * w, -0.7 * w, 0.7 * w),
         (0.05 * h, 0.68 * h),
     )  # fmt: skip
-    trim.wheel((0.17 * l, 0.0, 0.8 * h), 0.12, 0.32 * h, texel("skin"), axis=2)
-    trim.wheel((0.17 * l, 0.0, h - 0.05), 0.14, 0.1, texel("rear"), axis=2)
+    trim.wheel((0.17 * a, 0.0, 0.8 * h), 0.12, 0.32 * h, texel("skin"), axis=2)
+    trim.wheel((0.17 * a, 0.0, h - 0.05), 0.14, 0.1, texel("rear"), axis=2)
 
 
 def _quadrotor(paint: MeshBuilder, trim: MeshBuilder, half: FloatArray) -> None:
-    l, w, h = half
-    paint.block((-0.4 * l, 0.42 * l), (-0.26 * w, 0.26 * w), (-0.1 * h, 0.5 * h))
-    trim.block((-0.3 * l, 0.3 * l), (-0.2 * w, 0.2 * w), (0.5 * h, 0.72 * h), texel("gray"))
-    radius = 0.42 * min(l, w)
+    a, w, h = half
+    paint.block((-0.4 * a, 0.42 * a), (-0.26 * w, 0.26 * w), (-0.1 * h, 0.5 * h))
+    trim.block((-0.3 * a, 0.3 * a), (-0.2 * w, 0.2 * w), (0.5 * h, 0.72 * h), texel("gray"))
+    radius = 0.42 * min(a, w)
     for sx in (-1, 1):
         for sy in (-1, 1):
-            x, y = sx * (l - radius), sy * (w - radius)
+            x, y = sx * (a - radius), sy * (w - radius)
             trim.wheel((x, y, 0.9 * h), radius, 0.2 * h, texel("tire"), axis=2)
             foot = (x - 0.03, x + 0.03), (y - 0.03, y + 0.03)
             trim.block(*foot, (-h, 0.8 * h), texel("gray"))
-        arm = sorted((sx * 0.1 * l, sx * (l - radius)))
+        arm = sorted((sx * 0.1 * a, sx * (a - radius)))
         paint.block(arm, (-(w - radius), w - radius), (0.1 * h, 0.3 * h))
-    trim.wheel((0.35 * l, 0.0, -0.4 * h), 0.35 * h, 0.5 * h, texel("glass"))
+    trim.wheel((0.35 * a, 0.0, -0.4 * h), 0.35 * h, 0.5 * h, texel("glass"))

@@ -1,7 +1,8 @@
-"""Triangle meshes from prisms, strips and boxes that taper: flat faces, each with its own corners."""
+"""Triangle meshes of prisms, strips and tapered boxes: flat faces, each with its own corners."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -161,7 +162,7 @@ def dashes(line: FloatArray, dash: float) -> list[FloatArray]:
     if dash <= 0:
         return [line[k : k + 2] for k in range(len(line) - 1)]
     pieces = []
-    for a, b in zip(line[:-1], line[1:], strict=True):
+    for a, b in pairwise(line):
         length = float(np.linalg.norm(b - a))
         for s in np.arange(dash / 2, length, 2 * dash):
             pieces.append(a + np.outer([s, min(s + dash, length)], (b - a) / max(length, 1e-9)))

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from pipeline.errors import InputError, first_line
 
+LEAST_VERSION = (3, 4)
 BACKENDS = ("auto", "egl", "osmesa")
 _LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 _PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}
@@ -43,7 +44,13 @@ def load_mujoco() -> ModuleType:
         raise InputError(
             f"MuJoCo is not installed ({first_line(error)}): pip install 'leadsight[sim]'"
         ) from None
-    return mujoco
+    if tuple(int(v) for v in mujoco.__version__.split(".")[:2]) < LEAST_VERSION:
+        raise InputError(
+            f"MuJoCo {mujoco.__version__} is too old: pip install -U 'leadsight[sim]' for "
+            f"{'.'.join(map(str, LEAST_VERSION))} or later"
+        )
+    module: ModuleType = mujoco
+    return module
 
 
 def choose(wished: str = "auto") -> str:

@@ -67,7 +67,7 @@ class MujocoRenderer:
         )
 
     def segments(self, pose: FloatArray, sensor: Sensor, hide: int = 0) -> npt.NDArray[np.int32]:
-        """(H, W) the actor that each pixel shows, 0: none, by drawing each geom in its own color."""
+        """(H, W) the actor that each pixel shows; 0: none."""
         flags = self._prepare()
         flags["mjRND_SEGMENT"] = flags["mjRND_IDCOLOR"] = True
         self._set(flags)

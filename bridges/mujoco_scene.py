@@ -65,7 +65,8 @@ class MujocoScene:
         slot = self._slots.get(actor_id)
         if slot is None:
             return np.zeros(0, np.int64)
-        return self._first_geom + slot * _PER_BODY + np.arange(_PER_BODY)
+        first = self._first_geom + slot * _PER_BODY
+        return np.arange(first, first + _PER_BODY)
 
     def owners(self) -> npt.NDArray[np.int32]:
         """(G,) the actor that each geom belongs to; 0: nobody's."""
@@ -168,8 +169,8 @@ class MujocoScene:
         self._slots: dict[int, int] = {}
         self._ids = np.zeros(0, np.int32)
         self._rows = np.zeros(0, np.int64)
-        self._first_body = self.model.nbody - len(kinds)
-        self._first_geom = self.model.ngeom - _PER_BODY * len(kinds)
+        self._first_body: int = self.model.nbody - len(kinds)
+        self._first_geom: int = self.model.ngeom - _PER_BODY * len(kinds)
 
     def _materials(self, spec: Any) -> None:
         mj = self._mujoco
@@ -222,13 +223,13 @@ def _add_geom(mj: Any, holder: Any, mesh: str, material: str, group: int) -> Non
 
 
 def quaternions(turns: FloatArray) -> FloatArray:
-    """(N, 4) w x y z, as MuJoCo has them, of rotations (N, 3, 3) by less than half a turn of tilt."""
+    """(N, 4) w x y z, as MuJoCo has them, of rotations (N, 3, 3) that do not lie on a side."""
     r = turns
     w = 1 + r[:, 0, 0] + r[:, 1, 1] + r[:, 2, 2]
     z = 1 - r[:, 0, 0] - r[:, 1, 1] + r[:, 2, 2]
     a, b, c = r[:, 2, 1] - r[:, 1, 2], r[:, 0, 2] - r[:, 2, 0], r[:, 1, 0] - r[:, 0, 1]
     d, e = r[:, 0, 2] + r[:, 2, 0], r[:, 2, 1] + r[:, 1, 2]
-    # Who does not lie on its side has w or z well above 0.
+    # Then w or z is well above 0.
     by_w, by_z = np.stack([w, a, b, c], axis=1), np.stack([c, d, e, z], axis=1)
     found = np.where((w >= z)[:, None], by_w, by_z)
     found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)

@@ -26,7 +26,8 @@ def _noise(rng: np.random.Generator, size: int, cells: int) -> npt.NDArray[np.fl
     wide = np.tile(grid, (3, 3))
     fine = cv2.resize(wide, (3 * size, 3 * size), interpolation=cv2.INTER_CUBIC)
     middle = fine[size : 2 * size, size : 2 * size]
-    return (middle - middle.mean()) / max(float(middle.std()), 1e-6)
+    even = (middle - middle.mean()) / max(float(middle.std()), 1e-6)
+    return np.asarray(even, np.float32)
 
 
 def _colored(
@@ -34,7 +35,8 @@ def _colored(
 ) -> npt.NDArray[np.float32]:
     """(size, size, 3) a color with noise; scales: cells to the tile → deviation."""
     light = sum(depth * _noise(rng, size, cells) for cells, depth in scales.items())
-    return np.asarray(rgb, np.float32) + np.asarray(light, np.float32)[..., None]
+    made: npt.NDArray[np.float32] = np.asarray(rgb, np.float32) + np.asarray(light)[..., None]
+    return made
 
 
 def _clip(picture: npt.NDArray[np.float32]) -> Picture:

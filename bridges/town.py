@@ -100,9 +100,9 @@ def _house(made: dict[str, MeshBuilder], house: Building, rng: np.random.Generat
     for _ in range(int(rng.integers(1, 5))):  # what stands on roofs
         share = rng.dirichlet(np.full(len(largest), 2.0))
         at, size = share @ largest * 0.8 + largest.mean(axis=0) * 0.2, rng.uniform(0.4, 1.3, 2)
-        corners = at[:1] + (-size[0], size[0]), at[1:] + (-size[1], size[1])
+        x, y = ((float(at[k] - size[k]), float(at[k] + size[k])) for k in (0, 1))
         top = house.height + rng.uniform(0.5, 1.4)
-        made["roof3"].block(*(c.tolist() for c in corners), (house.height, float(top)))
+        made["roof3"].block(x, y, (house.height, float(top)))
 
 
 def _stems(

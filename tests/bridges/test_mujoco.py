@@ -67,7 +67,10 @@ def test_boxes_are_round_the_pixels_that_the_picture_shows_of_them(town):
         seen = heard["a_boxes"]
         pose = town.moment.pose(craft) @ sensor.mount
         owners = town._renderer.segments(pose, sensor, craft)
-        listed = dict(zip(seen.ids.tolist(), zip(seen.boxes, seen.visibility), strict=True))
+        listed = {
+            actor: (box, share)
+            for actor, box, share in zip(seen.ids, seen.boxes, seen.visibility, strict=True)
+        }
         for actor in np.unique(owners[owners > 0]).tolist():
             rows, columns = np.nonzero(owners == actor)
             if len(rows) > 60:
