@@ -1,6 +1,7 @@
 """A simulator's readings as messages, and messages as its controls."""
 
 import re
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Twist
@@ -12,6 +13,7 @@ from bridges.flight import quaternion
 from bridges.simulator import (
     Aim,
     Depth,
+    Drive,
     Fix,
     Inertial,
     Moment,
@@ -142,6 +144,27 @@ def velocity_of(message: Twist) -> Velocity:
     """
     linear = message.linear
     return Velocity(np.array([linear.x, linear.y, linear.z]), float(message.angular.z))
+
+
+def drive_of(message: own.DriveControl) -> Drive:
+    """
+    Raises:
+        InputError: a value out of range.
+    """
+    return Drive(
+        message.throttle, message.steer, message.brake, message.reverse, message.hand_brake
+    )
+
+
+def bridge_drive_of(message: Any) -> Drive:
+    """Of carla_msgs/CarlaEgoVehicleControl, whose steer is positive to the right.
+
+    Raises:
+        InputError: a value out of range.
+    """
+    return Drive(
+        message.throttle, -message.steer, message.brake, message.reverse, message.hand_brake
+    )
 
 
 def aim_of(message: own.GimbalAim) -> Aim:

@@ -1,5 +1,6 @@
 """One simulated vehicle: its sensors, its topics, the controls it takes."""
 
+import importlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Twist
-from leadsight_msgs.msg import GimbalAim, ObjectArray, TrackArray
+from leadsight_msgs.msg import DriveControl, GimbalAim, ObjectArray, TrackArray
 from nav_msgs.msg import Odometry as OdometryMessage
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix, PointCloud2
 
+from bridges.drive import drive
 from bridges.simulator import (
     Aim,
     Control,
@@ -27,6 +29,7 @@ from bridges.simulator import (
 )
 from pipeline.config import Config, option
 from pipeline.errors import InputError
+from pipeline.objects import ObjectClass
 from ros_nodes import qos
 from ros_nodes import simulator_messages as convert
 
@@ -73,10 +76,29 @@ class Vehicle:
             name: node.create_publisher(*_TOPICS[name.removeprefix(self._label)](prefix))
             for name in self.sensors
         }
-        for kind, topic, control in (
-            (Twist, "cmd_vel", convert.velocity_of), (GimbalAim, "gimbal_aim", convert.aim_of),
-        ):  # fmt: skip
+        row = simulator.moment.actors.row(number)
+        flies = simulator.moment.actors.classes[row] == ObjectClass.UAV
+        for kind, topic, control in self._commands(flies):
             node.create_subscription(kind, prefix + topic, self._taker(control), qos.results(1))
+
+    def _commands(self, flies: bool) -> list[tuple[Any, str, Callable[[Any], Control]]]:
+        if flies:
+            return [
+                (Twist, "cmd_vel", convert.velocity_of),
+                (GimbalAim, "gimbal_aim", convert.aim_of),
+            ]
+        # CARLA's ROS bridge has its own message under this name: where that is there, it is taken.
+        try:
+            kind = importlib.import_module("carla_msgs.msg").CarlaEgoVehicleControl
+            pedals = (kind, "vehicle_control_cmd", convert.bridge_drive_of)
+        except (ImportError, AttributeError):
+            pedals = (DriveControl, "vehicle_control_cmd", convert.drive_of)
+        return [(Twist, "cmd_vel", self._driven), pedals]
+
+    def _driven(self, message: Twist) -> Control:
+        wished = convert.velocity_of(message)
+        speed = 0.0 if self.odometry is None else float(self.odometry[1].velocity[0])
+        return drive(speed, float(wished.linear[0]), wished.yaw_rate)
 
     def _taker(self, control: Callable[[Any], Control]) -> Callable[[Any], None]:
         def take(message: Any) -> None:
@@ -155,7 +177,8 @@ _TOPICS = {
 
 def _sensors(simulator: Simulator, number: int, label: str, config: SensorsConfig) -> list[Sensor]:
     """Those of the configuration that the simulator has."""
-    hangs = config.gimbal and Aim in simulator.abilities.controls
+    flies = simulator.moment.actors.classes[simulator.moment.actors.row(number)] == ObjectClass.UAV
+    hangs = config.gimbal and flies and Aim in simulator.abilities.controls
     ahead = np.eye(4) if hangs else pose_of(np.zeros(3), 0.0, np.radians(config.pitch_deg))
 
     def sensor(kind: SensorKind, name: str, **options: Any) -> Sensor:
