@@ -49,15 +49,17 @@ class MeshBuilder:
         for part in convex_parts(outline):
             self.face(np.column_stack([part, np.full(len(part), z)]), part / tile)
 
-    def strip(self, line: FloatArray, width: float, z: float, tile: float) -> None:
-        """A polyline (K, 2) with a width, seen from above."""
-        way = np.diff(line, axis=0)
+    def strips(self, pieces: FloatArray, widths: FloatArray, z: float, tile: float) -> None:
+        """Straight pieces (P, 2, 2) from end to end, as wide as ``widths`` (P,), from above."""
+        way = pieces[:, 1] - pieces[:, 0]
         length = np.linalg.norm(way, axis=1)
-        keep = length > 1e-6
-        for a, b, d in zip(line[:-1][keep], line[1:][keep], (way.T / length).T[keep], strict=True):
-            side = np.array([-d[1], d[0]]) * width / 2
-            corners = np.array([a - side, b - side, b + side, a + side])
-            self.face(np.column_stack([corners, np.full(4, z)]), corners / tile)
+        kept = length > 1e-6
+        ends, way = pieces[kept], way[kept] / length[kept, None]
+        side = np.stack([-way[:, 1], way[:, 0]], axis=1) * widths[kept, None] / 2
+        a, b = ends[:, 0], ends[:, 1]
+        corners = np.stack([a - side, b - side, b + side, a + side], axis=1)
+        level = np.full((*corners.shape[:2], 1), z)
+        self.faces(np.concatenate([corners, level], axis=2), corners / tile)
 
     def walls(self, outline: FloatArray, low: float, high: float, bay: Texel) -> None:
         """Straight up from a counter-clockwise polygon (K, 2); whole bays (width, height in m)

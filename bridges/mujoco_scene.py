@@ -36,7 +36,7 @@ _PER_BODY = 2
 class MujocoScene:
     """The model of a town and who is in it.
 
-    model, data: MuJoCo's; both are others after ``version`` has risen.
+    model, data: MuJoCo's, from the first ``put`` on; others after ``version`` has risen.
     """
 
     def __init__(
@@ -47,8 +47,9 @@ class MujocoScene:
         rng = np.random.default_rng([seed, 0x3A])
         self._still = town_meshes(buildings, roads, trees, rng)
         self._places: Counter[Kind] = Counter()
+        self._ids = np.zeros(0, np.int32)
+        self._slots: dict[int, int] = {}
         self.version = 0
-        self._compile()
 
     @property
     def bodies(self) -> int:
@@ -82,7 +83,7 @@ class MujocoScene:
         Raises:
             InputError: more bodies than a model may have.
         """
-        if not np.array_equal(moment.actors.ids, self._ids):
+        if not self.version or not np.array_equal(moment.actors.ids, self._ids):
             self._assign(moment)
         rows = self._rows
         self.data.mocap_pos[rows] = moment.poses[:, :3, 3]
@@ -98,7 +99,7 @@ class MujocoScene:
             self.data.mocap_pos[self._slots.pop(actor_id)] = _HIDDEN
         new = [(i, k) for i, k in zip(ids, kinds, strict=True) if i not in self._slots]
         wanted = Counter(k for _, k in new)
-        if any(count > len(self._free[k]) for k, count in wanted.items()):
+        if not self.version or any(n > len(self._free[k]) for k, n in wanted.items()):
             self._grow(Counter(kinds))
             new = list(zip(ids, kinds, strict=True))
         for actor_id, kind in new:
@@ -166,8 +167,7 @@ class MujocoScene:
         self._free: defaultdict[Kind, list[int]] = defaultdict(list)
         for n in reversed(range(len(kinds))):
             self._free[kinds[n]].append(n)
-        self._slots: dict[int, int] = {}
-        self._ids = np.zeros(0, np.int32)
+        self._slots = {}
         self._rows = np.zeros(0, np.int64)
         self._first_body: int = self.model.nbody - len(kinds)
         self._first_geom: int = self.model.ngeom - _PER_BODY * len(kinds)

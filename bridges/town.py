@@ -73,16 +73,29 @@ def _plain(builder: MeshBuilder, low: FloatArray, high: FloatArray) -> None:
 
 
 def _pave(made: dict[str, MeshBuilder], roads: Roads) -> None:
-    for strip in roads.strips:
-        z = LAYERS[strip.surface] * LAYER_M
-        made[strip.surface].strip(strip.line, strip.width, z, TILE_M[strip.surface])
-        if strip.surface == ASPHALT:
-            _round_bends(made[ASPHALT], strip.line, strip.width, z)
-    for area in roads.areas:
-        made[area.surface].flat(area.outline, LAYERS[area.surface] * LAYER_M, TILE_M[area.surface])
-    for marking in roads.markings:
-        for piece in dashes(marking.line, marking.dash):
-            made["paint"].strip(piece, marking.width, _PAINT_LAYER * LAYER_M, 2.0)
+    for surface, layer in LAYERS.items():
+        z, tile = layer * LAYER_M, TILE_M[surface]
+        strips = [s for s in roads.strips if s.surface == surface]
+        _lay(made, surface, [(dashes(s.line, 0.0), s.width) for s in strips], z, tile)
+        if surface == ASPHALT:
+            for strip in strips:
+                _round_bends(made[ASPHALT], strip.line, strip.width, z)
+        for area in roads.areas:
+            if area.surface == surface:
+                made[surface].flat(area.outline, z, tile)
+    paint = [(dashes(m.line, m.dash), m.width) for m in roads.markings]
+    _lay(made, "paint", paint, _PAINT_LAYER * LAYER_M, 2.0)
+
+
+def _lay(
+    made: dict[str, MeshBuilder], surface: str, lines: list[tuple[list[FloatArray], float]],
+    z: float, tile: float,
+) -> None:  # fmt: skip
+    """Straight pieces with the widths of their lines."""
+    pieces = [piece for found, _ in lines for piece in found]
+    widths = [width for found, width in lines for _ in found]
+    if pieces:
+        made[surface].strips(np.array(pieces), np.array(widths), z, tile)
 
 
 def _round_bends(builder: MeshBuilder, line: FloatArray, width: float, z: float) -> None:

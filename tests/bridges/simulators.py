@@ -71,7 +71,7 @@ def _recorder_genuine(seed: int) -> Simulator:
 def _mujoco(seed: int) -> Simulator:
     pytest.importorskip("mujoco", reason="MuJoCo is not installed (the sim extra)")
     config = MujocoConfig(
-        seed=seed, blocks=2, vehicles=14, people=6, cyclists=2, parked=12, trees=9
+        seed=seed, rate_hz=12.5, blocks=2, vehicles=14, people=6, cyclists=2, parked=12, trees=9
     )
     return MujocoSimulator(config)
 
