@@ -1,5 +1,6 @@
 """Every simulator that the contract is held to, made small; skipped by name where it cannot run."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
+from bridges.carla_client import CarlaConfig
+from bridges.carla_simulator import CarlaSimulator
 from bridges.embedded import EmbeddedSimulator
 from bridges.recorder import RecorderSimulator
 from bridges.scene import Scene
@@ -18,6 +21,7 @@ from bridges.world import AerialWorld, WorldConfig
 from evaluation.data import find_data
 from pipeline.objects import ObjectClass
 from tests.bridges import carla_logs
+from tests.bridges.fake_carla import FakeCarla
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,27 @@ def _recorder_genuine(seed: int) -> Simulator:
     return RecorderSimulator(path)
 
 
+def _carla_fake(seed: int) -> Simulator:
+    fake = FakeCarla(v2x=True)
+    return CarlaSimulator(CarlaConfig(port=fake.server.port, seed=seed), fake)
+
+
+def _carla(seed: int) -> Simulator:
+    host = os.environ.get("CARLA_HOST")
+    if not host:
+        pytest.skip("no CARLA server: set CARLA_HOST (and CARLA_PORT)")
+    pytest.importorskip("carla")
+    port = int(os.environ.get("CARLA_PORT", "2000"))
+    config = CarlaConfig(host=host, port=port, seed=seed, vehicles=10, timeout_s=20.0)
+    return CarlaSimulator(config)
+
+
 CASES: dict[str, Case] = {
     "embedded": Case(_embedded),
     "recorder": Case(_recorder),
     "recorder_genuine": Case(_recorder_genuine, spawn_at=(75.0, -133.0, 40.0)),
+    "carla_fake": Case(_carla_fake),
+    "carla": Case(_carla, repeats=False),
 }
 
 
