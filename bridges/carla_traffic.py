@@ -69,7 +69,9 @@ def _walkers(session: CarlaSession, rng: np.random.Generator) -> None:
         orders.append(api.command.SpawnActor(blueprint, api.Transform(place)))
     ids = _spawn(session, orders, config.walkers, "walkers")
     wits = session.blueprint("controller.ai.walker")
-    for walker, speed in zip(ids, speeds, strict=False):
+    for walker, speed in zip(ids, speeds, strict=True):
+        if walker is None:
+            continue
         body = session.ours[walker]
         guide = session.spawn(wits, api.Transform(), body)
         place = session.call("asking for a place", world.get_random_location_from_navigation)
@@ -86,11 +88,13 @@ def _speed(blueprint: Any, runs: bool) -> float:
     return float(speeds[min(2 if runs else 1, len(speeds) - 1)]) if speeds else 1.4
 
 
-def _spawn(session: CarlaSession, orders: list[Any], wished: int, what: str) -> list[int]:
+def _spawn(session: CarlaSession, orders: list[Any], wished: int, what: str) -> list[int | None]:
+    """Ids in the order of the orders; None: there was no room."""
     answers = session.call("spawning", session.client.apply_batch_sync, orders, False)
     ids = [int(a.actor_id) for a in answers if not a.has_error()]
     for actor in session.call("asking who is there", session.world.get_actors, ids):
         session.own(actor)
     if len(ids) < wished:
         session.warnings.append(f"carla.{what}: there was room for {len(ids)} of {wished}")
-    return [i for i in ids if i in session.ours]
+    there = [None if a.has_error() else int(a.actor_id) for a in answers]
+    return [i if i in session.ours else None for i in there]

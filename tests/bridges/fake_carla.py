@@ -190,7 +190,7 @@ class FakeServer:
         self.actors, self.next_id, self.episode = {}, 20, 1
         self.frame, self.elapsed = FIRST_FRAME, 12.5
         self.ticked, self.lock = threading.Condition(), threading.RLock()
-        self.timeout, self.hangs = 2.0, False
+        self.timeout, self.hangs, self.asked = 2.0, False, 0
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         self._stop = threading.Event()
@@ -379,7 +379,8 @@ class FakeWorld:
 
     def get_random_location_from_navigation(self):
         self._server.answer()
-        return Location(-20.0, 3.0 * self._server.next_id, 0.9)
+        self._server.asked += 1
+        return Location(-20.0, 4.0 * self._server.asked, 0.9)
 
     def try_spawn_actor(self, blueprint, transform, attach_to=None):
         self._server.answer()

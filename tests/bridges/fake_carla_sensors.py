@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from tests.bridges.fake_carla_values import Transform, Vector3D
+from tests.bridges.fake_carla_values import Vector3D
 
 _CAMERA = {"image_size_x": "800", "image_size_y": "600", "fov": "90.0"}
 SENSORS = {
@@ -21,6 +21,13 @@ SENSORS = {
     "sensor.other.v2x": {},
     "sensor.other.v2x_custom": {},
 }  # fmt: skip
+
+
+class Data(SimpleNamespace):
+    """What a callback is given; events are gone through message by message."""
+
+    def __iter__(self):
+        return iter(self.messages)
 
 
 class FakeSensor:
@@ -84,7 +91,7 @@ class FakeSensor:
             if f.late[0] and f.late[0] in self.type_id:
                 time.sleep(f.late[1])
             frame, elapsed, dt, transform, motion = job
-            data = SimpleNamespace(frame=frame, timestamp=elapsed, transform=transform)
+            data = Data(frame=frame, timestamp=elapsed, transform=transform)
             self._fill(data, transform, motion, dt)
             if any(name in self.type_id for name in f.garbled):
                 data.raw_data = b"nonsense"
@@ -112,10 +119,7 @@ class FakeSensor:
             message = SimpleNamespace(
                 power=-61.5, get=lambda: said if "custom" in self.type_id else fields
             )
-            self._messages(data, [message])
-
-    def _messages(self, data, messages):
-        data.__class__ = type("Event", (SimpleNamespace,), {"__iter__": lambda s: iter(messages)})
+            data.messages = [message]
 
     def _shoot(self, data, transform):
         width, height = (int(self.attributes[f"image_size_{a}"]) for a in "xy")
@@ -139,6 +143,3 @@ class FakeSensor:
             bgra[depth > 1e4] = (255, 180, 120, 255)
         data.width, data.height, data.fov = width, height, float(self.attributes["fov"])
         data.raw_data = memoryview(bgra.tobytes())
-
-
-__all__ = ["SENSORS", "FakeSensor", "Transform"]
