@@ -61,7 +61,8 @@ class CarlaSimulator:
 
     counts: ``foreign_ticks`` of other clients while the clock is ours, ``missed`` ticks while we
     follow, ``refused`` orders, ``unreadable`` readings, ``nonsense`` actors.
-    warnings: lines that a user should read. role_id: of ``carla.role``, 0: none.
+    session: the connection, for what the port has no word for. warnings: lines that a user should
+    read. role_id: of ``carla.role``, 0: none.
     """
 
     name = "CARLA"
@@ -72,7 +73,7 @@ class CarlaSimulator:
         Raises:
             InputError: no library, no server, no such town or role.
         """
-        self._config = config = config or CarlaConfig()
+        self.config = config = config or CarlaConfig()
         self.counts: Counter[str] = Counter()
         self._ours: dict[int, ObjectClass] = {}
         self._roles: set[str] = set()
@@ -82,7 +83,7 @@ class CarlaSimulator:
         self._follows = config.mode == "follow"
         self._attached = Attached()
         self._fleet = Fleet()
-        self._session = session = CarlaSession(config, api)
+        self.session = session = CarlaSession(config, api)
         self.warnings = session.warnings
         try:
             self.step_ns = self._start()
@@ -167,13 +168,13 @@ class CarlaSimulator:
             self.moment.actors.row(actor_id)
         body = self._cast.bodies.get(actor_id)
         center = np.zeros(3) if body is None else body.center
-        self._pending.append(order_of(self._session.api, actor_id, control, center))
+        self._pending.append(order_of(self.session.api, actor_id, control, center))
 
     def close(self) -> None:
         self._broken = self._broken or f"{self.name} is closed; make a new one"
         self._attached.clear()
         self._sensors.stop()
-        self._session.close()
+        self.session.close()
 
     def _check(self) -> None:
         if self._broken:
@@ -181,7 +182,7 @@ class CarlaSimulator:
 
     def _start(self) -> int:
         """Take the clock, or find out how fast another one goes; nanoseconds a tick."""
-        session, config = self._session, self._config
+        session, config = self.session, self.config
         self._new: set[int] = set()
         others = session.settings
         if self._follows:
@@ -204,7 +205,7 @@ class CarlaSimulator:
         return round(config.step_s * 1e9)
 
     def _abilities(self) -> Abilities:
-        kinds = {class_of(name, {}) for name in self._session.blueprints} - {None}
+        kinds = {class_of(name, {}) for name in self.session.blueprints} - {None}
         spawns = {kind for kind in (ObjectClass.CAR, ObjectClass.PERSON) if kind in kinds}
         controls: set[type] = {*CONTROLS}
         controls |= {Drive} if ObjectClass.CAR in spawns else set()
@@ -218,13 +219,13 @@ class CarlaSimulator:
 
     def _advance(self) -> Moment:
         """One tick, ours or another client's."""
-        session, world = self._session, self._session.world
+        session, world = self.session, self.session.world
         if self._follows:
             snapshot = session.call(
-                "waiting for another client to tick", world.wait_for_tick, self._config.timeout_s
+                "waiting for another client to tick", world.wait_for_tick, self.config.timeout_s
             )
         else:
-            frame = session.call("ticking", world.tick, self._config.timeout_s)
+            frame = session.call("ticking", world.tick, self.config.timeout_s)
             snapshot = self._snapshot(int(frame))
         self._count(int(snapshot.frame))
         self._world = self._cast.moment(snapshot)
@@ -233,9 +234,9 @@ class CarlaSimulator:
 
     def _snapshot(self, frame: int) -> Any:
         """The snapshot of a tick; it comes by another way than the tick's answer."""
-        end = time.monotonic() + self._config.timeout_s
+        end = time.monotonic() + self.config.timeout_s
         while True:
-            snapshot = self._session.call("reading the world", self._session.world.get_snapshot)
+            snapshot = self.session.call("reading the world", self.session.world.get_snapshot)
             if snapshot.frame >= frame:
                 return snapshot
             if time.monotonic() > end:
@@ -259,7 +260,7 @@ class CarlaSimulator:
             self.counts["missed"] += jump - 1
             return
         self.counts["foreign_ticks"] += jump - 1
-        if self._config.other_ticker == "end":
+        if self.config.other_ticker == "end":
             raise SimulatorError(
                 f"CARLA went on {jump} frames in one tick of ours: another client ticks it too; "
                 "end that one, or use carla.mode: follow"
@@ -281,8 +282,8 @@ class CarlaSimulator:
         orders = self._pending + self._sensors.orders(self._fleet.craft)
         self._pending = []
         if orders:
-            answers = self._session.call(
-                "sending orders", self._session.client.apply_batch_sync, orders, False
+            answers = self.session.call(
+                "sending orders", self.session.client.apply_batch_sync, orders, False
             )
             self.counts["refused"] += sum(bool(a.has_error()) for a in answers)
 
@@ -322,14 +323,14 @@ class CarlaSimulator:
     def _geo_frame(self) -> carla_frames.GeoFrame:
         """Where on earth the map lies. North is our y, also where a version has it upside down."""
         if self._geo is None:
-            session = self._session
+            session = self.session
             town = session.call("asking for the map", session.world.get_map)
             self._geo, warning = geo_frame_of(session.api, town)
             session.warnings.extend([warning] if warning else [])
         return self._geo
 
     def _taken_roles(self) -> set[str]:
-        actors = self._session.call("asking who is there", self._session.world.get_actors)
+        actors = self.session.call("asking who is there", self.session.world.get_actors)
         named = {str(dict(a.attributes).get("role_name", "")) for a in actors}
         return (named | self._roles) - {""}
 
@@ -344,7 +345,7 @@ class CarlaSimulator:
 
     def _actor(self, actor_id: int) -> Any:
         found = list(
-            self._session.call("asking who is there", self._session.world.get_actors, [actor_id])
+            self.session.call("asking who is there", self.session.world.get_actors, [actor_id])
         )
         if not found:
             raise InputError(f"actor {actor_id} is not in the scene now; ask for one of its ids")
@@ -352,9 +353,9 @@ class CarlaSimulator:
 
     def _spawn_body(self, kind: ObjectClass, pose: FloatArray, role: str) -> int:
         check_pose(pose, "spawn: pose")
-        session = self._session
+        session = self.session
         names = [n for n in sorted(session.blueprints) if class_of(n, {}) is kind]
-        name = next((n for n in FAVORITES if n in names), names[self._config.seed % len(names)])
+        name = next((n for n in FAVORITES if n in names), names[self.config.seed % len(names)])
         blueprint = session.blueprint(name, role_name=role or "leadsight")
         placed = pose.copy()
         if kind is not ObjectClass.PERSON:  # its origin lies on the ground, below its center

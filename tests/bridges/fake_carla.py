@@ -191,6 +191,7 @@ class FakeServer:
         self.frame, self.elapsed = FIRST_FRAME, 12.5
         self.ticked, self.lock = threading.Condition(), threading.RLock()
         self.timeout, self.hangs, self.asked = 2.0, False, 0
+        self.map = FakeMap()
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         self._stop = threading.Event()
@@ -365,7 +366,7 @@ class FakeWorld:
 
     def get_map(self):
         self._server.answer()
-        return FakeMap()
+        return self._server.map
 
     def get_actors(self, ids=None):
         self._server.answer()

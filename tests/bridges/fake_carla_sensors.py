@@ -113,6 +113,10 @@ class FakeSensor:
             force = np.cross(np.radians(rates), velocity) + (0, 0, 9.81) if stands else np.zeros(3)
             data.accelerometer = Vector3D(*(turn.T @ force))
             data.gyroscope = Vector3D(*(w * self._server.faults.gyro_signs))
+        elif "gnss" in self.type_id:
+            data.__dict__.update(
+                vars(self._server.map.transform_to_geolocation(transform.location))
+            )
         elif "v2x" in self.type_id:
             said = {"Header": {"Station ID": 21}, "Message": "hello"}
             fields = {"Header": {"Station ID": 21}, "High Frequency": {"Heading": 90.0}}

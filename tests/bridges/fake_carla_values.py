@@ -47,6 +47,12 @@ class Transform:
             ]
         )
 
+    def get_matrix(self):
+        at = self.location
+        made = np.eye(4)
+        made[:3, :3], made[:3, 3] = self.turn(), (at.x, at.y, at.z)
+        return made.tolist()
+
     def on(self, parent):
         """Of what stands at ``self`` on a parent."""
         turn = parent.turn()
