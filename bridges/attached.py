@@ -21,6 +21,10 @@ class Attached:
         simulator.moment.actors.row(sensor.parent)
         self._all[sensor.name] = sensor, receive, simulator.moment.frame + 1
 
+    def remove(self, name: str) -> None:
+        """A sensor that could not be made after all."""
+        self._all.pop(name, None)
+
     def due(self, frame: int) -> list[Sensor]:
         """Sensors that read on this tick."""
         return [s for s, _, first in self._all.values() if (frame - first) % s.every == 0]

@@ -18,6 +18,7 @@ _NAMES = {
         "carlacola", "firetruck", "ambulance", "sprinter", "european_hgv", "truck", "vehicle.van",
         ".t2",
     ),
+    ObjectClass.MOTORCYCLE: ("yamaha", "kawasaki", "harley", "vespa"),
     ObjectClass.BUS: ("fusorosa", "bus"),
 }  # fmt: skip
 

@@ -1,9 +1,12 @@
 """What a camera sees of bodies, by geometry alone: boxes in pixels and how much is hidden."""
 
+from typing import Protocol
+
 import numpy as np
 
+from bridges.actors import Snapshot
 from bridges.simulator import Moment, SeenBoxes, Sensor
-from bridges.visibility import Observer, Visibility
+from bridges.visibility import Observer
 from pipeline.box import FloatArray
 
 LEAST = 0.1
@@ -13,6 +16,14 @@ _CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z i
 _EDGES = np.array([(i, j) for i in range(8) for j in range(i + 1, 8) if (i ^ j).bit_count() == 1])
 OPTICAL = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 """(3, 3) mount (x along the view, z up) to optical (x right, y down, z along the view)."""
+
+
+class Hiding(Protocol):
+    """What says how much of whom is seen: by geometry (bridges/visibility.py), or by depth."""
+
+    def shares(self, observer: Observer, snapshot: Snapshot) -> FloatArray:
+        """(N,) how much of each actor is seen, 0 to 1."""
+        ...
 
 
 def project(points: FloatArray, pose: FloatArray, sensor: Sensor) -> tuple[FloatArray, FloatArray]:
@@ -27,7 +38,7 @@ def project(points: FloatArray, pose: FloatArray, sensor: Sensor) -> tuple[Float
 
 
 def seen_boxes(
-    moment: Moment, pose: FloatArray, sensor: Sensor, visibility: Visibility, range_m: float = 400
+    moment: Moment, pose: FloatArray, sensor: Sensor, visibility: Hiding, range_m: float = 400
 ) -> SeenBoxes:
     """Boxes round the bodies in view; bodies are cuboids, hidden by houses and each other.
 

@@ -493,6 +493,30 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command("carla-doctor")
+def carla_doctor(
+    host: Annotated[str, typer.Option(help="Where the server runs.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Its RPC port.")] = 2000,
+    ticks: Annotated[int, typer.Option(min=5, max=2000, help="Length of the run.")] = 60,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="carla.option=value, as often as wanted."),
+    ] = None,
+) -> None:
+    """Check a CARLA server, and print a report that can be sent back.
+
+    What library and server can do, sensors and how fast they are, which signs the gyroscope has,
+    where a moved camera takes its picture from, whether all is given back. Takes the server's clock
+    for a minute. Without a server only the library is checked, and the exit status is 1.
+    """
+    from bridges.carla_client import CarlaConfig
+    from leadsight.carla_doctor import run_carla_doctor
+
+    assignments = [f"carla.host={host}", f"carla.port={port}", *(settings or [])]
+    chosen = config.build({"carla": CarlaConfig}, assignments=assignments)["carla"]
+    raise typer.Exit(run_carla_doctor(chosen, ticks, console))
+
+
 @app.command()
 def raw_doctor(
     source: Annotated[

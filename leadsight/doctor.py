@@ -40,6 +40,7 @@ OPTIONAL = {
     "zenoh": ("V2X over zenoh", "`pip install '.[zenoh]'`"),
     "ray": ("evaluation on a cluster", "`pip install '.[scale]'`"),
     "rerun": ("viewer for .mcap files", "`pip install '.[viz]'`"),
+    "carla": ("CARLA servers (then `leadsight carla-doctor`)", "`pip install '.[carla]'`"),
     "torch": ("training", "`pip install '.[train]'`"),
 }
 SELFTEST_S = 10.0

@@ -1,5 +1,6 @@
 """Every simulator that the contract is held to, made small; skipped by name where it cannot run."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
+from bridges.carla_client import CarlaConfig
+from bridges.carla_simulator import CarlaSimulator
 from bridges.embedded import EmbeddedSimulator
 from bridges.mujoco_simulator import MujocoSimulator
 from bridges.mujoco_traffic import MujocoConfig
@@ -23,6 +26,7 @@ from bridges.world import AerialWorld, WorldConfig
 from evaluation.data import find_data
 from pipeline.objects import ObjectClass
 from tests.bridges import carla_logs
+from tests.bridges.fake_carla import FakeCarla
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,19 @@ def _mujoco_sumo(seed: int) -> Simulator:
         grid=3, vehicles=14, people=6, warm_up_s=4.0, spacing_m=90.0, step_s=0.04, uavs=0
     )
     return MujocoSimulator(MujocoConfig(seed=seed, trees=9), SumoTraffic(config, seed))
+def _carla_fake(seed: int) -> Simulator:
+    fake = FakeCarla(v2x=True)
+    return CarlaSimulator(CarlaConfig(port=fake.server.port, seed=seed), fake)
+
+
+def _carla(seed: int) -> Simulator:
+    host = os.environ.get("CARLA_HOST")
+    if not host:
+        pytest.skip("no CARLA server: set CARLA_HOST (and CARLA_PORT)")
+    pytest.importorskip("carla")
+    port = int(os.environ.get("CARLA_PORT", "2000"))
+    config = CarlaConfig(host=host, port=port, seed=seed, vehicles=10, timeout_s=20.0)
+    return CarlaSimulator(config)
 
 
 CASES: dict[str, Case] = {
@@ -93,6 +110,8 @@ CASES: dict[str, Case] = {
     "recorder_genuine": Case(_recorder_genuine, spawn_at=(75.0, -133.0, 40.0)),
     "mujoco": Case(_mujoco, (90.0, 90.0, 40.0)),
     "mujoco_sumo": Case(_mujoco_sumo, (90.0, 90.0, 40.0)),
+    "carla_fake": Case(_carla_fake),
+    "carla": Case(_carla, repeats=False),
 }
 
 

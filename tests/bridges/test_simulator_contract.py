@@ -1,5 +1,6 @@
 """One contract, every simulator: what the port promises is held on each of them."""
 
+import os
 import threading
 import time
 
@@ -67,7 +68,7 @@ def look_down(kind, parent, **options):
 def told(simulator, ticks):
     """That many ticks; what sensors say of them has arrived afterward."""
     moments = [simulator.tick() for _ in range(ticks)]
-    time.sleep(0.05)
+    time.sleep(2.0 if os.environ.get("CARLA_HOST") else 0.05)
     return moments
 
 
