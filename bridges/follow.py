@@ -6,8 +6,8 @@ compares). The gimbal looks at the target and turns on as the line of sight does
 
     ω = r × (v_target − v_own) / |r|²
 
-The craft flies as the target does and closes what its distance and height are off; its nose follows
-the line of sight.
+The craft flies as the target does, closes what its distance and height are off, and may circle the
+target meanwhile (standoff tracking); its nose follows the line of sight.
 """
 
 from dataclasses import dataclass
@@ -27,6 +27,9 @@ class FollowConfig(Config):
 
     distance_m: float = option(30.0, "Kept to the target, over ground.", low=0, high=300)
     altitude_m: float = option(40.0, "Kept above the world's zero.", low=5, high=300)
+    orbit_mps: float = option(
+        0.0, "Speed at which it circles the target, clockwise if below 0.", low=-30, high=30
+    )
     gain: float = option(0.8, "Speed for each meter off the distance, 1/s.", low=0, high=10)
     climb_gain: float = option(0.8, "Speed for each meter off the altitude, 1/s.", low=0, high=10)
     yaw_gain: float = option(1.5, "Rate of turn for each rad off the target, 1/s.", low=0, high=10)
@@ -55,6 +58,7 @@ def follow(sight: Sight, own: Odometry, config: FollowConfig) -> tuple[Velocity,
     across = sight.offset[:2]
     ahead = np.array([np.cos(aim.azimuth), np.sin(aim.azimuth)])
     wished = sight.velocity[:2] + config.gain * (across - config.distance_m * ahead)
+    wished = wished + config.orbit_mps * np.array([ahead[1], -ahead[0]])
     wished = wished * min(1.0, config.speed_mps / max(float(np.linalg.norm(wished)), 1e-9))
     climb = config.climb_gain * (config.altitude_m - position[2])
     c, s = np.cos(yaw), np.sin(yaw)

@@ -15,13 +15,15 @@ same noise; they differ in what the controller is told:
 - ``forecast``: the filter's forecast for the moment when the command is obeyed.
 - ``oracle``: the truth of that moment, whatever the latency.
 
-A pilot who knows the truth flies until ``hand_over_s``; figures are of what comes after. A target
-that is out of the picture for ``lost_s`` on end is lost; nobody finds it again.
+A pilot who knows the truth flies first, and hands over when the target has been in view for a
+second; figures are of what comes after. A target that is out of the picture for ``lost_s`` on end
+is lost: nobody finds it again, and the rest of the time counts as out of view. One that something
+hides is not out of the picture.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -46,6 +48,8 @@ _FARTHEST_M = 400.0
 _UNIT = 0.1
 """m that stand for a pixel in the predictor, which never takes a side for less than one."""
 _SLOPE_NS = 20_000_000
+_STEADY_NS, _PATIENCE_NS = 1_000_000_000, 30_000_000_000
+"""The hand-over waits until the target has been seen for so long, but no longer than that."""
 VEHICLES = (ObjectClass.CAR, ObjectClass.TRUCK, ObjectClass.BUS)
 
 
@@ -53,8 +57,10 @@ VEHICLES = (ObjectClass.CAR, ObjectClass.TRUCK, ObjectClass.BUS)
 class PursuitConfig(Config):
     """One flight after a target."""
 
-    seconds: float = option(24.0, "Length of the flight.", low=1, high=3600)
-    hand_over_s: float = option(4.0, "Flown by the pilot who knows the truth.", low=0.2, high=60)
+    seconds: float = option(20.0, "Length of the flight after the hand-over.", low=1, high=3600)
+    hand_over_s: float = option(
+        6.0, "Flown before by who knows the truth, at least.", low=2, high=60
+    )
     base_ms: float = option(40.0, "From a frame to what is seen in it.", low=0, high=2000)
     added_ms: float = option(0.0, "Latency on top of that.", low=0, high=2000)
     actuator_ms: float = option(
@@ -214,33 +220,38 @@ class Flight:
         """Seconds since the hand-over, pointing error in deg, whether the target is in view."""
         c = self.config
         pending: deque[Answer] = deque()
-        seeing, begin_ns = False, self.simulator.moment.stamp_ns
+        seeing, seen_ns, handed_ns = False, 0, -1
+        begin_ns = self.simulator.moment.stamp_ns
         latency_ns = round((c.base_ms + c.added_ms) * 1e6)
         settle_ns = round(c.hand_over_s * 1e9)
         while True:
             step = loop.step()
             now_ns = step.moment.stamp_ns
-            since_ns = now_ns - begin_ns - settle_ns
             body, gimbal = (step.readings[n].value for n in (_BODY, _GIMBAL))
             assert isinstance(body, Odometry) and isinstance(gimbal, Odometry)
-            # Seeing begins early enough for the filter to have settled at the hand-over.
-            if not seeing and since_ns > -min(settle_ns // 2, 2 * 10**9) - latency_ns:
-                seeing = self.eyes.begin(step)
-            elif seeing:
-                answer = self._answer(step, gimbal, latency_ns)
-                if answer is not None:
-                    pending.append(answer)
+            flown_ns = now_ns - begin_ns
+            if not seeing:
+                seeing = flown_ns > settle_ns // 2 and self.eyes.begin(step)
+                seen_ns = now_ns
+            elif (answer := self._answer(step, gimbal, latency_ns)) is not None:
+                pending.append(answer)
+            else:
+                seen_ns = now_ns  # from here on anew
             while pending and pending[0].ready_ns <= now_ns:
                 self._ground.take(pending.popleft())
-            sight = self._sight(step, body, gimbal, since_ns >= 0)
+            steady = seeing and now_ns - seen_ns >= _STEADY_NS
+            if handed_ns < 0 and flown_ns >= settle_ns and (steady or flown_ns > _PATIENCE_NS):
+                handed_ns = now_ns
+            sight = self._sight(step, body, gimbal, handed_ns >= 0)
             for control in follow(sight, body, self.follow):
                 loop.apply(self._uav, control)
             if watch is not None:
                 watch(self._watched(step, body, gimbal))
-            if since_ns >= 0:
-                yield since_ns * 1e-9, *self._error(step, gimbal)
-            if since_ns + settle_ns >= c.seconds * 1e9:
-                return
+            if handed_ns >= 0:
+                at_s = (now_ns - handed_ns) * 1e-9
+                yield at_s, *self._error(step, gimbal)
+                if at_s >= c.seconds:
+                    return
 
     def _answer(self, step: Step, gimbal: Odometry, latency_ns: int) -> Answer | None:
         look = self.eyes.look(step)
@@ -248,10 +259,16 @@ class Flight:
         if look is None or found is None:
             return None
         point, far = found
+        if self._cut_off(look.box):  # its middle is not the target's
+            look = replace(look, status=TrackStatus.UNCERTAIN)
         side_m = float(np.sqrt(look.box[2:].prod())) / self._camera.matrix[0, 0] * far
         stamp_ns = step.moment.stamp_ns
         position = gimbal.pose[:3, 3].copy()
         return Answer(stamp_ns, stamp_ns + latency_ns, look, point, side_m, position)
+
+    def _cut_off(self, box: FloatArray) -> bool:
+        size = np.array([self._camera.width, self._camera.height])
+        return bool((box[:2] < 1).any() or (box[:2] + box[2:] > size - 1).any())
 
     def _sight(self, step: Step, body: Odometry, gimbal: Odometry, handed_over: bool) -> Sight:
         delay_s = self._delay_ns * 1e-9
@@ -300,9 +317,6 @@ class Flight:
             if at_s - gone_s >= c.lost_s:
                 lost_after_s = gone_s
                 break
-        planned = max((c.seconds - c.hand_over_s) * 1e9 / self.simulator.step_ns, 1.0)
+        planned = max(c.seconds * 1e9 / self.simulator.step_ns, 1.0)
         rms = float(np.sqrt(np.mean(np.square(errors)))) if errors else float("nan")
         return Outcome(rms, min(seen / planned, 1.0), lost_after_s)
-
-
-TRACKED = TrackStatus.TRACKED

@@ -1,0 +1,110 @@
+"""Following late: what is seen comes to the ground where it is, and latency costs what it must."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bridges.follow import FollowConfig
+from bridges.simulator import Sensor, SensorKind, pose_of
+from bridges.traffic import TrafficConfig
+from bridges.traffic_simulator import town_simulator
+from bridges.view import project
+from evaluation.follow_target import (
+    ARMS,
+    Answer,
+    Flight,
+    Ground,
+    PursuitConfig,
+    choose_target,
+    on_ground,
+)
+from evaluation.pursuit_eyes import Look, NoisyTruth
+from pipeline.errors import InputError
+from pipeline.tracks import TrackStatus
+from prediction.predictor import PredictorConfig
+
+CAMERA = Sensor(SensorKind.BOXES, "boxes", 1, width=320, height=240, fov_deg=20.0)
+CONFIG = PursuitConfig(seconds=8.0, hand_over_s=4.0, fov_deg=12.0)
+FOLLOW = FollowConfig(orbit_mps=8.0)
+PREDICTOR = PredictorConfig(acceleration_sigma=0.5)
+
+
+def test_the_middle_of_a_box_comes_to_the_ground_where_it_was():
+    pose = pose_of(np.array([3.0, -7.0, 40.0]), 0.7, 0.9)
+    target = np.array([3.0, -7.0, 0.75]) + 35 * np.array([np.cos(0.72), np.sin(0.72), 0])
+    pixel, _ = project(target, pose, CAMERA)
+    box = np.array([*(pixel + 0.5 - (10, 6)), 20.0, 12.0])
+    point, far = on_ground(box, pose, CAMERA)
+    assert np.allclose(point, target[:2]) and np.isclose(far, np.linalg.norm(target - pose[:3, 3]))
+
+
+@pytest.mark.parametrize("pitch", (-0.3, 0.0, 0.01))
+def test_the_sky_and_what_is_far_off_are_on_no_ground(pitch):
+    pose = pose_of(np.array([0.0, 0.0, 40.0]), 0.0, pitch)
+    assert on_ground(np.array([150.0, 110.0, 20.0, 20.0]), pose, CAMERA) is None
+
+
+def test_the_ground_forecasts_a_target_that_drives_straight():
+    ground, velocity = Ground(PREDICTOR), np.array([9.0, -4.0])
+    for k in range(40):
+        stamp = k * 40_000_000
+        point = np.array([5.0, 6.0]) + velocity * stamp * 1e-9
+        look = Look(np.zeros(4), TrackStatus.TRACKED)
+        ground.take(Answer(stamp, stamp, look, point, 3.0, np.zeros(3)))
+    at, speed = ground.at(stamp + 300_000_000)
+    wished = point + 0.3 * velocity
+    # The filter forgets a velocity within seconds, which costs a share of it.
+    assert np.linalg.norm(at[:2] - wished) < 0.35 and np.allclose(speed[:2], velocity, rtol=0.15)
+
+
+def flown(arm, added_ms=300.0, seed=3, **options):
+    simulator = town_simulator(
+        TrafficConfig(blocks=3, vehicles=8, people=0, parked=0, step_s=0.04), seed
+    )
+    target = choose_target(simulator, seed)
+    config = replace(CONFIG, added_ms=added_ms, **options)
+    eyes = NoisyTruth(target, seed, config.center_noise, config.size_noise)
+    flight = Flight(simulator, target, eyes, arm, config, FOLLOW, PREDICTOR)
+    return flight.fly()
+
+
+def test_forecasts_point_better_than_stale_ones_and_the_oracle_best():
+    found = {arm: flown(arm).error_deg for arm in ("stale", "forecast", "oracle")}
+    assert found["oracle"] < 0.3 and found["oracle"] < found["forecast"]
+    assert found["forecast"] < 0.6 * found["stale"]
+
+
+def test_latency_costs_the_stale_arm_and_not_the_oracle():
+    assert flown("stale", 300.0).error_deg > 2 * flown("stale", 0.0).error_deg
+    one, other = flown("oracle", 0.0), flown("oracle", 400.0)
+    assert one.error_deg == other.error_deg and one.in_view == 1.0 and not one.lost
+
+
+def test_the_same_seed_is_the_same_flight():
+    one, other = (flown("forecast", seed=2) for _ in range(2))
+    assert one.error_deg == other.error_deg and one.in_view == other.in_view
+
+
+def test_what_leaves_the_picture_is_lost_and_counts_as_out_of_it_to_the_end():
+    found = flown("stale", 1500.0, seed=5)
+    assert found.lost and found.in_view < 0.9
+    assert found.lost_after_s + CONFIG.lost_s < CONFIG.seconds
+
+
+def test_an_unknown_arm_is_refused_and_the_simulator_closed():
+    simulator = town_simulator(TrafficConfig(blocks=2, vehicles=6, people=0, parked=0), 1)
+    target = choose_target(simulator, 1)
+    with pytest.raises(InputError, match="stale, at-use"):
+        Flight(simulator, target, NoisyTruth(target, 1, 0, 0), "guess").fly()
+    with pytest.raises(InputError, match="closed"):
+        simulator.tick()
+    assert ARMS[-1] == "oracle"
+
+
+def test_nobody_who_drives_is_an_input_error():
+    simulator = town_simulator(TrafficConfig(blocks=2, vehicles=6, people=0, parked=0), 1)
+    simulator.moment.actors.velocities[:] = 0
+    with pytest.raises(InputError, match="no vehicle drives"):
+        choose_target(simulator, 1)
+    simulator.close()
