@@ -87,6 +87,8 @@ def _mujoco_sumo(seed: int) -> Simulator:
         grid=3, vehicles=14, people=6, warm_up_s=4.0, spacing_m=90.0, step_s=0.04, uavs=0
     )
     return MujocoSimulator(MujocoConfig(seed=seed, trees=9), SumoTraffic(config, seed))
+
+
 def _carla_fake(seed: int) -> Simulator:
     fake = FakeCarla(v2x=True)
     return CarlaSimulator(CarlaConfig(port=fake.server.port, seed=seed), fake)
