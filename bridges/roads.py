@@ -127,6 +127,8 @@ def network_roads(api: Any) -> Roads:
     """Of the network that SUMO runs; ``api`` is libsumo or traci."""
     lane, strips, areas, markings = api.lane, [], [], []
     for name in api.junction.getIDList():
+        if name.startswith(":"):  # inside another one, without an outline
+            continue
         outline = _counter_clockwise(np.array(api.junction.getShape(name)).reshape(-1, 2))
         if outline is not None:
             areas.append(Area(ASPHALT, outline))

@@ -9,6 +9,7 @@ libsumo holds one simulation a process: close one world before another is made.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,7 +19,7 @@ import numpy as np
 
 from bridges.actors import BODY, Building, Snapshot, checked_horizon, joined
 from bridges.blocks import fill_blocks
-from bridges.roads import network_roads
+from bridges.roads import Roads, network_roads
 from bridges.sumo_session import QUIET, SumoActors, SumoServer, SumoSession
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
@@ -90,7 +91,6 @@ class SumoTraffic:
             with self._session.asking():
                 self.step_s = float(self._api.simulation.getDeltaT())
                 self.buildings: tuple[Building, ...] = fill_blocks(self._roads(), self._rng)
-                self.roads = network_roads(self._api)
                 self._begin(config)
         except BaseException:
             self._session.close()
@@ -121,6 +121,12 @@ class SumoTraffic:
         self._now = self._read()
         while self._stamp_ns < 0:
             self.step()
+
+    @cached_property
+    def roads(self) -> Roads:
+        """What is on the ground."""
+        with self._session.asking():
+            return network_roads(self._api)
 
     def snapshot(self) -> Snapshot:
         return self._now
