@@ -4,9 +4,10 @@
         [--vehicles 100] [--seconds 10] [--samples 0] [--gl auto]
 
 Each runs with nothing, with the camera, and with the camera and the exact boxes of every picture.
-``tick ms`` is wall time from one tick to the next, with everything that is due; ``fps`` is pictures
-a second; ``real time`` is simulation time to wall time. ``sumo`` is its traffic alone. What is not
-installed is named and left out.
+``tick ms`` is wall time from one tick to the next, with everything that is due; ``cpu ms`` is what
+all threads of the process took for it, which others on the machine do not change; ``fps`` is
+pictures a second; ``real time`` is simulation time to wall time. ``sumo`` is its traffic alone.
+What is not installed is named and left out.
 """
 
 import argparse
@@ -38,8 +39,8 @@ def main() -> None:
     parser.add_argument("--gl", default="auto")
     args = parser.parse_args()
     print(f"640x480, {args.vehicles} vehicles, samples {args.samples}\n")
-    print("| simulator | sensors | tick ms p50 | p90 | fps | real time |")
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    print("| simulator | sensors | tick ms p50 | p90 | cpu ms | fps | real time |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for name in args.simulators.split(","):
         try:
             if name == "sumo":
@@ -48,7 +49,7 @@ def main() -> None:
             for sensors, kinds in SENSORS.items():
                 with_sensors(name, sensors, kinds, makers(args)[name], args.seconds)
         except InputError as error:
-            print(f"| {name} | left out: {error} | | | | |")
+            print(f"| {name} | left out: {error} | | | | | |")
 
 
 def makers(args: argparse.Namespace) -> dict[str, Callable[[], Simulator]]:
@@ -98,9 +99,9 @@ def with_sensors(
             simulator.apply(craft, Velocity(ahead))
             simulator.tick()
 
-        taken = timed(step, seconds)
+        taken, cpu = timed(step, seconds)
         fps = f"{1e3 / np.mean(taken):.0f}" if pictures else ""
-        row(name, sensors, taken, fps, simulator.step_ns * 1e-6)
+        row(name, sensors, taken, cpu, fps, simulator.step_ns * 1e-6)
     finally:
         simulator.close()
 
@@ -109,27 +110,28 @@ def traffic_alone(vehicles: int, seconds: float) -> None:
     """SUMO's steps of 40 ms, and reading where everybody is."""
     traffic = SumoTraffic(SumoConfig(step_s=0.04, vehicles=vehicles, spacing_m=90.0, uavs=0))
     try:
-        row("sumo", "nothing", timed(traffic.step, seconds), "", 40.0)
+        row("sumo", "nothing", *timed(traffic.step, seconds), "", 40.0)
     finally:
         traffic.close()
 
 
-def timed(step: Callable[[], object], seconds: float) -> list[float]:
-    """ms of each call."""
+def timed(step: Callable[[], object], seconds: float) -> tuple[list[float], float]:
+    """Wall ms of each call, and CPU ms of one on average."""
     for _ in range(_SETTLE):
         step()
-    taken, end = [], time.perf_counter() + seconds
+    taken, end, cpu = [], time.perf_counter() + seconds, time.process_time()
     while time.perf_counter() < end:
         begin = time.perf_counter()
         step()
         taken.append((time.perf_counter() - begin) * 1e3)
-    return taken
+    return taken, (time.process_time() - cpu) * 1e3 / len(taken)
 
 
-def row(name: str, sensors: str, taken: list[float], fps: str, step_ms: float) -> None:
+def row(name: str, sensors: str, taken: list[float], cpu: float, fps: str, step_ms: float) -> None:
     p50, p90 = np.percentile(taken, (50, 90))
     factor = step_ms / float(np.mean(taken))
-    print(f"| {name} | {sensors} | {p50:.1f} | {p90:.1f} | {fps} | {factor:.1f} |", flush=True)
+    figures = f"{p50:.1f} | {p90:.1f} | {cpu:.1f} | {fps} | {factor:.1f}"
+    print(f"| {name} | {sensors} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":

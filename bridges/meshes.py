@@ -132,6 +132,16 @@ class MeshBuilder:
         )  # fmt: skip
 
 
+def merged(meshes: list[Mesh]) -> Mesh:
+    """All of them as one."""
+    first = np.cumsum([0, *(len(m.vertices) for m in meshes[:-1])])
+    return Mesh(
+        np.concatenate([m.vertices for m in meshes]), np.concatenate([m.normals for m in meshes]),
+        np.concatenate([m.texture for m in meshes]),
+        np.concatenate([m.faces + k for m, k in zip(meshes, first, strict=True)], dtype=np.int32),
+    )  # fmt: skip
+
+
 def crown(
     rng: np.random.Generator, turns: int = 7, rings: int = 4
 ) -> tuple[FloatArray, FloatArray]:

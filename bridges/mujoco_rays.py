@@ -6,7 +6,8 @@ import numpy as np
 
 from bridges.flight import Craft
 from bridges.mujoco_gl import load_mujoco
-from bridges.mujoco_scene import MOVING, STILL, MujocoScene
+from bridges.mujoco_model import MOVING, SOLID
+from bridges.mujoco_scene import MujocoScene
 from bridges.simulator import Points, Sensor
 from pipeline.box import FloatArray
 
@@ -23,8 +24,8 @@ class MujocoRays:
     def __init__(self, scene: MujocoScene) -> None:
         self._mujoco: Any = load_mujoco()
         self._scene = scene
-        self._seen = _groups(STILL, MOVING)
-        self._still = _groups(STILL)
+        self._seen = _groups(SOLID, MOVING)
+        self._still = _groups(SOLID)
         # The argument for normals came with a later MuJoCo.
         self._normals = "normal:" in (self._mujoco.mj_multiRay.__doc__ or "")
 

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bridges.mujoco_gl import context, load_mujoco
-from bridges.mujoco_scene import FAR_M, NEAR_M, MujocoScene
+from bridges.mujoco_model import FAR_M, NEAR_M, SOLID, SOLIDS
+from bridges.mujoco_scene import MujocoScene
 from bridges.simulator import Sensor
 from pipeline.box import FloatArray
 
@@ -28,14 +29,14 @@ class View:
 class MujocoRenderer:
     """Draws one scene. Make it, use it and close it on one thread."""
 
-    def __init__(self, scene: MujocoScene, gl: str, samples: int, shadows: bool) -> None:
+    def __init__(self, scene: MujocoScene, gl: str, samples: int) -> None:
         """samples: to a pixel, against jagged edges; 0: one.
 
         Raises:
             InputError: nothing can be drawn on this machine.
         """
         self._mujoco: Any = load_mujoco()
-        self._scene, self._samples, self._shadows = scene, samples, shadows
+        self._scene, self._samples = scene, samples
         self._size = (16, 16)
         self._held: list[Any] = [context(gl, *self._size)]  # and what draws in it
         self._end = weakref.finalize(self, _give_back, self._held)
@@ -100,7 +101,7 @@ class MujocoRenderer:
             )  # fmt: skip
             self._fresh = True
         return {
-            "mjRND_SHADOW": self._shadows, "mjRND_REFLECTION": False, "mjRND_SKYBOX": True,
+            "mjRND_SHADOW": False, "mjRND_REFLECTION": False, "mjRND_SKYBOX": True,
             "mjRND_FOG": True, "mjRND_HAZE": False, "mjRND_SEGMENT": False, "mjRND_IDCOLOR": False,
         }  # fmt: skip
 
@@ -117,6 +118,7 @@ class MujocoRenderer:
         self._view = mj.MjvScene(model, maxgeom=model.ngeom + _SPARE_GEOMS)
         self._option, self._camera = mj.MjvOption(), mj.MjvCamera()
         self._option.geomgroup[:] = 1
+        self._option.geomgroup[SOLID] = 0
         self._version, self._fresh = self._scene.version, False
 
     def _set(self, flags: dict[str, bool]) -> None:
@@ -148,7 +150,7 @@ class MujocoRenderer:
         """Put an actor's geoms out of sight; what they are and where they were."""
         hidden = []
         for number in self._scene.geoms_of(actor_id).tolist():
-            geom = self._view.geoms[number]  # all are drawn, in the model's order
+            geom = self._view.geoms[number - SOLIDS]  # in the model's order, without those
             hidden.append((geom, geom.pos.copy()))
             geom.pos = (0.0, 0.0, -500.0)
         return hidden

@@ -74,9 +74,7 @@ class MujocoSimulator:
         self._attached = Attached()
         try:
             roads = getattr(self._traffic, "roads", None) or Roads()
-            self._scene = MujocoScene(
-                self._traffic.buildings, roads, config.trees, config.shadows, config.seed
-            )
+            self._scene = MujocoScene(self._traffic.buildings, roads, config.trees, config.seed)
             self.step_ns = round(self._traffic.step_s * 1e9)
             self._fleet = Fleet(ORIGIN)
             self._rays = MujocoRays(self._scene)
@@ -190,7 +188,7 @@ class MujocoSimulator:
         if self._renderer is None:
             c = self._config
             try:
-                made = MujocoRenderer(self._scene, c.gl, c.samples, c.shadows)
+                made = MujocoRenderer(self._scene, c.gl, c.samples)
             except InputError as error:
                 raise SimulatorError(str(error)) from None
             for size in self._sizes:

@@ -34,7 +34,6 @@ class MujocoConfig(Config):
     cyclists: int = option(8, "Cyclists; with SUMO, a share of the vehicles.", low=0, high=64)
     parked: int = option(90, "Parked vehicles; kinematic only.", low=0, high=400)
     trees: int = option(160, "Trees, at most.", low=0, high=2000)
-    shadows: bool = option(False, "Let everything throw shadows; several times as slow.")
     samples: int = option(
         0, "Samples to a pixel against jagged edges; 4 take three times as long.", low=0, high=8
     )

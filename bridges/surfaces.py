@@ -13,7 +13,7 @@ from bridges.bodies import PALETTE
 from bridges.roads import ASPHALT, CYCLE, WALK, YARD
 
 Picture = npt.NDArray[np.uint8]
-TILE_M = {"ground": 24.0, ASPHALT: 16.0, CYCLE: 8.0, WALK: 4.0, YARD: 12.0, "roof": 8.0}
+TILE_M = {"ground": 36.0, ASPHALT: 16.0, CYCLE: 8.0, WALK: 4.0, YARD: 12.0, "roof": 8.0}
 FACADES, ROOFS = 8, 4
 BAY_M = (3.4, 3.2)
 """Width and height of what one tile of a facade shows: one window."""
@@ -68,8 +68,8 @@ def textures() -> dict[str, Picture]:
 
 
 def _grass(rng: np.random.Generator, rgb: tuple[float, ...], size: int) -> Picture:
-    made = _colored(rng, rgb, {size // 2: 11, size // 8: 9, 12: 9, 5: 7}, size)
-    bare = np.clip(_noise(rng, size, 7) - 0.9, 0, 1)[..., None]
+    made = _colored(rng, rgb, {size // 2: 11, size // 8: 9, 24: 7, 9: 5}, size)
+    bare = np.clip(_noise(rng, size, 9) - 1.7, 0, 1)[..., None]
     return _clip(made * (1 - bare) + np.array((132, 118, 92), np.float32) * bare)
 
 

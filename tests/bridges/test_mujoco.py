@@ -283,6 +283,27 @@ def test_who_comes_and_goes_is_drawn_where_he_is_and_places_are_used_again():
     assert traffic.closed
 
 
+def test_traffic_that_gives_up_ends_the_world_in_one_line():
+    traffic = Passing()
+    world = MujocoSimulator(MujocoConfig(trees=0), traffic)
+    world.tick()
+    traffic.step = lambda: (_ for _ in ()).throw(InputError("SUMO stopped (bad route)"))
+    with pytest.raises(SimulatorError, match="bad route"):
+        world.tick()
+    world.close()
+
+
+def test_sumo_s_traffic_is_asked_for_by_name():
+    pytest.importorskip("libsumo", reason="SUMO is not installed (the sumo extra)")
+    world = MujocoSimulator(MujocoConfig(traffic="sumo", blocks=2, vehicles=9, people=3, trees=0))
+    try:
+        kinds = world.tick().actors.classes
+        assert len(kinds) == 12 and (kinds == ObjectClass.PERSON).sum() == 3
+        assert world.step_ns == 40_000_000
+    finally:
+        world.close()
+
+
 def test_bodies_turn_as_their_poses_do():
     rng = np.random.default_rng(0)
     q = rng.normal(size=(500, 4))
