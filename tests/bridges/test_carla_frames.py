@@ -17,6 +17,36 @@ ROAD = """<?xml version="1.0"?><OpenDRIVE><header revMajor="1" revMinor="4" name
 <width sOffset="0" a="3.5" b="0" c="0" d="0"/></lane></right></laneSection></lanes></road>
 </OpenDRIVE>"""
 
+OLDER = np.array(
+    [
+        [
+            -3656.357666015625,
+            3474.33740234375,
+            2637.74609375,
+            48.968779716787594,
+            7.9499349627023115,
+            2637.74609375,
+        ],
+        [
+            -2449.309814453125,
+            -45.64912796020508,
+            -505.08935546875,
+            49.00041007140541,
+            7.966462584239518,
+            -505.08935546875,
+        ],
+        [
+            1515.9296875,
+            2887.2333984375,
+            -4061.404052734375,
+            48.97405678766876,
+            8.020757016484128,
+            -4061.404052734375,
+        ],
+    ]
+)
+"""x, y, z m of CARLA, latitude, longitude, altitude."""
+
 
 @pytest.fixture
 def rng():
@@ -218,6 +248,14 @@ def test_places_on_earth_are_those_of_the_library(rng):
             for mirrored in (False, True)
         )
         assert best < 1e-9
+
+
+def test_places_on_earth_are_those_of_older_libraries():
+    """What the libraries of 0.9.13, 0.9.14 and 0.9.15 said, alike, of a map at 49 N, 8 E."""
+    frame = frames.GeoFrame(49.0, 8.0)
+    said = OLDER
+    found = frame.to_wgs84(frames.flipped(said[:, :3]))
+    assert np.abs(found - said[:, 3:]).max() < 1e-12
 
 
 @pytest.mark.parametrize("bad", ((91, 0), (0, 181), (float("nan"), 0)))

@@ -9,6 +9,7 @@ import pytest
 from bridges import carla_frames
 from bridges.carla_client import CarlaConfig
 from bridges.carla_geo import geo_frame_of
+from bridges.carla_orders import order_of
 from bridges.carla_simulator import CarlaSimulator
 from bridges.depth_visibility import DepthVisibility
 from bridges.simulator import Drive, Place, Sensor, SensorKind, Velocity, Walk, pose_of
@@ -255,3 +256,53 @@ def test_traffic_is_spawned_and_taken_away(start):
 def test_a_town_with_less_room_says_so(start):
     _, simulator = start(vehicles=50)
     assert simulator.warnings == ["carla.vehicles: there was room for 6 of 50"]
+
+
+USED = {
+    "World": "tick wait_for_tick get_snapshot get_settings apply_settings get_actors get_map "
+    "try_spawn_actor get_blueprint_library get_random_location_from_navigation",
+    "Client": "set_timeout get_client_version get_server_version get_world get_available_maps "
+    "load_world get_trafficmanager apply_batch_sync",
+    "Actor": "id type_id attributes set_target_angular_velocity",
+    "Vehicle": "bounding_box",
+    "Walker": "bounding_box",
+    "Sensor": "listen stop",
+    "WalkerAIController": "start stop go_to_location set_max_speed",
+    "TrafficManager": "set_synchronous_mode",
+    "ActorSnapshot": "id get_transform get_velocity get_angular_velocity",
+    "WorldSnapshot": "frame timestamp",
+    "ActorBlueprint": "id has_attribute set_attribute get_attribute",
+    "IMUMeasurement": "accelerometer gyroscope transform timestamp frame",
+    "Image": "raw_data width height",
+    "LidarMeasurement": "raw_data",
+    "Map": "name get_spawn_points transform_to_geolocation",
+    "WorldSettings": "synchronous_mode fixed_delta_seconds no_rendering_mode",
+}
+"""Of the library, by class, what the bridge cannot do without."""
+
+
+def test_the_library_has_what_is_used_of_it():
+    carla = pytest.importorskip("carla")
+    for owner, names in USED.items():
+        missing = [n for n in names.split() if not hasattr(getattr(carla, owner), n)]
+        assert not missing, f"{owner} has no {missing}"
+
+
+def test_the_library_takes_our_orders():
+    carla = pytest.importorskip("carla")
+    center = np.array([0.1, 0.0, 0.7])
+    pose = pose_of(np.array([1.0, 2.0, 3.0]), 0.5)
+    for control in (Drive(0.5, -0.2, reverse=True), Walk(np.array([1.0, 1, 0])), Place(pose)):
+        order = order_of(carla, 25, control, center)
+        assert type(order).__name__ in (
+            "ApplyVehicleControl",
+            "ApplyWalkerControl",
+            "ApplyTransform",
+        )
+    assert order.actor_id == 25
+    place, turn = order.transform.location, order.transform.rotation
+    away = np.array([place.x, place.y, place.z])
+    wished = carla_frames.flipped(pose[:3, 3] - pose[:3, :3] @ center)
+    assert np.allclose(away, wished, atol=1e-6) and abs(turn.yaw + np.degrees(0.5)) < 1e-4
+    command = carla.command
+    assert command.DestroyActor(4) and command.SetAutopilot(command.FutureActor, True, 8000)
