@@ -1,6 +1,7 @@
 """Following late: what is seen comes to the ground where it is, and latency costs what it must."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -58,6 +59,7 @@ def test_the_ground_forecasts_a_target_that_drives_straight():
     assert np.linalg.norm(at[:2] - wished) < 0.35 and np.allclose(speed[:2], velocity, rtol=0.15)
 
 
+@cache
 def flown(arm, added_ms=300.0, seed=3, **options):
     simulator = town_simulator(
         TrafficConfig(blocks=3, vehicles=8, people=0, parked=0, step_s=0.04), seed
@@ -82,7 +84,7 @@ def test_latency_costs_the_stale_arm_and_not_the_oracle():
 
 
 def test_the_same_seed_is_the_same_flight():
-    one, other = (flown("forecast", seed=2) for _ in range(2))
+    one, other = (flown.__wrapped__("forecast", seed=7) for _ in range(2))
     assert one.error_deg == other.error_deg and one.in_view == other.in_view
 
 
