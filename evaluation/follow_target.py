@@ -50,6 +50,7 @@ _UNIT = 0.1
 _SLOPE_NS = 20_000_000
 _STEADY_NS, _PATIENCE_NS = 1_000_000_000, 30_000_000_000
 """The hand-over waits until the target has been seen for so long, but no longer than that."""
+_TRAFFIC_NS = 10_000_000_000
 VEHICLES = (ObjectClass.CAR, ObjectClass.TRUCK, ObjectClass.BUS)
 
 
@@ -163,20 +164,24 @@ def on_ground(box: FloatArray, pose: FloatArray, camera: Sensor) -> tuple[FloatA
 
 
 def choose_target(simulator: Simulator, seed: int) -> int:
-    """A car that drives, by seed; another vehicle where no car does.
+    """A car that drives, by seed; another vehicle where no car does. Where nobody drives yet it
+    lets 10 s pass.
 
     Raises:
-        InputError: none does.
+        InputError: nobody drives then either.
     """
-    actors = simulator.moment.actors
-    speeds = np.linalg.norm(actors.velocities[:, :2], axis=1)
-    drives = np.isin(actors.classes, VEHICLES) & (speeds > 2.0)
+    for _ in range(1 + round(_TRAFFIC_NS / simulator.step_ns)):
+        actors = simulator.moment.actors
+        speeds = np.linalg.norm(actors.velocities[:, :2], axis=1)
+        drives = np.isin(actors.classes, VEHICLES) & (speeds > 2.0)
+        if drives.any():
+            break
+        simulator.tick()
+    else:
+        raise InputError(f"{simulator.name}: no vehicle drives here; give another seed or world")
     cars = drives & (actors.classes == ObjectClass.CAR)
-    drives = cars if cars.any() else drives
-    if not drives.any():
-        raise InputError(f"{simulator.name}: no vehicle drives now; give another seed")
     rng = np.random.default_rng([seed, 0x7A6])
-    return int(rng.choice(actors.ids[drives]))
+    return int(rng.choice(actors.ids[cars if cars.any() else drives]))
 
 
 class Flight:

@@ -104,9 +104,22 @@ def test_an_unknown_arm_is_refused_and_the_simulator_closed():
     assert ARMS[-1] == "oracle"
 
 
-def test_nobody_who_drives_is_an_input_error():
+def test_a_target_is_waited_for_and_nobody_who_drives_is_an_input_error():
     simulator = town_simulator(TrafficConfig(blocks=2, vehicles=6, people=0, parked=0), 1)
     simulator.moment.actors.velocities[:] = 0
-    with pytest.raises(InputError, match="no vehicle drives"):
-        choose_target(simulator, 1)
+    assert choose_target(simulator, 1) in simulator.moment.actors.ids
+    assert simulator.moment.frame >= 1
     simulator.close()
+    nobody = town_simulator(TrafficConfig(blocks=2, vehicles=1, cyclists=0, people=0, parked=0), 1)
+    before = nobody.tick
+
+    def stand():
+        moment = before()
+        moment.actors.velocities[:] = 0
+        return moment
+
+    nobody.tick = stand
+    nobody.moment.actors.velocities[:] = 0
+    with pytest.raises(InputError, match="no vehicle drives"):
+        choose_target(nobody, 1)
+    nobody.close()
