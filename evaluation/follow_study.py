@@ -132,7 +132,8 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 def _axes_of(results: Results) -> tuple[list[str], list[float]]:
     arms = [a for a in ARMS if any(c.arm == a for c, _ in results)]
-    return arms, sorted({c.added_ms for c, _ in results})
+    late = {c.added_ms for c, _ in results if c.arm != ORACLE}
+    return arms, sorted(late or {0.0})
 
 
 HEADER = (

@@ -58,7 +58,7 @@ VEHICLES = (ObjectClass.CAR, ObjectClass.TRUCK, ObjectClass.BUS)
 class PursuitConfig(Config):
     """One flight after a target."""
 
-    seconds: float = option(20.0, "Length of the flight after the hand-over.", low=1, high=3600)
+    seconds: float = option(20.0, "Length of the flight after the hand-over.", low=0.1, high=3600)
     hand_over_s: float = option(
         6.0, "Flown before by who knows the truth, at least.", low=2, high=60
     )
