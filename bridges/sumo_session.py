@@ -84,10 +84,16 @@ class SumoSession:
         Raises:
             InputError: it fails.
         """
-        done = subprocess.run(
-            [str(self.programs / program), *arguments],
-            cwd=self.folder, capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [str(self.programs / program), *arguments],
+                cwd=self.folder, capture_output=True, text=True, timeout=300,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise InputError(
+                f"SUMO's program {program} does not run ({first_line(error)}): "
+                "pip install --force-reinstall 'leadsight[sumo]'"
+            ) from None
         if done.returncode:
             said = done.stderr.strip() or "it stops without a word: is the network whole?"
             raise InputError(f"{program} refuses this: {said.splitlines()[0]:.200}")
@@ -130,7 +136,8 @@ class SumoSession:
         """End the simulation; a second time it does nothing."""
         if self._mine:
             SumoSession._open = self._mine = False
-            self.api.close()
+            with suppress(self.api.TraCIException, self.api.FatalTraCIError):
+                self.api.close()
             self._folder.cleanup()
 
 
@@ -207,7 +214,7 @@ class SumoActors:
         """equipped: whether the vehicle of that number and SUMO's name takes part in V2X.
         subscribes: SUMO sends along with each step what else would be asked one by one."""
         self._api, self._step_s, self._first_id, self._equipped = api, step_s, first_id, equipped
-        self._subscribed: set[str] | None = set() if subscribes else None
+        self._subscribes = subscribes
         self.names: dict[int, str] = {}
         self.ids: dict[str, int] = {}
         self._bodies: dict[str, tuple[int, bool, tuple[float, float, float]]] = {}
@@ -238,22 +245,22 @@ class SumoActors:
     def _states(self, domain: Any) -> Iterator[tuple[str, float, float, float, float]]:
         """Name, x, y, degrees and speed of each in a domain."""
         names = domain.getIDList()
-        if self._subscribed is None:
+        if not self._subscribes:
             for name in names:
                 yield (
                     name, *domain.getPosition(name)[:2], domain.getAngle(name),
                     domain.getSpeed(name),
                 )  # fmt: skip
             return
-        for name in names:
-            if name not in self._subscribed:
-                domain.subscribe(name, (_POSITION, _ANGLE, _SPEED))
-                self._subscribed.add(name)
         said = domain.getAllSubscriptionResults()
+        newcomers = [name for name in names if name not in said]
+        for name in newcomers:
+            domain.subscribe(name, (_POSITION, _ANGLE, _SPEED))
+        if newcomers:
+            said = domain.getAllSubscriptionResults()
         for name in names:
-            if name in said:
-                values = said[name]
-                yield name, *values[_POSITION][:2], values[_ANGLE], values[_SPEED]
+            values = said[name]
+            yield name, *values[_POSITION][:2], values[_ANGLE], values[_SPEED]
 
     def _velocities(
         self, ids: npt.NDArray[np.int32], middles: FloatArray, said: FloatArray

@@ -22,8 +22,8 @@ hides is not out of the picture.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +50,7 @@ _UNIT = 0.1
 _SLOPE_NS = 20_000_000
 _STEADY_NS, _PATIENCE_NS = 1_000_000_000, 30_000_000_000
 """The hand-over waits until the target has been seen for so long, but no longer than that."""
+_TRAFFIC_NS = 10_000_000_000
 VEHICLES = (ObjectClass.CAR, ObjectClass.TRUCK, ObjectClass.BUS)
 
 
@@ -57,7 +58,7 @@ VEHICLES = (ObjectClass.CAR, ObjectClass.TRUCK, ObjectClass.BUS)
 class PursuitConfig(Config):
     """One flight after a target."""
 
-    seconds: float = option(20.0, "Length of the flight after the hand-over.", low=1, high=3600)
+    seconds: float = option(20.0, "Length of the flight after the hand-over.", low=0.1, high=3600)
     hand_over_s: float = option(
         6.0, "Flown before by who knows the truth, at least.", low=2, high=60
     )
@@ -108,16 +109,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Watched:
-    """One tick of a flight, for who draws it. stale, forecast: (3,) m, where these arms take the
-    target to be at this tick, whichever flies; None: nothing is known yet."""
+class Tick:
+    """One tick of a flight. at_s: since the hand-over, NaN before it. pose: (4, 4) of the camera.
+    error_deg: from its axis to the target. visible: the target's middle is in the picture."""
 
+    at_s: float
     step: Step
-    camera: Sensor
     pose: FloatArray
-    stale: FloatArray | None
-    forecast: FloatArray | None
-    age_s: float
+    error_deg: float
+    visible: bool
 
 
 class Ground:
@@ -164,74 +164,130 @@ def on_ground(box: FloatArray, pose: FloatArray, camera: Sensor) -> tuple[FloatA
 
 
 def choose_target(simulator: Simulator, seed: int) -> int:
-    """A vehicle that drives, by seed.
+    """A car that drives, by seed; another vehicle where no car does. Where nobody drives yet it
+    lets 10 s pass.
 
     Raises:
-        InputError: none does.
+        InputError: nobody drives then either.
     """
-    actors = simulator.moment.actors
-    speeds = np.linalg.norm(actors.velocities[:, :2], axis=1)
-    drives = np.isin(actors.classes, VEHICLES) & (speeds > 2.0)
-    if not drives.any():
-        raise InputError(f"{simulator.name}: no vehicle drives now; give another seed")
+    for _ in range(1 + round(_TRAFFIC_NS / simulator.step_ns)):
+        actors = simulator.moment.actors
+        speeds = np.linalg.norm(actors.velocities[:, :2], axis=1)
+        drives = np.isin(actors.classes, VEHICLES) & (speeds > 2.0)
+        if drives.any():
+            break
+        simulator.tick()
+    else:
+        raise InputError(f"{simulator.name}: no vehicle drives here; give another seed or world")
+    cars = drives & (actors.classes == ObjectClass.CAR)
     rng = np.random.default_rng([seed, 0x7A6])
-    return int(rng.choice(actors.ids[drives]))
+    return int(rng.choice(actors.ids[cars if cars.any() else drives]))
 
 
-@dataclass
 class Flight:
-    """One flight. ``fly`` runs it to its end."""
+    """One flight, over when its simulator is: it is closed at the end, however that comes."""
 
-    simulator: Simulator
-    target_id: int
-    eyes: Eyes
-    arm: str
-    config: PursuitConfig = field(default_factory=PursuitConfig)
-    follow: FollowConfig = field(default_factory=FollowConfig)
-    predictor: PredictorConfig = field(default_factory=PredictorConfig)
-
-    def fly(self, watch: Callable[[Watched], None] | None = None) -> Outcome:
-        """From the begin to the end, or until the target is lost; closes the simulator.
+    def __init__(
+        self,
+        simulator: Simulator,
+        target_id: int,
+        eyes: Eyes,
+        arm: str,
+        config: PursuitConfig | None = None,
+        follow_config: FollowConfig | None = None,
+        predictor: PredictorConfig | None = None,
+        pictures: bool = False,
+    ) -> None:
+        """pictures: also where the eyes need none.
 
         Raises:
-            InputError: no such arm, or the simulator refuses or ends.
+            InputError: no such arm, or the simulator refuses the UAV.
         """
-        if self.arm not in ARMS:
-            self.simulator.close()
-            raise InputError(f"arm {self.arm!r:.40}: give one of {', '.join(ARMS)}")
-        c, step_ns = self.config, self.simulator.step_ns
-        self._delay_ns = round(c.actuator_ms * 1e6 / step_ns) * step_ns
-        pose = behind(self.simulator.moment, self.target_id, self.follow)
-        self._uav = uav = self.simulator.spawn(ObjectClass.UAV, pose, "follower")
-        sensors = camera_sensors(self.eyes.kinds, uav, c.width, c.height, c.fov_deg)
-        self._camera = sensors[0]
+        self._simulator, self.target_id = simulator, target_id
+        self._eyes, self._arm = eyes, arm
+        self._config = config or PursuitConfig()
+        self._follow = follow_config or FollowConfig()
+        self._ground = Ground(predictor or PredictorConfig())
+        self._kinds = eyes.kinds
+        if pictures and SensorKind.CAMERA not in eyes.kinds:
+            self._kinds = (*eyes.kinds, SensorKind.CAMERA)
+        try:
+            if arm not in ARMS:
+                raise InputError(f"arm {arm!r:.40}: give one of {', '.join(ARMS)}")
+            pose = behind(simulator.moment, target_id, self._follow)
+            self._uav = simulator.spawn(ObjectClass.UAV, pose, "follower")
+        except BaseException:
+            simulator.close()
+            raise
+        self.step_ns = step_ns = simulator.step_ns
+        self._delay_ns = round(self._config.actuator_ms * 1e6 / step_ns) * step_ns
+
+    def fly(self) -> Outcome:
+        """To the end, or until the target is lost.
+
+        Raises:
+            InputError: the simulator refuses something or ends.
+        """
+        c, ticks = self._config, self.ticks()
+        errors: list[float] = []
+        seen, gone_s, lost_after_s = 0, float("nan"), float("nan")
+        for tick in ticks:
+            if np.isnan(tick.at_s):
+                continue
+            errors.append(tick.error_deg)
+            seen += tick.visible
+            gone_s = float("nan") if tick.visible else np.fmin(gone_s, tick.at_s)
+            if tick.at_s - gone_s >= c.lost_s:
+                lost_after_s = float(gone_s)
+                break
+        ticks.close()
+        planned = max(c.seconds * 1e9 / self.step_ns, 1.0)
+        rms = float(np.sqrt(np.mean(np.square(errors)))) if errors else float("nan")
+        return Outcome(rms, min(seen / planned, 1.0), lost_after_s)
+
+    def ticks(self) -> Generator[Tick, None, None]:
+        """The flight, tick by tick, to its end, whether the target is lost or not."""
+        c = self._config
+        sensors = camera_sensors(self._kinds, self._uav, c.width, c.height, c.fov_deg)
+        self.camera = sensors[0]
         sensors += [
-            Sensor(SensorKind.ODOMETRY, _BODY, uav),
-            Sensor(SensorKind.ODOMETRY, _GIMBAL, uav, on_gimbal=True),
+            Sensor(SensorKind.ODOMETRY, _BODY, self._uav),
+            Sensor(SensorKind.ODOMETRY, _GIMBAL, self._uav, on_gimbal=True),
         ]
         options = LoopConfig(real_time_factor=0, actuator_delay_s=self._delay_ns * 1e-9)
-        self._ground = Ground(self.predictor)
-        with SimulationLoop(self.simulator, sensors, options) as loop:
-            return self._outcome(self._ticks(loop, watch))
+        with SimulationLoop(self._simulator, sensors, options) as loop:
+            yield from self._ticks(loop)
 
-    def _ticks(
-        self, loop: SimulationLoop, watch: Callable[[Watched], None] | None
-    ) -> Iterator[tuple[float, float, bool]]:
-        """Seconds since the hand-over, pointing error in deg, whether the target is in view."""
-        c = self.config
+    def close(self) -> None:
+        """End it early."""
+        self._simulator.close()
+
+    def marks(self, tick: Tick) -> tuple[FloatArray, FloatArray, float] | None:
+        """For the newest tick: where (3,) the stale arm takes the target to be at this moment,
+        where the forecast does, and how old in s what both know is; None: nothing yet."""
+        newest = self._ground.newest
+        if newest is None:
+            return None
+        now_ns = tick.step.moment.stamp_ns
+        stale = self._ground.at(newest.stamp_ns)[0] - newest.position + tick.pose[:3, 3]
+        return stale, self._ground.at(now_ns)[0], (now_ns - newest.stamp_ns) * 1e-9
+
+    def _ticks(self, loop: SimulationLoop) -> Iterator[Tick]:
+        c = self._config
         pending: deque[Answer] = deque()
         seeing, seen_ns, handed_ns = False, 0, -1
-        begin_ns = self.simulator.moment.stamp_ns
+        begin_ns = self._simulator.moment.stamp_ns
         latency_ns = round((c.base_ms + c.added_ms) * 1e6)
         settle_ns = round(c.hand_over_s * 1e9)
-        while True:
+        at_s = float("nan")
+        while not at_s >= c.seconds:
             step = loop.step()
             now_ns = step.moment.stamp_ns
             body, gimbal = (step.readings[n].value for n in (_BODY, _GIMBAL))
             assert isinstance(body, Odometry) and isinstance(gimbal, Odometry)
             flown_ns = now_ns - begin_ns
             if not seeing:
-                seeing = flown_ns > settle_ns // 2 and self.eyes.begin(step)
+                seeing = flown_ns > settle_ns // 2 and self._eyes.begin(step)
                 seen_ns = now_ns
             elif (answer := self._answer(step, gimbal, latency_ns)) is not None:
                 pending.append(answer)
@@ -243,80 +299,51 @@ class Flight:
             if handed_ns < 0 and flown_ns >= settle_ns and (steady or flown_ns > _PATIENCE_NS):
                 handed_ns = now_ns
             sight = self._sight(step, body, gimbal, handed_ns >= 0)
-            for control in follow(sight, body, self.follow):
+            for control in follow(sight, body, self._follow):
                 loop.apply(self._uav, control)
-            if watch is not None:
-                watch(self._watched(step, body, gimbal))
-            if handed_ns >= 0:
-                at_s = (now_ns - handed_ns) * 1e-9
-                yield at_s, *self._error(step, gimbal)
-                if at_s >= c.seconds:
-                    return
+            at_s = (now_ns - handed_ns) * 1e-9 if handed_ns >= 0 else at_s
+            yield Tick(at_s, step, gimbal.pose, *self._error(step, gimbal))
 
     def _answer(self, step: Step, gimbal: Odometry, latency_ns: int) -> Answer | None:
-        look = self.eyes.look(step)
-        found = on_ground(look.box, gimbal.pose, self._camera) if look is not None else None
+        look = self._eyes.look(step)
+        found = on_ground(look.box, gimbal.pose, self.camera) if look is not None else None
         if look is None or found is None:
             return None
         point, far = found
         if self._cut_off(look.box):  # its middle is not the target's
             look = replace(look, status=TrackStatus.UNCERTAIN)
-        side_m = float(np.sqrt(look.box[2:].prod())) / self._camera.matrix[0, 0] * far
+        side_m = float(np.sqrt(look.box[2:].prod())) / self.camera.matrix[0, 0] * far
         stamp_ns = step.moment.stamp_ns
         position = gimbal.pose[:3, 3].copy()
         return Answer(stamp_ns, stamp_ns + latency_ns, look, point, side_m, position)
 
     def _cut_off(self, box: FloatArray) -> bool:
-        size = np.array([self._camera.width, self._camera.height])
+        size = np.array([self.camera.width, self.camera.height])
         return bool((box[:2] < 1).any() or (box[:2] + box[2:] > size - 1).any())
 
     def _sight(self, step: Step, body: Odometry, gimbal: Odometry, handed_over: bool) -> Sight:
         delay_s = self._delay_ns * 1e-9
         newest = self._ground.newest
-        if not handed_over or self.arm == "oracle" or newest is None:
+        if not handed_over or self._arm == "oracle" or newest is None:
             return true_sight(step.moment, self._uav, self.target_id, delay_s)
         position, own_velocity = body.pose[:3, 3], body.pose[:3, :3] @ body.velocity
-        if self.arm == "forecast":
+        if self._arm == "forecast":
             point, velocity = self._ground.at(step.moment.stamp_ns + self._delay_ns)
             return Sight(point - (position + delay_s * own_velocity), velocity)
         point, velocity = self._ground.at(newest.stamp_ns)
-        if self.arm == "at-use":
-            found = on_ground(newest.look.box, gimbal.pose, self._camera)
+        if self._arm == "at-use":
+            found = on_ground(newest.look.box, gimbal.pose, self.camera)
             if found is not None:
                 return Sight(np.array([*found[0], _TARGET_HEIGHT]) - position, velocity)
         return Sight(point - newest.position, velocity)
-
-    def _watched(self, step: Step, body: Odometry, gimbal: Odometry) -> Watched:
-        newest, stale, forecast, age_s = self._ground.newest, None, None, 0.0
-        if newest is not None:
-            position = body.pose[:3, 3]
-            stale = self._ground.at(newest.stamp_ns)[0] - newest.position + position
-            forecast = self._ground.at(step.moment.stamp_ns)[0]
-            age_s = (step.moment.stamp_ns - newest.stamp_ns) * 1e-9
-        return Watched(step, self._camera, gimbal.pose, stale, forecast, age_s)
 
     def _error(self, step: Step, gimbal: Odometry) -> tuple[float, bool]:
         target = step.moment.pose(self.target_id)[:3, 3]
         way = target - gimbal.pose[:3, 3]
         ahead = gimbal.pose[:3, 0]
         angle = np.arctan2(np.linalg.norm(np.cross(ahead, way)), ahead @ way)
-        pixel, depth = project(target, gimbal.pose, self._camera)
-        size = (self._camera.width, self._camera.height)
+        pixel, depth = project(target, gimbal.pose, self.camera)
+        size = (self.camera.width, self.camera.height)
         return float(np.degrees(angle)), bool(
             depth > 0 and (pixel >= 0).all() and (pixel < size).all()
         )
-
-    def _outcome(self, ticks: Iterator[tuple[float, float, bool]]) -> Outcome:
-        c = self.config
-        errors: list[float] = []
-        seen, gone_s, lost_after_s = 0, float("nan"), float("nan")
-        for at_s, error, visible in ticks:
-            errors.append(error)
-            seen += visible
-            gone_s = float("nan") if visible else (at_s if np.isnan(gone_s) else gone_s)
-            if at_s - gone_s >= c.lost_s:
-                lost_after_s = gone_s
-                break
-        planned = max(c.seconds * 1e9 / self.simulator.step_ns, 1.0)
-        rms = float(np.sqrt(np.mean(np.square(errors)))) if errors else float("nan")
-        return Outcome(rms, min(seen / planned, 1.0), lost_after_s)

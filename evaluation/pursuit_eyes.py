@@ -55,7 +55,7 @@ def true_box(step: Step, target_id: int) -> tuple[FloatArray, float] | None:
 class NoisyTruth:
     """The true box with white noise, wherever enough of the target is in view."""
 
-    kinds = (SensorKind.BOXES,)
+    kinds: tuple[SensorKind, ...] = (SensorKind.BOXES,)
 
     def __init__(self, target_id: int, seed: int, center: float, size: float) -> None:
         """center, size: sigmas in box sides."""
@@ -80,7 +80,7 @@ class NoisyTruth:
 class TrackerEyes:
     """Our ISP and a tracker, told the true box once."""
 
-    kinds = (SensorKind.BOXES, SensorKind.CAMERA)
+    kinds: tuple[SensorKind, ...] = (SensorKind.BOXES, SensorKind.CAMERA)
 
     def __init__(self, target_id: int, tracker: TrackerConfig, isp: IspConfig) -> None:
         """

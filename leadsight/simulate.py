@@ -64,7 +64,8 @@ def run_simulate(request: FlightRequest, console: Console) -> None:
         {request.world: config_class(request.world), "follow": FollowConfig, "isp": IspConfig},
         assignments=request.settings,
     )
-    with FlightWriter(request.out, request.overwrite) as writer:
+    writer = FlightWriter(request.out, request.overwrite)
+    with writer:
         simulator = make_simulator(
             request.world, configs[request.world], request.seed, request.source
         )

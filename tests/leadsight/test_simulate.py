@@ -1,0 +1,96 @@
+"""``leadsight simulate``: a flight from any world, read back by the commands for recordings."""
+
+import json
+
+import cv2
+import pytest
+
+from bridges.make_simulator import WORLDS, config_class, make_simulator
+from evaluation.bags import Bag
+from pipeline.errors import InputError
+from tests.leadsight.test_cli import leadsight
+
+SMALL = ("--width", "160", "--height", "120", "--fov", "30", "--seed", "3")
+
+
+@pytest.fixture(scope="module")
+def flight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("flight")
+    done = leadsight(
+        "simulate", "embedded", "-o", folder / "flight.mcap", "--seconds", "1.5", *SMALL,
+        "--video", folder / "flight.mp4", "--set", "follow.orbit_mps=6",
+        "--set", "embedded.vehicles=6",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_a_flight_is_a_bag_a_video_and_a_calibration_with_its_real_time_factor(flight):
+    folder, said = flight
+    assert {p.name for p in folder.iterdir()} == {
+        "flight.mcap", "flight.mp4", "flight.camchain.yaml"
+    }  # fmt: skip
+    assert "45 pictures, target" in said and "times as fast as real time" in said
+    video = cv2.VideoCapture(str(folder / "flight.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 45
+
+
+def test_evaluate_and_track_read_it_back(flight):
+    folder, _ = flight
+    done = leadsight(
+        "evaluate", folder / "flight.mcap", "--tracker", "kcf", "--latency", "0.1", "--predictor",
+        "none", "--out", folder / "out",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    row = json.loads((folder / "out" / "results.json").read_text())["rows"][0]
+    assert row["offline_auc"] > 0.5
+    truth = next(m for _, _, m in Bag(folder / "flight.mcap").messages("truth"))
+    box = ",".join(f"{v:.1f}" for v in truth.boxes[:4])
+    done = leadsight(
+        "track", folder / "flight.mcap", "--box", box, "--tracker", "kcf", "--out", folder / "out"
+    )
+    assert done.returncode == 0, done.stderr
+    assert len((folder / "out" / "tracks.jsonl").read_text().splitlines()) == 45
+
+
+def test_a_world_without_pictures_is_recorded_as_far_as_it_goes(tmp_path):
+    done = leadsight("simulate", "town", "-o", tmp_path / "t.mcap", "--seconds", "2")
+    assert done.returncode == 0, done.stderr
+    assert "0 pictures" in done.stdout and (tmp_path / "t.mcap").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("moon",), "embedded, mujoco, sumo, town, recorder, carla"),
+        (("embedded", "-o", "x.txt"), ".mcap"),
+        (("town", "--set", "town.nope=1"), "nope: no such option"),
+        (("town", "--set", "moon.nope=1"), "no such stage"),
+        (("town", "--video", "y.mp4"), "makes no pictures"),
+        (("town", "--target", "99999"), "99999 is not in the scene"),
+        (("town", "--source", "x"), "takes none"),
+        (("sumo", "--source", "127.0.0.1:1"), "--remote-port|pip install"),
+        (("recorder",), "give the recording|not part of this build"),
+    ],
+)
+def test_what_cannot_be_flown_is_one_line_and_leaves_nothing(arguments, said, tmp_path):
+    place = () if "-o" in arguments else ("-o", tmp_path / "y.mcap")
+    done = leadsight("simulate", *arguments, *place, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert any(s in done.stderr for s in said.split("|"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_worlds_are_made_by_name_and_seed():
+    one, other = (make_simulator("town", None, seed) for seed in (1, 2))
+    again = make_simulator("town", config_class("town")(), 1)
+    assert (one.moment.poses == again.moment.poses).all()
+    assert (
+        one.moment.poses.shape != other.moment.poses.shape
+        or (one.moment.poses != other.moment.poses).any()
+    )
+    for simulator in (one, other, again):
+        simulator.close()
+    with pytest.raises(InputError, match="give one of"):
+        config_class("moon")
+    assert {"embedded", "town", "sumo"} <= set(WORLDS)
