@@ -83,6 +83,7 @@ setup(
             "ros-service-msgs>=2.0,<2.1",
             "ros-std-msgs>=5.3,<5.4",
             "ros-sensor-msgs>=5.3,<5.4",
+            "ros-geometry-msgs>=5.3,<5.4",
             "ros-nav-msgs>=5.3,<5.4",
             "ros-diagnostic-msgs>=5.3,<5.4",
             "ros-rosgraph-msgs>=2.0,<2.1",

@@ -320,6 +320,21 @@ class CarlaSimulator:
             return odometry_of(sensor, self.moment)
         return own
 
+    def places(self) -> FloatArray:
+        """(N, 4, 4) where the town has room for a vehicle, of its center.
+
+        Raises:
+            SimulatorError: the server does not answer.
+        """
+        self._check()
+        town = self.session.call("asking for the map", self.session.world.get_map)
+        given = [(p.location, p.rotation) for p in town.get_spawn_points()]
+        at = np.array([(a.x, a.y, a.z) for a, _ in given]).reshape(-1, 3)
+        turned = np.array([(r.pitch, r.yaw, r.roll) for _, r in given]).reshape(-1, 3)
+        found = carla_frames.poses(at, turned)
+        found[:, 2, 3] += BODY[ObjectClass.CAR][2] / 2
+        return found
+
     def _geo_frame(self) -> carla_frames.GeoFrame:
         """Where on earth the map lies. North is our y, also where a version has it upside down."""
         if self._geo is None:

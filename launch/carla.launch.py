@@ -16,7 +16,7 @@ OWN = {
     "host": ("127.0.0.1", "Where the server runs; carla.host."),
     "port": ("2000", "Its port; carla.port."),
     "town": ("", "Town to load; empty keeps the one that is there; carla.town."),
-    "role": ("hero", "Name of the vehicle; topics are under /carla/<role>; carla.role."),
+    "role": ("hero", "Name of the vehicle; topics are under /carla/<role>; simulator.role."),
     "carrier": ("uav", "uav: a camera that flies; car: a vehicle; simulator.carrier."),
     "mode": ("synchronous", "synchronous: this client ticks; follow: another does; carla.mode."),
 }
@@ -34,10 +34,9 @@ def generate_launch_description() -> LaunchDescription:
 def bridge(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """``sim.launch.py`` with CARLA as its world."""
     given = {name: LaunchConfiguration(name).perform(context) for name in OWN}
-    carrier = given.pop("carrier")
-    parameters = {f"carla.{name}": value for name, value in given.items()}
-    parameters["carla.port"] = int(given["port"])
     fixed = {"world": "carla", "source": "", "namespace": f"carla/{given['role']}"}
     for name, value in fixed.items():
         SetLaunchConfiguration(name, value).execute(context)
-    return SIM["simulated"](context, {**parameters, "simulator.carrier": carrier})
+    parameters: dict[str, object] = {f"carla.{k}": given[k] for k in ("host", "town", "mode")}
+    parameters |= {f"simulator.{k}": given[k] for k in ("carrier", "role")}
+    return SIM["simulated"](context, {**parameters, "carla.port": int(given["port"])})

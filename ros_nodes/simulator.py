@@ -30,6 +30,7 @@ from ros_nodes.stage import STEADY
 
 CLOCK_S = 0.005
 MOST_VEHICLES = 16
+CARRIERS = ("uav", "car")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class SimulatorConfig(Config):
     vehicles: tuple[str, ...] = option(
         ("",), "Names of the UAVs, each with its topics under its name; one may have none."
     )
+    carrier: str = option(
+        "uav", "What the vehicles are; a car only where one can be spawned.", choices=CARRIERS
+    )
+    role: str = option("uav", "Name in the simulator of a vehicle without a name.")
     pilot: bool = option(
         True,
         "Until cmd_vel or gimbal_aim comes, each UAV is flown after its target, by what the "
@@ -99,12 +104,9 @@ class SimulatorNode(Node):
         loop: LoopConfig,
     ) -> None:
         self._pilots = [
-            Pilot(
-                self, simulator, f"{name}/" if name else "", config.seed + k, follow,
-                config.pilot, config.select_service,
-            )
+            Pilot(self, simulator, name, config.seed + k, follow, config)
             for k, name in enumerate(config.vehicles)
-        ]  # fmt: skip
+        ]
         simulator.tick()  # who was spawned is there from the next tick on
         self._vehicles = [
             Vehicle(self, simulator, pilot.number, pilot.prefix, sensors) for pilot in self._pilots

@@ -2,14 +2,14 @@
 the tracker at that target."""
 
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from leadsight_msgs.srv import Select
 from rclpy.node import Node
 
 from bridges.follow import FollowConfig, behind, follow, true_sight
-from bridges.simulator import Control, SeenBoxes, Simulator
+from bridges.simulator import Control, SeenBoxes, Simulator, SimulatorError
 from evaluation.follow_target import choose_target
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass
@@ -18,30 +18,47 @@ from ros_nodes.simulator_vehicle import Vehicle
 SELECT_AGAIN_S = 0.5
 
 
+class PilotOptions(Protocol):
+    """Of the node's."""
+
+    @property
+    def pilot(self) -> bool: ...
+    @property
+    def carrier(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def select_service(self) -> str: ...
+
+
 class Pilot:
-    """Spawns a UAV behind a target. number: its id."""
+    """Puts a vehicle into the simulator: a UAV behind a target, or a car. number: its id."""
 
     def __init__(
         self,
         node: Node,
         simulator: Simulator,
-        prefix: str,
+        name: str,
         seed: int,
         follow: FollowConfig,
-        flies: bool,
-        service: str,
+        options: PilotOptions,
     ) -> None:
         """
         Raises:
-            InputError: nobody to follow, or the simulator refuses the UAV.
+            InputError: nobody to follow, or the simulator refuses the vehicle.
         """
-        self.prefix = prefix
+        self.prefix = f"{name}/" if name else ""
         self._follow = follow
-        self._flies = flies
-        self._target_id = choose_target(simulator, seed)
-        pose = behind(simulator.moment, self._target_id, follow)
-        self.number = simulator.spawn(ObjectClass.UAV, pose, prefix.rstrip("/") or "uav")
-        self._select = node.create_client(Select, prefix + service) if service else None
+        self._flies = options.pilot and options.carrier == "uav"
+        self._target_id = -1
+        if options.carrier == "car":
+            self.number = _car(simulator, seed, name or options.role)
+        else:
+            self._target_id = choose_target(simulator, seed)
+            pose = behind(simulator.moment, self._target_id, follow)
+            self.number = simulator.spawn(ObjectClass.UAV, pose, name or options.role)
+        service = options.select_service
+        self._select = node.create_client(Select, self.prefix + service) if service else None
         self._select_at = 0.0
 
     def controls(self, vehicle: Vehicle) -> tuple[Control, ...]:
@@ -67,3 +84,23 @@ class Pilot:
     def _selected(self, future: Any) -> None:
         if future.result().success:
             self._select = None
+
+
+def _car(simulator: Simulator, seed: int, role: str) -> int:
+    """The one that was asked for by its role, or a new one where there is room.
+
+    Raises:
+        InputError: the simulator spawns no cars, or there is no room.
+    """
+    if getattr(simulator, "role_id", 0):
+        return int(simulator.role_id)  # type: ignore[attr-defined]
+    places = simulator.places() if hasattr(simulator, "places") else np.eye(4)[None]
+    problem = InputError(f"{simulator.name}: the town has no place for a vehicle")
+    for k in range(len(places)):
+        try:
+            return simulator.spawn(ObjectClass.CAR, places[(seed + k) % len(places)], role)
+        except SimulatorError:
+            raise
+        except InputError as error:
+            problem = error
+    raise problem

@@ -1,0 +1,67 @@
+"""Node ``simulator`` in front of CARLA's client library, here the fake one in its place."""
+
+import socket
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("leadsight_msgs.msg", reason="leadsight_msgs is not built")
+
+from leadsight_msgs import msg as own
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import Image, PointCloud2
+
+from ros_nodes import qos
+
+LIBRARY = """
+import os, socket, sys
+from tests.bridges.fake_carla import FakeCarla
+fake = FakeCarla(cars=3)
+fake.server.socket.close()
+fake.server.socket = socket.create_server(("127.0.0.1", int(os.environ["FAKE_PORT"])))
+fake.server.port = int(os.environ["FAKE_PORT"])
+sys.modules[__name__] = fake
+"""
+SMALL = ("sensors.width:=160", "sensors.height:=120", "simulator.world:=carla")
+
+
+@pytest.fixture
+def carla(ros, tmp_path):
+    """Starts the node beside a module ``carla`` that is the fake."""
+    (tmp_path / "carla.py").write_text(LIBRARY)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    path = ros.environment.get("PYTHONPATH", "")
+    ros.environment |= {"PYTHONPATH": f"{tmp_path}:{path}", "FAKE_PORT": str(port)}
+    return lambda *options: ros.start("simulator", *SMALL, f"carla.port:={port}", *options)
+
+
+def test_a_free_camera_flies_and_sees(ros, carla):
+    heard = {t: ros.heard(k, t) for t, k in (("image_raw", Image), ("gimbal", Odometry))}
+    process = carla()
+    assert ros.spin(lambda: all(len(m) > 5 for m in heard.values()), 40), process.text()
+    assert heard["gimbal"][-1].pose.pose.position.z > 10
+
+
+def test_a_car_drives_by_its_pedals(ros, carla):
+    odometry, points = ros.heard(Odometry, "odometry"), ros.heard(PointCloud2, "lidar")
+    process = carla("simulator.carrier:=car", "sensors.lidar:=true", "simulator.role:=mine")
+    pedals = ros.node.create_publisher(own.DriveControl, "vehicle_control_cmd", qos.results(1))
+
+    def drives():
+        pedals.publish(own.DriveControl(throttle=0.8))
+        return odometry and odometry[-1].twist.twist.linear.x > 1.0
+
+    assert ros.spin(drives, 40), process.text()
+    assert abs(odometry[-1].twist.twist.linear.y) < 0.5
+    assert ros.spin(lambda: points and len(points[-1].data), 20), process.text()
+    rows = np.frombuffer(bytes(points[-1].data), np.float32).reshape(-1, 4)
+    assert np.isfinite(rows).all() and len(rows) == points[-1].width
+
+
+def test_a_role_that_is_taken_is_one_line(ros, carla):
+    process = carla("simulator.carrier:=car", "simulator.role:=hero")
+    assert ros.spin(lambda: process.popen.poll() is not None, 30), process.text()
+    assert process.popen.returncode == 2 and "hero" in process.text()
+    assert process.text().count("\n") == 1
