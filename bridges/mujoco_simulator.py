@@ -101,8 +101,6 @@ class MujocoSimulator:
         self._follow_traffic()
         self.moment = self._moment()
         self._scene.put(self.moment)
-        if self._renderer is not None:
-            self._renderer.moved()
         self._read()
         return self.moment
 
