@@ -15,6 +15,7 @@ from bridges.mujoco_gl import load_mujoco
 from bridges.surfaces import TILE_M, textures
 from bridges.town import SHADE, SUN
 from pipeline.box import FloatArray
+from pipeline.errors import InputError, first_line
 
 Kind = tuple[int, tuple[float, float, float], int]
 """Class, size, and which of several shapes."""
@@ -31,8 +32,12 @@ _HAZE_M = 150.0, 1400.0
 
 
 def build(still: dict[str, Mesh], kinds: list[Kind]) -> Any:
-    """The compiled model. Bodies and geoms of ``kinds`` are its last ones, in their order, then
-    their shades."""
+    """The compiled model. Bodies and geoms of ``kinds`` are its last ones, in their order,
+    then their shades.
+
+    Raises:
+        InputError: MuJoCo refuses it.
+    """
     mj: Any = load_mujoco()
     spec = mj.MjSpec()
     spec.stat.extent, spec.stat.center = 1.0, np.zeros(3)
@@ -65,7 +70,12 @@ def build(still: dict[str, Mesh], kinds: list[Kind]) -> Any:
     for n, kind in enumerate(kinds):
         holder = spec.worldbody.add_body(name=f"shade{n}", mocap=True, pos=HIDDEN)
         _add_geom(mj, holder, _name(kind, "shade"), SHADE, SHADES)
-    return spec.compile()
+    try:
+        return spec.compile()
+    except ValueError as error:
+        raise InputError(
+            f"MuJoCo refuses this town ({first_line(error)}); give another network or seed"
+        ) from None
 
 
 def _solids(mj: Any, spec: Any, still: dict[str, Mesh]) -> None:
@@ -119,10 +129,15 @@ def _name(kind: Kind, part: str) -> str:
 
 def _add_mesh(mj: Any, spec: Any, name: str, mesh: Mesh) -> None:
     faces = mesh.faces.ravel()
+    # MuJoCo wants four vertices, where one triangle has three.
+    vertices, normals, texture = (
+        np.concatenate([a, np.repeat(a[:1], max(0, 4 - len(a)), axis=0)]).ravel()
+        for a in (mesh.vertices, mesh.normals, mesh.texture)
+    )
     spec.add_mesh(
-        name=name, uservert=mesh.vertices.ravel(), usernormal=mesh.normals.ravel(),
-        usertexcoord=mesh.texture.ravel(), userface=faces, userfacetexcoord=faces,
-        userfacenormal=faces, inertia=mj.mjtMeshInertia.mjMESH_INERTIA_SHELL,
+        name=name, uservert=vertices, usernormal=normals, usertexcoord=texture, userface=faces,
+        userfacetexcoord=faces, userfacenormal=faces,
+        inertia=mj.mjtMeshInertia.mjMESH_INERTIA_SHELL,
     )  # fmt: skip
 
 
