@@ -63,7 +63,7 @@ def paint_of(kind: int, actor_id: int) -> FloatArray:
     return np.append(choices[_drawn(actor_id) % len(choices)], 1.0)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def body(kind: int, size: tuple[float, float, float], shape: int = 0) -> tuple[Mesh, Mesh]:
     """Paint and trim of a class, its middle at 0; size: m, length, width and height."""
     paint, trim = MeshBuilder(), MeshBuilder()

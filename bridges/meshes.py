@@ -142,6 +142,22 @@ def merged(meshes: list[Mesh]) -> Mesh:
     )  # fmt: skip
 
 
+def split(mesh: Mesh, cell_m: float) -> list[Mesh]:
+    """Its faces by the square of the ground that their middles are in."""
+    cells = np.floor(mesh.vertices[mesh.faces, :2].mean(axis=1) / cell_m).astype(np.int64)
+    _, where = np.unique(cells, axis=0, return_inverse=True)
+    parts = []
+    for k in range(int(where.max()) + 1):
+        used, faces = np.unique(mesh.faces[where.ravel() == k], return_inverse=True)
+        parts.append(
+            Mesh(
+                mesh.vertices[used], mesh.normals[used], mesh.texture[used],
+                faces.reshape(-1, 3).astype(np.int32),
+            )
+        )  # fmt: skip
+    return parts
+
+
 def crown(
     rng: np.random.Generator, turns: int = 7, rings: int = 4
 ) -> tuple[FloatArray, FloatArray]:

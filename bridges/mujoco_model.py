@@ -1,7 +1,8 @@
 """A town as a MuJoCo model: what is drawn, and apart from it what rays meet.
 
-The still parts are drawn as one mesh for each texture; rays meet one mesh of all that stands, and
-a plane. Each body that moves is a mocap body of two meshes, and its shade on the ground another.
+The still parts are drawn as a mesh for each texture and square of the ground; rays meet one mesh
+of all that stands, and a plane. Each body that moves is a mocap body of two meshes, and its shade
+on the ground another.
 """
 
 from typing import Any
@@ -9,19 +10,21 @@ from typing import Any
 import numpy as np
 
 from bridges.bodies import body
-from bridges.meshes import Mesh, MeshBuilder, merged
+from bridges.meshes import Mesh, MeshBuilder, merged, split
 from bridges.mujoco_gl import load_mujoco
 from bridges.surfaces import TILE_M, textures
 from bridges.town import SHADE, SUN
 from pipeline.box import FloatArray
+from pipeline.errors import InputError, first_line
 
 Kind = tuple[int, tuple[float, float, float], int]
 """Class, size, and which of several shapes."""
 NEAR_M, FAR_M = 0.15, 1500.0
 STILL, MOVING, SHADES, SOLID = 0, 1, 2, 3
 """Groups of geoms; ``SOLID`` is not drawn."""
-SOLIDS = 2
-"""Geoms of that group, which are before all that move."""
+CELL_M = 120.0
+"""Side of the squares that large meshes are drawn in, so that those out of view are left out."""
+_LARGE = 2000
 PER_BODY = 2
 HIDDEN = np.array([0.0, 0.0, -200.0])
 SHADE_Z_M = 0.055
@@ -29,8 +32,12 @@ _HAZE_M = 150.0, 1400.0
 
 
 def build(still: dict[str, Mesh], kinds: list[Kind]) -> Any:
-    """The compiled model. Bodies and geoms of ``kinds`` are its last ones, in their order, then
-    their shades."""
+    """The compiled model. Bodies and geoms of ``kinds`` are its last ones, in their order,
+    then their shades.
+
+    Raises:
+        InputError: MuJoCo refuses it.
+    """
     mj: Any = load_mujoco()
     spec = mj.MjSpec()
     spec.stat.extent, spec.stat.center = 1.0, np.zeros(3)
@@ -46,8 +53,10 @@ def build(still: dict[str, Mesh], kinds: list[Kind]) -> Any:
     _materials(mj, spec)
     # What lies on top is drawn first: what is hidden then costs no texture.
     for name, mesh in reversed(still.items()):
-        _add_mesh(mj, spec, name, mesh)
-        _add_geom(mj, spec.worldbody, name, name, SHADES if name == SHADE else STILL)
+        parts = split(mesh, CELL_M) if len(mesh.vertices) > _LARGE else [mesh]
+        for k, piece in enumerate(parts):
+            _add_mesh(mj, spec, f"{name}-{k}", piece)
+            _add_geom(mj, spec.worldbody, f"{name}-{k}", name, SHADES if name == SHADE else STILL)
     _solids(mj, spec, still)
     for kind in dict.fromkeys(kinds):
         for part, mesh in zip(
@@ -61,7 +70,12 @@ def build(still: dict[str, Mesh], kinds: list[Kind]) -> Any:
     for n, kind in enumerate(kinds):
         holder = spec.worldbody.add_body(name=f"shade{n}", mocap=True, pos=HIDDEN)
         _add_geom(mj, holder, _name(kind, "shade"), SHADE, SHADES)
-    return spec.compile()
+    try:
+        return spec.compile()
+    except ValueError as error:
+        raise InputError(
+            f"MuJoCo refuses this town ({first_line(error)}); give another network or seed"
+        ) from None
 
 
 def _solids(mj: Any, spec: Any, still: dict[str, Mesh]) -> None:
@@ -73,11 +87,6 @@ def _solids(mj: Any, spec: Any, still: dict[str, Mesh]) -> None:
     if standing:
         _add_mesh(mj, spec, "solid", merged(standing))
         _add_geom(mj, spec.worldbody, "solid", "body", SOLID)
-    else:
-        spec.worldbody.add_geom(
-            type=mj.mjtGeom.mjGEOM_SPHERE, size=[0.1, 0, 0], pos=HIDDEN, group=SOLID,
-            contype=0, conaffinity=0,
-        )  # fmt: skip
 
 
 def _shade(kind: Kind) -> Mesh:
@@ -120,10 +129,15 @@ def _name(kind: Kind, part: str) -> str:
 
 def _add_mesh(mj: Any, spec: Any, name: str, mesh: Mesh) -> None:
     faces = mesh.faces.ravel()
+    # MuJoCo wants four vertices, where one triangle has three.
+    vertices, normals, texture = (
+        np.concatenate([a, np.repeat(a[:1], max(0, 4 - len(a)), axis=0)]).ravel()
+        for a in (mesh.vertices, mesh.normals, mesh.texture)
+    )
     spec.add_mesh(
-        name=name, uservert=mesh.vertices.ravel(), usernormal=mesh.normals.ravel(),
-        usertexcoord=mesh.texture.ravel(), userface=faces, userfacetexcoord=faces,
-        userfacenormal=faces, inertia=mj.mjtMeshInertia.mjMESH_INERTIA_SHELL,
+        name=name, uservert=vertices, usernormal=normals, usertexcoord=texture, userface=faces,
+        userfacetexcoord=faces, userfacenormal=faces,
+        inertia=mj.mjtMeshInertia.mjMESH_INERTIA_SHELL,
     )  # fmt: skip
 
 

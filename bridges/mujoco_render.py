@@ -8,13 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bridges.mujoco_gl import context, load_mujoco
-from bridges.mujoco_model import FAR_M, NEAR_M, SOLID, SOLIDS
+from bridges.mujoco_model import FAR_M, NEAR_M, SOLID
 from bridges.mujoco_scene import MujocoScene
 from bridges.simulator import Sensor
 from pipeline.box import FloatArray
 
 _FONT = 100
 _SPARE_GEOMS = 64
+_UNSEEN = 5
+"""Group of geoms that are out of view."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,27 +43,21 @@ class MujocoRenderer:
         self._held: list[Any] = [context(gl, *self._size)]  # and what draws in it
         self._end = weakref.finalize(self, _give_back, self._held)
         self._version = -1
-        self._fresh = False
 
     def reserve(self, width: int, height: int) -> None:
         """Room for pictures of that size, before the first of them is drawn."""
         self._size = max(self._size[0], width), max(self._size[1], height)
         self._version = -1
 
-    def moved(self) -> None:
-        """Bodies are elsewhere than they were when it drew last."""
-        self._fresh = False
-
     def draw(self, pose: FloatArray, sensor: Sensor, rgb: bool, depth: bool, hide: int = 0) -> View:
         """What a camera at ``pose`` (4, 4), x along its view, sees. hide: an actor, 0: nobody."""
-        flags = self._prepare()
+        flags = self._prepare(pose, sensor, hide)
         plain = not rgb  # flat colors draw faster, and depth is the same
         flags["mjRND_SEGMENT"] = flags["mjRND_IDCOLOR"] = plain
         self._set(flags)
-        self._aim(pose, sensor)
         picture = np.empty((sensor.height, sensor.width, 3), np.uint8) if rgb else None
         far = np.empty((sensor.height, sensor.width), np.float32) if depth else None
-        self._render(sensor, picture, far, hide)
+        self._render(sensor, picture, far)
         return View(
             None if picture is None else np.ascontiguousarray(picture[::-1]),
             None if far is None else _meters(far[::-1]),
@@ -69,12 +65,11 @@ class MujocoRenderer:
 
     def segments(self, pose: FloatArray, sensor: Sensor, hide: int = 0) -> npt.NDArray[np.int32]:
         """(H, W) the actor that each pixel shows; 0: none."""
-        flags = self._prepare()
+        flags = self._prepare(pose, sensor, hide)
         flags["mjRND_SEGMENT"] = flags["mjRND_IDCOLOR"] = True
         self._set(flags)
-        self._aim(pose, sensor)
         picture = np.empty((sensor.height, sensor.width, 3), np.uint8)
-        self._render(sensor, picture, None, hide)
+        self._render(sensor, picture, None)
         numbers = picture[::-1].astype(np.int32) @ np.array([1, 1 << 8, 1 << 16], np.int32)
         owners = self._scene.owners()
         table = np.zeros(self._view.ngeom + 1, np.int32)
@@ -88,18 +83,22 @@ class MujocoRenderer:
         """Give everything back; a second time it does nothing."""
         self._end()
 
-    def _prepare(self) -> dict[str, bool]:
-        """The scene as it is now, with everything in it loaded; the flags of a plain picture."""
-        mj = self._mujoco
+    def _prepare(self, pose: FloatArray, sensor: Sensor, hide: int) -> dict[str, bool]:
+        """What is in view, loaded and placed; the flags of a plain picture."""
+        mj, scene = self._mujoco, self._scene
         self._held[0].make_current()
-        if self._version != self._scene.version:
+        if self._version != scene.version:
             self._load()
-        if not self._fresh:
-            mj.mjv_updateScene(
-                self._scene.model, self._scene.data, self._option, None, self._camera,
-                int(mj.mjtCatBit.mjCAT_ALL), self._view,
-            )  # fmt: skip
-            self._fresh = True
+        groups = scene.model.geom_group
+        before = groups.copy()
+        groups[~in_view(scene.data.geom_xpos, scene.model.geom_rbound, pose, sensor)] = _UNSEEN
+        groups[scene.geoms_of(hide)] = _UNSEEN
+        mj.mjv_updateScene(
+            scene.model, scene.data, self._option, None, self._camera,
+            int(mj.mjtCatBit.mjCAT_ALL), self._view,
+        )  # fmt: skip
+        groups[:] = before
+        self._aim(pose, sensor)
         return {
             "mjRND_SHADOW": False, "mjRND_REFLECTION": False, "mjRND_SKYBOX": True,
             "mjRND_FOG": True, "mjRND_HAZE": False, "mjRND_SEGMENT": False, "mjRND_IDCOLOR": False,
@@ -118,8 +117,8 @@ class MujocoRenderer:
         self._view = mj.MjvScene(model, maxgeom=model.ngeom + _SPARE_GEOMS)
         self._option, self._camera = mj.MjvOption(), mj.MjvCamera()
         self._option.geomgroup[:] = 1
-        self._option.geomgroup[SOLID] = 0
-        self._version, self._fresh = self._scene.version, False
+        self._option.geomgroup[[SOLID, _UNSEEN]] = 0
+        self._version = self._scene.version
 
     def _set(self, flags: dict[str, bool]) -> None:
         for name, on in flags.items():
@@ -134,26 +133,23 @@ class MujocoRenderer:
 
     def _render(
         self, sensor: Sensor, rgb: npt.NDArray[np.uint8] | None,
-        depth: npt.NDArray[np.float32] | None, hide: int,
+        depth: npt.NDArray[np.float32] | None,
     ) -> None:  # fmt: skip
-        mj = self._mujoco
-        hidden = self._hide(hide) if hide else []
-        try:
-            rect = mj.MjrRect(0, 0, sensor.width, sensor.height)
-            mj.mjr_render(rect, self._view, self._drawer)
-            mj.mjr_readPixels(rgb, depth, rect, self._drawer)
-        finally:
-            for geom, before in hidden:
-                geom.pos = before
+        rect = self._mujoco.MjrRect(0, 0, sensor.width, sensor.height)
+        self._mujoco.mjr_render(rect, self._view, self._drawer)
+        self._mujoco.mjr_readPixels(rgb, depth, rect, self._drawer)
 
-    def _hide(self, actor_id: int) -> list[tuple[Any, FloatArray]]:
-        """Put an actor's geoms out of sight; what they are and where they were."""
-        hidden = []
-        for number in self._scene.geoms_of(actor_id).tolist():
-            geom = self._view.geoms[number - SOLIDS]  # in the model's order, without those
-            hidden.append((geom, geom.pos.copy()))
-            geom.pos = (0.0, 0.0, -500.0)
-        return hidden
+
+def in_view(
+    middles: FloatArray, radii: FloatArray, pose: FloatArray, sensor: Sensor
+) -> npt.NDArray[np.bool_]:
+    """(G,) which spheres reach into a camera's pyramid; pose: (4, 4), x along its view."""
+    ahead, left, up = ((middles - pose[:3, 3]) @ pose[:3, :3]).T
+    seen = (ahead > -radii) & (ahead < FAR_M + radii)
+    for aside, pixels in ((left, sensor.width), (up, sensor.height)):
+        slope = pixels / 2 / sensor.matrix[0, 0]
+        seen &= np.abs(aside) - slope * ahead <= radii * np.hypot(1.0, slope)
+    return np.asarray(seen)
 
 
 def _meters(buffer: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

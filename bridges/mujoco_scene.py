@@ -105,8 +105,11 @@ class MujocoScene:
         self._rows = np.array([self._slots[i] for i in ids], np.int64)
 
     def _grow(self, wanted: Counter[Kind]) -> None:
-        """Places for those; twice as many as before where more are needed, so it is seldom."""
+        """Places for those. Where it happens again, some more of each, so it is seldom."""
         places = self._places.copy()
+        if self.version:
+            for kept in places:
+                places[kept] = max(places[kept], int(np.ceil(1.5 * wanted[kept])))
         for (kind, size, shape), count in wanted.items():
             before = places[kind, size, shape]
             if count <= before:

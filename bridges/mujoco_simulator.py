@@ -94,15 +94,13 @@ class MujocoSimulator:
         self._check()
         try:
             self._traffic.step()
+            self._fly()
+            self._index += 1
+            self._follow_traffic()
+            self.moment = self._moment()
+            self._scene.put(self.moment)
         except InputError as error:
             raise SimulatorError(f"{self.name}: {error}") from None
-        self._fly()
-        self._index += 1
-        self._follow_traffic()
-        self.moment = self._moment()
-        self._scene.put(self.moment)
-        if self._renderer is not None:
-            self._renderer.moved()
         self._read()
         return self.moment
 

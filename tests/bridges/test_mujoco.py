@@ -11,6 +11,8 @@ pytest.importorskip("mujoco", reason="MuJoCo is not installed (the sim extra)")
 
 from bridges.actors import Building, Snapshot
 from bridges.footprints import area, rectangle
+from bridges.meshes import Mesh
+from bridges.mujoco_model import build
 from bridges.mujoco_rays import directions
 from bridges.mujoco_scene import quaternions
 from bridges.mujoco_simulator import MujocoSimulator
@@ -302,6 +304,16 @@ def test_sumo_s_traffic_is_asked_for_by_name():
         assert world.step_ns == 40_000_000
     finally:
         world.close()
+
+
+def test_a_lone_triangle_is_drawn_and_what_mujoco_refuses_is_one_line():
+    corners = np.array([[0.0, 0.0, 5.0], [9.0, 0.0, 5.0], [0.0, 9.0, 5.0]])
+    up, faces = np.tile([0.0, 0.0, 1.0], (3, 1)), np.array([[0, 1, 2]], np.int32)
+    roof = Mesh(corners, up, corners[:, :2] / 8, faces)
+    assert build({"roof0": roof}, []).nmesh == 2  # drawn, and met by rays
+    with pytest.raises(InputError, match="MuJoCo refuses") as caught:
+        build({"roof0": Mesh(corners * np.nan, up, corners[:, :2], faces)}, [])
+    assert "\n" not in str(caught.value)
 
 
 def test_bodies_turn_as_their_poses_do():
