@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from bridges.simulator import SimulatorError
 from pipeline.config import Config, option
@@ -46,6 +46,12 @@ class CarlaConfig(Config):
     vehicles: int = option(0, "Vehicles of the traffic manager.", low=0, high=500)
     walkers: int = option(0, "Pedestrians that walk about.", low=0, high=500)
     traffic_port: int = option(8000, "Of the traffic manager.", low=1, high=65535)
+    settle_s: float = option(
+        0.1,
+        "Pause before the first tick of a new sensor: the library subscribes to it by and by.",
+        low=0,
+        high=5,
+    )
     rendering: bool = option(True, "Off: no cameras, and far faster.")
     occlusion: str = option(
         "depth",
@@ -134,13 +140,21 @@ class CarlaSession:
         try:
             return function(*arguments)
         except RuntimeError as error:
-            where = f"CARLA at {self.config.host}:{self.config.port}"
-            if is_time_out(error):
-                raise SimulatorError(
-                    f"{where}: no answer within {self.config.timeout_s:g} s while {what}: it died, "
-                    "hangs, or is slow; start it again, or raise carla.timeout_s"
-                ) from None
-            raise SimulatorError(f"{where}: {what}: {first_line(error)}") from None
+            self.refuse(what, error)
+
+    def refuse(self, what: str, error: RuntimeError) -> NoReturn:
+        """What the library raised, as one line.
+
+        Raises:
+            SimulatorError: always.
+        """
+        where = f"CARLA at {self.config.host}:{self.config.port}"
+        if is_time_out(error):
+            raise SimulatorError(
+                f"{where}: no answer within {self.config.timeout_s:g} s while {what}: it died, "
+                "hangs, or is slow; start it again, or raise carla.timeout_s"
+            ) from None
+        raise SimulatorError(f"{where}: {what}: {first_line(error)}") from None
 
     def apply_settings(self, **values: Any) -> None:
         """Change settings of the world, those that this version has; ``close`` puts them back."""

@@ -195,6 +195,7 @@ def check_free_camera(simulator: CarlaSimulator, ticks: int = 10) -> Finding:
         )
 
     session.call("listening", camera.listen, hear)
+    time.sleep(session.config.settle_s)
     order = session.api.command.ApplyTransform
     frames = []
     for pose in poses:
@@ -235,6 +236,7 @@ def check_gnss(simulator: CarlaSimulator) -> Finding:
         sensor.listen,
         lambda d: seen.append(np.array([d.latitude, d.longitude, d.altitude])),
     )
+    time.sleep(session.config.settle_s)
     simulator.tick()
     end = time.monotonic() + SETTLE_S
     while not seen and time.monotonic() < end:
