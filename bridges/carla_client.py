@@ -173,7 +173,7 @@ class CarlaSession:
         """
         if name not in self.blueprints:
             raise InputError(f"CARLA {self.server_version} has no {name}")
-        found = self.call("asking for blueprints", self.world.get_blueprint_library).find(name)
+        found = self._library.find(name)
         for key, value in attributes.items():
             if found.has_attribute(key):
                 text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -242,7 +242,8 @@ class CarlaSession:
         self._undo.world = self.world
 
     def _ask_blueprints(self) -> None:
-        self.blueprints = {str(b.id) for b in self.world.get_blueprint_library()}
+        self._library = self.world.get_blueprint_library()
+        self.blueprints = {str(b.id) for b in self._library}
 
 
 def version_of(text: str) -> tuple[int, ...] | None:

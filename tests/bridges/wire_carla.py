@@ -231,6 +231,30 @@ class WireServer(FakeServer):
             return error("Actor could not be found in the registry")
         return value(self._box(self.actors[actor_id]))
 
+    def on_is_traffic_manager_running(self, port):
+        return value(False)
+
+    def on_add_traffic_manager_running(self, address):
+        return value(True)
+
+    def on_destroy_traffic_manager(self, port):
+        return value(True)
+
+    def on_reset_all_traffic_lights(self):
+        return NOTHING
+
+    def on_get_vehicle_light_states(self):
+        return value([])
+
+    def on_set_actor_simulate_physics(self, actor_id, on):
+        return NOTHING
+
+    def on_get_physics_control(self, actor_id):
+        return error("no physics here")
+
+    def on_get_weather_parameters(self):
+        return value([0.0] * 14)
+
     def on_tick_cue(self):
         for _ in range(1 + self.faults.extra_ticks):
             self.step()
@@ -257,6 +281,9 @@ class WireServer(FakeServer):
         return [self._obey(*command[0]) for command in commands]
 
     def _obey(self, kind, row):
+        if kind == SPAWN:
+            made = self._spawn(row[0], row[1])
+            return value(made[0][1][0]) if made[0][0] else made
         actor = self.actors.get(row[0])
         if actor is None:
             return error(f"unable to find actor {row[0]}")
