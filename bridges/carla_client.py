@@ -5,6 +5,7 @@ for the server is bounded by ``CarlaConfig.timeout_s``; what the library raises 
 not answer (a plain RuntimeError) becomes one line.
 """
 
+import contextlib
 import importlib
 import socket
 import threading
@@ -22,7 +23,7 @@ KNOWN = ((0, 9, 13), (0, 9, 16))
 """First and last version that this was written for."""
 _PROBE_S = 2.0
 _CLOSE_CALL_S = 1.0
-_CLOSE_S = 4.0
+_CLOSE_S = 4.5
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,10 @@ class CarlaSession:
         """A traffic manager that waits for ticks until ``close``."""
         self._undo.manager = traffic_manager
 
+    def at_end(self, end: Callable[[], None]) -> None:
+        """What ``close`` shall do first, server or not; it must be quick."""
+        self._undo.ends.append(end)
+
     @property
     def ours(self) -> dict[int, Any]:
         """Actors that ``close`` will destroy."""
@@ -264,6 +269,7 @@ class _Undo:
         self.changed = False
         self.actors: dict[int, Any] = {}
         self.manager: Any = None
+        self.ends: list[Callable[[], None]] = []
         self._destroy = session.api.command.DestroyActor
         self._address = session.config.host, session.config.port
         self._dead = False
@@ -279,6 +285,9 @@ class _Undo:
         thread.join(_CLOSE_S)
 
     def _run(self) -> None:
+        for end in self.ends:
+            with contextlib.suppress(Exception):
+                end()
         try:
             probe(*self._address, _CLOSE_CALL_S)
         except SimulatorError:

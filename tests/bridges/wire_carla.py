@@ -67,7 +67,7 @@ class WireServer(FakeServer):
     """A ``FakeServer`` behind two ports; ``port`` is the first, for calls."""
 
     def __init__(self, faults, version=LIBRARY, cars=3):
-        self._subscribers, self._sockets = {}, []
+        self._subscribers, self._sockets, self._managers = {}, [], {}
         super().__init__(faults, version, False, cars)
         self._streams = socket.create_server(("127.0.0.1", 0))
         self.unknown = []
@@ -232,13 +232,17 @@ class WireServer(FakeServer):
         return value(self._box(self.actors[actor_id]))
 
     def on_is_traffic_manager_running(self, port):
-        return value(False)
+        return value(port in self._managers)
+
+    def on_get_traffic_manager_running(self, port):
+        return value(self._managers[port])
 
     def on_add_traffic_manager_running(self, address):
+        self._managers[address[1]] = address
         return value(True)
 
     def on_destroy_traffic_manager(self, port):
-        return value(True)
+        return value(self._managers.pop(port, None) is not None)
 
     def on_reset_all_traffic_lights(self):
         return NOTHING
