@@ -109,6 +109,7 @@ setup(
             "rawpy",
             "asn1tools>=0.166",
             "filterpy",
+            "msgpack",
             "ray>=2.9",
             "pycocotools>=2.0.7",
             "eclipse-zenoh>=1.2",

@@ -9,7 +9,7 @@ import numpy as np
 from bridges import carla_frames
 from bridges.actors import BODY, Snapshot
 from bridges.carla_actors import class_of
-from bridges.carla_client import CarlaSession
+from bridges.carla_client import CarlaSession, is_time_out
 from bridges.fleet import FIRST_ID
 from bridges.simulator import Moment
 from pipeline.box import FloatArray
@@ -54,9 +54,7 @@ class Cast:
         if kind is None or not 0 < actor.id < FIRST_ID:
             self._others.add(actor.id)
             return False
-        box = actor.bounding_box
-        center = np.array([box.location.x, -box.location.y, box.location.z])
-        size = 2.0 * np.array([box.extent.x, box.extent.y, box.extent.z])
+        center, size = self._box(actor)
         if not ((size > 0.05) & (size < 50)).all() or not (np.abs(center) < 50).all():
             size = np.array(BODY.get(kind, BODY[ObjectClass.CYCLIST]))
             center = np.array([0.0, 0.0, 0.0 if kind == ObjectClass.PERSON else size[2] / 2])
@@ -97,6 +95,17 @@ class Cast:
         )  # fmt: skip
         in_body = np.einsum("nij,ni->nj", turns, rates)
         return Moment(int(snapshot.frame), actors, poses, in_body)
+
+    def _box(self, actor: Any) -> tuple[FloatArray, FloatArray]:
+        """Center and size as CARLA has them; its newer libraries ask the server for them."""
+        try:
+            box = actor.bounding_box
+        except RuntimeError as error:
+            if is_time_out(error):
+                self._session.refuse("asking for a body", error)
+            return np.zeros(3), np.zeros(3)  # it is gone already
+        center = np.array([box.location.x, -box.location.y, box.location.z])
+        return center, 2.0 * np.array([box.extent.x, box.extent.y, box.extent.z])
 
     def _ask(self, ids: list[int]) -> None:
         world = self._session.world

@@ -5,13 +5,14 @@ for the server is bounded by ``CarlaConfig.timeout_s``; what the library raises 
 not answer (a plain RuntimeError) becomes one line.
 """
 
+import contextlib
 import importlib
 import socket
 import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from bridges.simulator import SimulatorError
 from pipeline.config import Config, option
@@ -22,7 +23,7 @@ KNOWN = ((0, 9, 13), (0, 9, 16))
 """First and last version that this was written for."""
 _PROBE_S = 2.0
 _CLOSE_CALL_S = 1.0
-_CLOSE_S = 4.0
+_CLOSE_S = 4.5
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ class CarlaConfig(Config):
     vehicles: int = option(0, "Vehicles of the traffic manager.", low=0, high=500)
     walkers: int = option(0, "Pedestrians that walk about.", low=0, high=500)
     traffic_port: int = option(8000, "Of the traffic manager.", low=1, high=65535)
+    settle_s: float = option(
+        0.1,
+        "Pause before the first tick of a new sensor: the library subscribes to it by and by.",
+        low=0,
+        high=5,
+    )
     rendering: bool = option(True, "Off: no cameras, and far faster.")
     occlusion: str = option(
         "depth",
@@ -134,13 +141,21 @@ class CarlaSession:
         try:
             return function(*arguments)
         except RuntimeError as error:
-            where = f"CARLA at {self.config.host}:{self.config.port}"
-            if is_time_out(error):
-                raise SimulatorError(
-                    f"{where}: no answer within {self.config.timeout_s:g} s while {what}: it died, "
-                    "hangs, or is slow; start it again, or raise carla.timeout_s"
-                ) from None
-            raise SimulatorError(f"{where}: {what}: {first_line(error)}") from None
+            self.refuse(what, error)
+
+    def refuse(self, what: str, error: RuntimeError) -> NoReturn:
+        """What the library raised, as one line.
+
+        Raises:
+            SimulatorError: always.
+        """
+        where = f"CARLA at {self.config.host}:{self.config.port}"
+        if is_time_out(error):
+            raise SimulatorError(
+                f"{where}: no answer within {self.config.timeout_s:g} s while {what}: it died, "
+                "hangs, or is slow; start it again, or raise carla.timeout_s"
+            ) from None
+        raise SimulatorError(f"{where}: {what}: {first_line(error)}") from None
 
     def apply_settings(self, **values: Any) -> None:
         """Change settings of the world, those that this version has; ``close`` puts them back."""
@@ -159,7 +174,7 @@ class CarlaSession:
         """
         if name not in self.blueprints:
             raise InputError(f"CARLA {self.server_version} has no {name}")
-        found = self.call("asking for blueprints", self.world.get_blueprint_library).find(name)
+        found = self._library.find(name)
         for key, value in attributes.items():
             if found.has_attribute(key):
                 text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -185,6 +200,10 @@ class CarlaSession:
     def manage(self, traffic_manager: Any) -> None:
         """A traffic manager that waits for ticks until ``close``."""
         self._undo.manager = traffic_manager
+
+    def at_end(self, end: Callable[[], None]) -> None:
+        """What ``close`` shall do first, server or not; it must be quick."""
+        self._undo.ends.append(end)
 
     @property
     def ours(self) -> dict[int, Any]:
@@ -228,7 +247,8 @@ class CarlaSession:
         self._undo.world = self.world
 
     def _ask_blueprints(self) -> None:
-        self.blueprints = {str(b.id) for b in self.world.get_blueprint_library()}
+        self._library = self.world.get_blueprint_library()
+        self.blueprints = {str(b.id) for b in self._library}
 
 
 def version_of(text: str) -> tuple[int, ...] | None:
@@ -249,6 +269,7 @@ class _Undo:
         self.changed = False
         self.actors: dict[int, Any] = {}
         self.manager: Any = None
+        self.ends: list[Callable[[], None]] = []
         self._destroy = session.api.command.DestroyActor
         self._address = session.config.host, session.config.port
         self._dead = False
@@ -264,6 +285,9 @@ class _Undo:
         thread.join(_CLOSE_S)
 
     def _run(self) -> None:
+        for end in self.ends:
+            with contextlib.suppress(Exception):
+                end()
         try:
             probe(*self._address, _CLOSE_CALL_S)
         except SimulatorError:

@@ -6,6 +6,7 @@ actor it is attached.
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ class CarlaSensors:
         self._placed: dict[str, _Placed] = {}
         self._matched: dict[str, _Matched] = {}
         self._open = True
+        self._heard_from = 0.0
         have = session.blueprints
         self._names = {
             kind: next(n for n in names if n in have)
@@ -160,6 +162,11 @@ class CarlaSensors:
                 self._counts["unreadable"] += 1
 
         self._session.call("listening", actor.listen, hear)
+        self._heard_from = time.monotonic() + self._config.settle_s
+
+    def settle(self) -> None:
+        """Wait until the newest sensor is subscribed to: what it says before is lost."""
+        time.sleep(max(0.0, self._heard_from - time.monotonic()))
 
     def orders(self, craft_of: Callable[[int], Craft]) -> list[Any]:
         """What moves the free ones to where their UAVs are."""

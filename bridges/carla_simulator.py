@@ -108,6 +108,7 @@ class CarlaSimulator:
             else:
                 self._fleet.step(self.step_ns, self.moment.stamp_ns)
                 self._send()
+                self._sensors.settle()
                 self.moment = self._merged(self._advance())
                 self._read()
         except SimulatorError as error:

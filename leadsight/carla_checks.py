@@ -87,12 +87,13 @@ def run_sensors(simulator: CarlaSimulator, ticks: int) -> tuple[float, list[Rate
     place = _place(simulator)
     uav = simulator.spawn(ObjectClass.UAV, pose_of(place + (0, 0, HEIGHT_M)), "doctor_uav")
     simulator.tick()
-    begun = [0.0]
+    begun: dict[int, float] = {}
     late: dict[str, list[float]] = {}
     last: dict[str, Any] = {}
 
     def receive(reading: Reading) -> None:
-        late.setdefault(reading.sensor, []).append(time.monotonic() - begun[0])
+        took = time.monotonic() - begun.get(reading.frame, np.nan)
+        late.setdefault(reading.sensor, []).append(took)
         last[reading.sensor] = reading.value
 
     kinds = sorted(simulator.abilities.sensors - {SensorKind.V2X})
@@ -102,7 +103,7 @@ def run_sensors(simulator: CarlaSimulator, ticks: int) -> tuple[float, list[Rate
         simulator.listen(Sensor(kind, str(kind), uav, down, width=width, height=height), receive)
     start = time.monotonic()
     for _ in range(ticks):
-        begun[0] = time.monotonic()
+        begun[simulator.moment.frame + 1] = time.monotonic()
         simulator.tick()
     rate = ticks / (time.monotonic() - start)
     end = time.monotonic() + SETTLE_S
@@ -195,6 +196,7 @@ def check_free_camera(simulator: CarlaSimulator, ticks: int = 10) -> Finding:
         )
 
     session.call("listening", camera.listen, hear)
+    time.sleep(session.config.settle_s)
     order = session.api.command.ApplyTransform
     frames = []
     for pose in poses:
@@ -235,6 +237,7 @@ def check_gnss(simulator: CarlaSimulator) -> Finding:
         sensor.listen,
         lambda d: seen.append(np.array([d.latitude, d.longitude, d.altitude])),
     )
+    time.sleep(session.config.settle_s)
     simulator.tick()
     end = time.monotonic() + SETTLE_S
     while not seen and time.monotonic() < end:

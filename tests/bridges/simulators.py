@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +96,32 @@ def _carla_fake(seed: int) -> Simulator:
     return CarlaSimulator(CarlaConfig(port=fake.server.port, seed=seed), fake)
 
 
+def _carla_library(seed: int) -> Simulator:
+    """The real library, against a server of ours that speaks its wire."""
+    wire = real_library()()
+    simulator = CarlaSimulator(CarlaConfig(port=wire.port, seed=seed))
+    close = simulator.close
+
+    def end() -> None:
+        close()
+        wire.close()
+
+    simulator.close = end  # type: ignore[method-assign]
+    return simulator
+
+
+def real_library() -> Any:
+    """``Wire``, where the library of CARLA that it speaks to is here."""
+    pytest.importorskip("carla")
+    pytest.importorskip("msgpack")
+    from tests.bridges.wire_carla import LIBRARY, Wire
+
+    here = metadata.version("carla")
+    if here != LIBRARY:
+        pytest.skip(f"carla {here} is here; the wire of {LIBRARY} is known")
+    return Wire
+
+
 def _carla(seed: int) -> Simulator:
     host = os.environ.get("CARLA_HOST")
     if not host:
@@ -113,6 +141,7 @@ CASES: dict[str, Case] = {
     "mujoco": Case(_mujoco, (90.0, 90.0, 40.0)),
     "mujoco_sumo": Case(_mujoco_sumo, (90.0, 90.0, 40.0)),
     "carla_fake": Case(_carla_fake),
+    "carla_library": Case(_carla_library),
     "carla": Case(_carla, repeats=False),
 }
 
