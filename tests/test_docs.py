@@ -36,6 +36,7 @@ QUICK = {
     "decoder_shapes": ["--rounds", "1", "--layers", "2", "--widths", "64"],
     "decision_loop": ["--seeds", "1", "--policies", "idle,policy", "--jobs", "1"],
     "detector": ["--repeats", "12"],
+    "follow_target": ["--seeds", "1", "--latency", "0", "--seconds", "1", "--jobs", "1"],
     "highway": ["--seeds", "1", "--roads", "4x2", "--policies", "idle", "--jobs", "1"],
     "gyro": ["--frames", "14", "--seeds", "1", "--worlds", "calm"],
     "interference": ["--rounds", "1", "--seconds", "1", "--shape", "tiny"],
