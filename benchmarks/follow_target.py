@@ -28,7 +28,6 @@ from evaluation.evaluate import environment
 from evaluation.follow_study import (
     EYES,
     FOLLOW,
-    PREDICTOR,
     PURSUIT,
     Case,
     Study,
@@ -45,6 +44,7 @@ from perception.tracker import TrackerConfig
 from pipeline import config
 from pipeline.config import Config
 from pipeline.errors import InputError
+from prediction.ground_target import PREDICTOR
 from prediction.predictor import PredictorConfig
 
 Task = tuple[Study, Sequence[Case]]

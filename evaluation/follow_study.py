@@ -26,6 +26,7 @@ from evaluation.pursuit_eyes import Eyes, NoisyTruth, TrackerEyes
 from isp.config import IspConfig
 from perception.tracker import TrackerConfig
 from pipeline.config import Config
+from prediction.ground_target import PREDICTOR
 from prediction.predictor import PredictorConfig
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ SAID = {
 }
 FOLLOW = FollowConfig(orbit_mps=8.0)
 PURSUIT = PursuitConfig(fov_deg=12.0)
-PREDICTOR = PredictorConfig(acceleration_sigma=0.5)
-"""For every arm alike; the predictor's drive and the gain were looked for on seeds 100 to 105."""
 
 
 @dataclass(frozen=True)

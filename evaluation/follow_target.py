@@ -30,24 +30,20 @@ import numpy as np
 from bridges.follow import FollowConfig, Sight, behind, follow, true_sight
 from bridges.loop import LoopConfig, SimulationLoop, Step
 from bridges.simulator import Odometry, Sensor, SensorKind, Simulator
-from bridges.view import OPTICAL, project
+from bridges.view import project
 from evaluation.pursuit_eyes import Eyes, Look, camera_sensors
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass
 from pipeline.tracks import TrackStatus
-from prediction.make import make_predictor
-from prediction.predictor import Predictor, PredictorConfig
+from prediction.ground_target import GroundTarget, on_ground
+from prediction.predictor import PredictorConfig
 
 ARMS = ("stale", "at-use", "forecast", "oracle")
 _BODY, _GIMBAL = "odometry", "gimbal"
 _TARGET_HEIGHT = 0.75
 """m, of what is seen of a vehicle."""
-_FARTHEST_M = 400.0
-_UNIT = 0.1
-"""m that stand for a pixel in the predictor, which never takes a side for less than one."""
-_SLOPE_NS = 20_000_000
 _STEADY_NS, _PATIENCE_NS = 1_000_000_000, 30_000_000_000
 """The hand-over waits until the target has been seen for so long, but no longer than that."""
 _TRAFFIC_NS = 10_000_000_000
@@ -81,17 +77,12 @@ class PursuitConfig(Config):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What was seen in a frame, on the ground, and from where.
-
-    look: in pixels. point: (2,) m. side_m: of the box on the ground. position: (3,) of the craft.
-    """
+    """What was seen in a frame. look: in pixels. pose: (4, 4) of the camera then."""
 
     stamp_ns: int
     ready_ns: int
     look: Look
-    point: FloatArray
-    side_m: float
-    position: FloatArray
+    pose: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,49 +109,6 @@ class Tick:
     pose: FloatArray
     error_deg: float
     visible: bool
-
-
-class Ground:
-    """Where the target is on the ground by what was seen: a predictor, told answers in order."""
-
-    def __init__(self, config: PredictorConfig) -> None:
-        self._predictor: Predictor = make_predictor(config)
-        self._state = self._predictor.blank(1)
-        self.newest: Answer | None = None
-
-    def take(self, answer: Answer) -> None:
-        """One more answer."""
-        side = answer.side_m / _UNIT
-        box = np.array([[*(answer.point / _UNIT - side / 2), side, side]])
-        status = np.array([answer.look.status], np.uint8)
-        stamp = np.array([answer.stamp_ns])
-        self._state = self._predictor.observe(self._state, stamp, box, status)
-        self.newest = answer
-
-    def at(self, stamp_ns: int) -> tuple[FloatArray, FloatArray]:
-        """(3,) position and velocity at a moment, from all answers so far."""
-        moments = np.array([stamp_ns, stamp_ns + _SLOPE_NS])
-        boxes = self._predictor.predict(self._state, moments).boxes[0]
-        points = (boxes[:, :2] + boxes[:, 2:] / 2) * _UNIT
-        velocity = (points[1] - points[0]) / (_SLOPE_NS * 1e-9)
-        return np.array([*points[0], _TARGET_HEIGHT]), np.array([*velocity, 0.0])
-
-
-def on_ground(box: FloatArray, pose: FloatArray, camera: Sensor) -> tuple[FloatArray, float] | None:
-    """The point (2,) m on the plane of the target that a box's middle shows, and how far it is.
-
-    pose: (4, 4) of the camera, x along the view. None: the middle shows the sky or what is far off.
-    """
-    k = camera.matrix
-    middle = box[:2] + box[2:] / 2 - 0.5
-    optical = np.array([*((middle - k[:2, 2]) / k[0, 0]), 1.0])
-    ray = pose[:3, :3] @ (OPTICAL.T @ optical)
-    down = pose[2, 3] - _TARGET_HEIGHT
-    if ray[2] >= 0 or down <= 0:
-        return None
-    way = ray * (down / -ray[2])
-    far = float(np.linalg.norm(way))
-    return (pose[:2, 3] + way[:2], far) if far < _FARTHEST_M else None
 
 
 def choose_target(simulator: Simulator, seed: int) -> int:
@@ -207,7 +155,8 @@ class Flight:
         self._eyes, self._arm = eyes, arm
         self._config = config or PursuitConfig()
         self._follow = follow_config or FollowConfig()
-        self._ground = Ground(predictor or PredictorConfig())
+        self._ground = GroundTarget(predictor)
+        self._newest: Answer | None = None
         self._kinds = eyes.kinds
         if pictures and SensorKind.CAMERA not in eyes.kinds:
             self._kinds = (*eyes.kinds, SensorKind.CAMERA)
@@ -265,11 +214,11 @@ class Flight:
     def marks(self, tick: Tick) -> tuple[FloatArray, FloatArray, float] | None:
         """For the newest tick: where (3,) the stale arm takes the target to be at this moment,
         where the forecast does, and how old in s what both know is; None: nothing yet."""
-        newest = self._ground.newest
+        newest = self._newest
         if newest is None:
             return None
         now_ns = tick.step.moment.stamp_ns
-        stale = self._ground.at(newest.stamp_ns)[0] - newest.position + tick.pose[:3, 3]
+        stale = self._ground.at(newest.stamp_ns)[0] - newest.pose[:3, 3] + tick.pose[:3, 3]
         return stale, self._ground.at(now_ns)[0], (now_ns - newest.stamp_ns) * 1e-9
 
     def _ticks(self, loop: SimulationLoop) -> Iterator[Tick]:
@@ -294,7 +243,7 @@ class Flight:
             else:
                 seen_ns = now_ns  # from here on anew
             while pending and pending[0].ready_ns <= now_ns:
-                self._ground.take(pending.popleft())
+                self._learn(pending.popleft())
             steady = seeing and now_ns - seen_ns >= _STEADY_NS
             if handed_ns < 0 and flown_ns >= settle_ns and (steady or flown_ns > _PATIENCE_NS):
                 handed_ns = now_ns
@@ -306,16 +255,24 @@ class Flight:
 
     def _answer(self, step: Step, gimbal: Odometry, latency_ns: int) -> Answer | None:
         look = self._eyes.look(step)
-        found = on_ground(look.box, gimbal.pose, self.camera) if look is not None else None
-        if look is None or found is None:
+        if look is None or self._on_ground(look, gimbal.pose) is None:
             return None
-        point, far = found
         if self._cut_off(look.box):  # its middle is not the target's
             look = replace(look, status=TrackStatus.UNCERTAIN)
-        side_m = float(np.sqrt(look.box[2:].prod())) / self.camera.matrix[0, 0] * far
         stamp_ns = step.moment.stamp_ns
-        position = gimbal.pose[:3, 3].copy()
-        return Answer(stamp_ns, stamp_ns + latency_ns, look, point, side_m, position)
+        return Answer(stamp_ns, stamp_ns + latency_ns, look, gimbal.pose)
+
+    def _learn(self, answer: Answer) -> None:
+        look, matrix = answer.look, self.camera.matrix
+        self._newest = answer
+        self._ground.take(
+            answer.stamp_ns, look.box, look.status, answer.pose, matrix, _TARGET_HEIGHT
+        )
+
+    def _on_ground(self, look: Look, pose: FloatArray) -> FloatArray | None:
+        """(2,) m."""
+        found = on_ground(look.box, pose, self.camera.matrix, _TARGET_HEIGHT)
+        return None if found is None else found[0]
 
     def _cut_off(self, box: FloatArray) -> bool:
         size = np.array([self.camera.width, self.camera.height])
@@ -323,7 +280,7 @@ class Flight:
 
     def _sight(self, step: Step, body: Odometry, gimbal: Odometry, handed_over: bool) -> Sight:
         delay_s = self._delay_ns * 1e-9
-        newest = self._ground.newest
+        newest = self._newest
         if not handed_over or self._arm == "oracle" or newest is None:
             return true_sight(step.moment, self._uav, self.target_id, delay_s)
         position, own_velocity = body.pose[:3, 3], body.pose[:3, :3] @ body.velocity
@@ -332,10 +289,10 @@ class Flight:
             return Sight(point - (position + delay_s * own_velocity), velocity)
         point, velocity = self._ground.at(newest.stamp_ns)
         if self._arm == "at-use":
-            found = on_ground(newest.look.box, gimbal.pose, self.camera)
+            found = self._on_ground(newest.look, gimbal.pose)
             if found is not None:
-                return Sight(np.array([*found[0], _TARGET_HEIGHT]) - position, velocity)
-        return Sight(point - newest.position, velocity)
+                return Sight(np.array([*found, _TARGET_HEIGHT]) - position, velocity)
+        return Sight(point - newest.pose[:3, 3], velocity)
 
     def _error(self, step: Step, gimbal: Odometry) -> tuple[float, bool]:
         target = step.moment.pose(self.target_id)[:3, 3]

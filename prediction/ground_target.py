@@ -15,6 +15,8 @@ from prediction.predictor import Predictor, PredictorConfig
 FARTHEST_M = 400.0
 UNIT_M = 0.1
 """What stands for a pixel in the predictor, which never takes a side for less than one."""
+PREDICTOR = PredictorConfig(acceleration_sigma=0.5)
+"""Vehicles drive more steadily than boxes move in a picture."""
 _SLOPE_NS = 20_000_000
 
 
@@ -26,7 +28,7 @@ class GroundTarget:
         Raises:
             InputError: a predictor that looks at pictures.
         """
-        self._predictor: Predictor = make_predictor(config or PredictorConfig())
+        self._predictor: Predictor = make_predictor(config or PREDICTOR)
         self.reset()
 
     def reset(self) -> None:

@@ -7,7 +7,7 @@ forecast, so what tracking takes and what the actuators take costs no accuracy i
 
 import sys
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,7 @@ from pipeline.config import Config, option
 from pipeline.errors import InputError
 from pipeline.imu import CameraCalibration
 from pipeline.tracks import TrackStatus
-from prediction.ground_target import GroundTarget
-from prediction.predictor import PredictorConfig
+from prediction.ground_target import PREDICTOR, GroundTarget
 from ros_nodes import messages, process, qos
 from ros_nodes import simulator_messages as convert
 from ros_nodes.object_messages import attitude_of
@@ -47,6 +46,9 @@ class FollowerConfig(Config):
     height_m: float = option(
         0.75, "Height of a box's middle above the ground, which lies at z = 0.", low=0, high=20
     )
+    acceleration_sigma: float = option(
+        0.5, "How much a target's speed changes, in its own sizes per s^1.5.", low=1e-3, high=1e3
+    )
     silent_s: float = option(
         1.0,
         "Without an answer for as long, the UAV hovers and the gimbal rests.",
@@ -60,9 +62,8 @@ class FollowerNode(Node):
 
     def __init__(self) -> None:
         super().__init__("follower")
-        self._config = Live(self, "follower", FollowerConfig, lambda c: c)
+        self._made = Live(self, "follower", FollowerConfig, _target)
         self._follow = Live(self, "follow", FollowConfig, lambda c: c)
-        self._target = Live(self, "predictor", PredictorConfig, GroundTarget)
         self._stage = Stage(self, self._reset)
         self._camera: CameraCalibration | None = None
         self._poses: deque[tuple[int, FloatArray]] = deque(maxlen=KEPT)
@@ -86,7 +87,7 @@ class FollowerNode(Node):
         """One answer about one frame."""
         with self._stage.complaining():
             tracks = messages.tracks_of(message)
-            wanted = self._config.config.target
+            wanted = self._made.config.target
             rows = np.arange(len(tracks)) if wanted < 0 else np.flatnonzero(tracks.ids == wanted)
             if self._camera is None or not len(rows):
                 return
@@ -94,8 +95,8 @@ class FollowerNode(Node):
             row = rows[0]
             if pose is not None and tracks.status[row] != TrackStatus.LOST:
                 status = TrackStatus(tracks.status[row])
-                height_m = self._config.config.height_m
-                self._target.made.take(
+                height_m = self._made.config.height_m
+                self._made.made.take(
                     tracks.stamp_ns, tracks.boxes[row], status, pose, self._camera.matrix, height_m
                 )
 
@@ -107,7 +108,7 @@ class FollowerNode(Node):
         self._stage.handle(message.header, info, lambda _: self._commanded(message))
 
     def _commanded(self, message: OdometryMessage) -> bool:
-        config, target, own = self._config.config, self._target.made, _odometry_of(message)
+        config, target, own = self._made.config, self._made.made, _odometry_of(message)
         newest_ns = target.newest_ns
         if newest_ns is None:
             return False
@@ -127,7 +128,11 @@ class FollowerNode(Node):
 
     def _reset(self) -> None:
         self._poses.clear()
-        self._target.made.reset()
+        self._made.made.reset()
+
+
+def _target(config: FollowerConfig) -> GroundTarget:
+    return GroundTarget(replace(PREDICTOR, acceleration_sigma=config.acceleration_sigma))
 
 
 def _odometry_of(message: OdometryMessage) -> Odometry:

@@ -3,60 +3,24 @@
 from dataclasses import replace
 from functools import cache
 
-import numpy as np
 import pytest
 
 from bridges.follow import FollowConfig
-from bridges.simulator import Sensor, SensorKind, pose_of
+from bridges.simulator import Sensor, SensorKind
 from bridges.traffic import TrafficConfig
 from bridges.traffic_simulator import town_simulator
-from bridges.view import project
 from evaluation.follow_target import (
     ARMS,
-    Answer,
     Flight,
-    Ground,
     PursuitConfig,
     choose_target,
-    on_ground,
 )
-from evaluation.pursuit_eyes import Look, NoisyTruth
+from evaluation.pursuit_eyes import NoisyTruth
 from pipeline.errors import InputError
-from pipeline.tracks import TrackStatus
-from prediction.predictor import PredictorConfig
 
 CAMERA = Sensor(SensorKind.BOXES, "boxes", 1, width=320, height=240, fov_deg=20.0)
 CONFIG = PursuitConfig(seconds=8.0, hand_over_s=4.0, fov_deg=12.0)
 FOLLOW = FollowConfig(orbit_mps=8.0)
-PREDICTOR = PredictorConfig(acceleration_sigma=0.5)
-
-
-def test_the_middle_of_a_box_comes_to_the_ground_where_it_was():
-    pose = pose_of(np.array([3.0, -7.0, 40.0]), 0.7, 0.9)
-    target = np.array([3.0, -7.0, 0.75]) + 35 * np.array([np.cos(0.72), np.sin(0.72), 0])
-    pixel, _ = project(target, pose, CAMERA)
-    box = np.array([*(pixel + 0.5 - (10, 6)), 20.0, 12.0])
-    point, far = on_ground(box, pose, CAMERA)
-    assert np.allclose(point, target[:2]) and np.isclose(far, np.linalg.norm(target - pose[:3, 3]))
-
-
-@pytest.mark.parametrize("pitch", (-0.3, 0.0, 0.01))
-def test_the_sky_and_what_is_far_off_are_on_no_ground(pitch):
-    pose = pose_of(np.array([0.0, 0.0, 40.0]), 0.0, pitch)
-    assert on_ground(np.array([150.0, 110.0, 20.0, 20.0]), pose, CAMERA) is None
-
-
-def test_the_ground_forecasts_a_target_that_drives_straight():
-    ground, velocity = Ground(PREDICTOR), np.array([9.0, -4.0])
-    for k in range(40):
-        stamp = k * 40_000_000
-        point = np.array([5.0, 6.0]) + velocity * stamp * 1e-9
-        look = Look(np.zeros(4), TrackStatus.TRACKED)
-        ground.take(Answer(stamp, stamp, look, point, 3.0, np.zeros(3)))
-    at, speed = ground.at(stamp + 300_000_000)
-    wished = point + 0.3 * velocity
-    # The filter forgets a velocity within seconds, which costs a share of it.
-    assert np.linalg.norm(at[:2] - wished) < 0.35 and np.allclose(speed[:2], velocity, rtol=0.15)
 
 
 @cache
@@ -67,7 +31,7 @@ def flown(arm, added_ms=300.0, seed=3, **options):
     target = choose_target(simulator, seed)
     config = replace(CONFIG, added_ms=added_ms, **options)
     eyes = NoisyTruth(target, seed, config.center_noise, config.size_noise)
-    flight = Flight(simulator, target, eyes, arm, config, FOLLOW, PREDICTOR)
+    flight = Flight(simulator, target, eyes, arm, config, FOLLOW)
     return flight.fly()
 
 

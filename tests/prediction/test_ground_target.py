@@ -48,7 +48,7 @@ def test_where_it_goes_is_forecast_whatever_the_camera_does():
     rng = np.random.default_rng(1)
     target = GroundTarget()
     velocity = np.array([9.0, -4.0, 0.0])
-    for k in range(60):
+    for k in range(150):
         seconds = k / 30
         point = np.array([30.0, 5.0, HEIGHT]) + velocity * seconds
         position = np.array([3.0 * np.sin(k / 7), 2.0 * np.cos(k / 5), 40 + np.sin(k / 9)])
