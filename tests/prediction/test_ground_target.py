@@ -64,7 +64,7 @@ def test_where_it_goes_is_forecast_whatever_the_camera_does():
     ahead_s = 0.4
     found, speed = target.at(stamp_ns + round(ahead_s * 1e9))
     assert np.linalg.norm(found - (point + ahead_s * velocity)) < 0.5  # it goes 3.9 m meanwhile
-    assert np.linalg.norm(speed - velocity) < 1.6  # it is forgotten slowly
+    assert np.linalg.norm(speed - velocity) < 2.0  # it is forgotten slowly
 
 
 def test_an_answer_that_is_not_newer_is_not_taken():
