@@ -6,7 +6,9 @@
 A UAV in the MuJoCo town hovers behind a vehicle and keeps its gimbal on the truth; its camera gives
 640x480 12-bit RAW at 25 Hz to the stack (isp, tracker, predictor, latency monitor), which follows
 that vehicle. Told: how fast simulation time went, how many of the pictures went through all stages,
-and how the tracks' boxes lie on the true ones of their own frames.
+how the tracks' boxes lie on the true ones of their own frames, and in how many of these the track's
+middle is on the vehicle (a tracker that keeps the shape of its first box loses IoU as a vehicle
+turns).
 """
 
 import argparse
@@ -94,13 +96,15 @@ def follow(loop: SimulationLoop, target: int, craft: int, args: argparse.Namespa
         simulated_s = (loop.simulator.moment.stamp_ns - begin[1]) * 1e-9
     stack.stop()
     both = sorted(tracked.keys() & truth.keys())
-    overlap = np.array([iou(tracked[k], truth[k]) for k in both] or [np.nan])
+    found, true = (np.array([boxes[k] for k in both]).reshape(-1, 4) for boxes in (tracked, truth))
+    away = np.abs(found[:, :2] + found[:, 2:] / 2 - true[:, :2] - true[:, 2:] / 2)
+    on_it = (away <= true[:, 2:] / 2).all(axis=1)
     print(f"MuJoCo and {args.traffic}, {args.vehicles} vehicles, 640x480 RAW, {args.tracker}\n")
-    print("| pictures a second | real time | forecasts a second | IoU median | IoU over 0.3 |")
+    print("| pictures a second | real time | forecasts a second | IoU median | on the vehicle |")
     print("| ---: | ---: | ---: | ---: | ---: |")
     print(
         f"| {fed / wall_s:.1f} | {simulated_s / wall_s:.2f} | {len(forecasts) / wall_s:.1f} "
-        f"| {np.nanmedian(overlap):.2f} | {np.mean(overlap > 0.3):.2f} |"
+        f"| {np.median(iou(found, true)):.2f} | {on_it.mean():.2f} |"
     )
 
 
