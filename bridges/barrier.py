@@ -22,14 +22,16 @@ class FrameBarrier:
     ``unasked`` (of a sensor that is not known, or too far ahead), ``repeated``.
     """
 
-    def __init__(self, sensors: Sequence[Sensor]) -> None:
+    def __init__(self, sensors: Sequence[Sensor], first: int | None = None) -> None:
+        """first: the tick on which all read, and from which every n-th is counted; None: the one
+        that is collected first."""
         self._every = {s.name: s.every for s in sensors if s.kind not in EVENTS}
         self._events = {s.name for s in sensors if s.kind in EVENTS}
         self._ready = threading.Condition()
         self._waiting: dict[int, dict[str, Reading]] = {}
         self._happened: list[Reading] = []
-        self._first: int | None = None
-        self._done = -1
+        self._first = first
+        self._done = -1 if first is None else first - 1
         self._missed: Counter[str] = Counter()
         self._seen: set[str] = set()
         self.counts: Counter[str] = Counter()

@@ -72,7 +72,7 @@ class SimulationLoop:
         self._config = config or LoopConfig()
         self.simulator = simulator
         sensors = list(sensors)
-        self._barrier = FrameBarrier(sensors)
+        self._barrier = FrameBarrier(sensors, simulator.moment.frame + 1)
         self.counts: Counter[str] = Counter()
         self._due: deque[tuple[int, int, Control]] = deque()
         self._paces: deque[tuple[float, int]] = deque(maxlen=_WINDOW + 1)

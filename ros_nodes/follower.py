@@ -18,7 +18,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
 from bridges.follow import FollowConfig, Sight, follow
-from bridges.simulator import Odometry
+from bridges.simulator import Aim, Odometry
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError
@@ -114,7 +114,7 @@ class FollowerNode(Node):
             return False
         now_ns = self._stage.clock.now_ns()
         if now_ns - newest_ns > config.silent_s * 1e9:
-            self._speeds.publish(Twist())
+            self._rest(now_ns)
             self._stage.warn("no answer of the tracker: hovering")
             return True
         delay_s = config.actuator_ms * 1e-3
@@ -125,6 +125,14 @@ class FollowerNode(Node):
         self._speeds.publish(convert.twist_message(speed))
         self._aims.publish(convert.aim_message(aim, now_ns))
         return True
+
+    def _rest(self, now_ns: int) -> None:
+        """Hover, and hold the gimbal where it looks: what was told last would turn it on."""
+        self._speeds.publish(Twist())
+        if self._poses:
+            x, y, z = self._poses[-1][1][:3, 0]
+            aim = Aim(float(np.arctan2(y, x)), float(np.arctan2(z, np.hypot(x, y))))
+            self._aims.publish(convert.aim_message(aim, now_ns))
 
     def _reset(self) -> None:
         self._poses.clear()
@@ -142,15 +150,11 @@ def _odometry_of(message: OdometryMessage) -> Odometry:
     """
     pose = np.eye(4)
     pose[:3, :3] = attitude_of(message)
-    at, linear, angular = (
-        message.pose.pose.position,
-        message.twist.twist.linear,
-        message.twist.twist,
-    )
+    at, twist = message.pose.pose.position, message.twist.twist
     pose[:3, 3] = at.x, at.y, at.z
-    velocity = np.array([linear.x, linear.y, linear.z])
-    rates = np.array([angular.angular.x, angular.angular.y, angular.angular.z])
-    if not (np.isfinite(pose).all() and np.isfinite(velocity).all()):
+    velocity = np.array([twist.linear.x, twist.linear.y, twist.linear.z])
+    rates = np.array([twist.angular.x, twist.angular.y, twist.angular.z])
+    if not all(np.isfinite(values).all() for values in (pose, velocity, rates)):
         raise InputError("Odometry: a value is not finite; its sender is at fault")
     return Odometry(pose, velocity, rates)
 

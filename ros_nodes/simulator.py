@@ -23,12 +23,14 @@ from pipeline.config import Config, option
 from pipeline.errors import InputError
 from ros_nodes import messages, process, qos
 from ros_nodes.parameters import Live
+from ros_nodes.simulator_clock import PERIOD_S, SmoothClock
 from ros_nodes.simulator_diagnostics import diagnostics_of
 from ros_nodes.simulator_pilot import Pilot
 from ros_nodes.simulator_vehicle import SensorsConfig, Vehicle
 from ros_nodes.stage import STEADY
 
-CLOCK_S = 0.005
+END_S = 4.0
+"""Longest wait for the simulator's thread at the end."""
 MOST_VEHICLES = 16
 CARRIERS = ("uav", "car")
 
@@ -87,13 +89,16 @@ class SimulatorNode(Node):
         self._clock_ticks = self.create_publisher(Clock, "/clock", qos.results(1))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.results())
         self._wished_factor = loop.real_time_factor if simulator.abilities.owns_clock else 0.0
-        self._beat = (time.monotonic(), simulator.moment.stamp_ns + self._delay_ns)
+        self._time = SmoothClock(
+            self._say_time, simulator.moment.stamp_ns + self._delay_ns, simulator.step_ns,
+            self._wished_factor,
+        )  # fmt: skip
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
         self._thread.start()
         self.create_timer(1.0, self._report, clock=STEADY)
         if self._wished_factor:
-            self.create_timer(CLOCK_S, self._tick_clock, clock=STEADY)
+            self.create_timer(PERIOD_S, self._time.run_on, clock=STEADY)
 
     def _begin(
         self,
@@ -120,7 +125,7 @@ class SimulatorNode(Node):
 
     def destroy_node(self) -> None:
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(END_S)  # it may wait for a simulator that hangs; it is a daemon
         super().destroy_node()
 
     def _run(self) -> None:
@@ -150,24 +155,18 @@ class SimulatorNode(Node):
 
     def _show(self, step: Step) -> None:
         stamp_ns = step.moment.stamp_ns + self._delay_ns
-        self._beat = time.monotonic(), stamp_ns
-        self._clock_ticks.publish(Clock(clock=messages.header(stamp_ns).stamp))
+        self._time.tick(stamp_ns)
         for vehicle, pilot in zip(self._vehicles, self._pilots, strict=True):
             vehicle.show(step.moment, step.readings, self._delay_ns)
             pilot.point_out(vehicle.seen(step.readings))
 
-    def _tick_clock(self) -> None:
-        """Time goes on between two ticks, but never into the next one."""
-        begin, stamp_ns = self._beat
-        passed_ns = (time.monotonic() - begin) * 1e9 * self._wished_factor
-        now_ns = stamp_ns + min(round(passed_ns), self._loop.simulator.step_ns - 1)
-        if passed_ns > CLOCK_S * 5e8:
-            self._clock_ticks.publish(Clock(clock=messages.header(now_ns).stamp))
+    def _say_time(self, stamp_ns: int) -> None:
+        self._clock_ticks.publish(Clock(clock=messages.header(stamp_ns).stamp))
 
     def _report(self) -> None:
         name = f"{self.get_namespace().rstrip('/')}/{self.get_name()}"
         status = diagnostics_of(name, self._loop, self._wished_factor)
-        head = messages.header(self._beat[1])
+        head = messages.header(self._time.stamp_ns)
         self._diagnostics.publish(DiagnosticArray(header=head, status=[status]))
 
 

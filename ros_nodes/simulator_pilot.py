@@ -9,7 +9,7 @@ from leadsight_msgs.srv import Select
 from rclpy.node import Node
 
 from bridges.follow import FollowConfig, behind, follow, true_sight
-from bridges.simulator import Control, SeenBoxes, Simulator, SimulatorError
+from bridges.simulator import Aim, Control, SeenBoxes, Simulator, SimulatorError, Velocity
 from evaluation.follow_target import choose_target
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass
@@ -51,6 +51,7 @@ class Pilot:
         self._follow = follow
         self._flies = options.pilot and options.carrier == "uav"
         self._target_id = -1
+        self._aim = Aim(0.0, -0.5)
         if options.carrier == "car":
             self.number = _car(simulator, seed, name or options.role)
         else:
@@ -67,9 +68,12 @@ class Pilot:
             return ()
         moment, own = vehicle.odometry
         try:
-            return follow(true_sight(moment, self.number, self._target_id), own, self._follow)
-        except InputError:  # the target is gone: hover
-            return ()
+            sight = true_sight(moment, self.number, self._target_id)
+        except InputError:  # the target is gone: hover, and look where it was
+            return Velocity(np.zeros(3)), self._aim
+        speed, aim = follow(sight, own, self._follow)
+        self._aim = Aim(aim.azimuth, aim.elevation)
+        return speed, aim
 
     def point_out(self, seen: SeenBoxes | None) -> None:
         """Tell the tracker where the target is, until it has taken it."""

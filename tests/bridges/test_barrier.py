@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from bridges.barrier import MOST_EVENTS, SILENT_AFTER, FrameBarrier
+from bridges.barrier import MOST_AHEAD, MOST_EVENTS, SILENT_AFTER, FrameBarrier
 from bridges.simulator import Fix, Heard, Reading, Sensor, SensorKind
 
 GNSS = [Sensor(SensorKind.GNSS, name, 1) for name in ("a", "b")]
@@ -94,3 +94,19 @@ def test_many_threads_at_once():
     for thread in threads:
         thread.join()
     assert all(len(barrier.collect(frame, 1.0)[0]) == 20 for frame in frames.tolist())
+
+
+def test_every_second_is_due_from_where_sensors_began_though_ticks_were_missed():
+    barrier = FrameBarrier([Sensor(SensorKind.GNSS, "a", 1, every=2)], first=11)
+    for frame in range(11, 20, 2):
+        barrier.put(said("a", frame))
+    for frame in range(12, 20):  # somebody else ticked 11
+        readings, missing = barrier.collect(frame, 0.0)
+        assert (len(readings), missing) == (frame % 2, ())
+
+
+def test_before_the_first_tick_no_more_is_kept_than_after():
+    barrier = FrameBarrier(GNSS, first=1)
+    for frame in range(1, 1000):
+        barrier.put(said("a", frame))
+    assert barrier.counts["unasked"] == 999 - MOST_AHEAD

@@ -76,8 +76,18 @@ def test_without_an_answer_it_hovers_and_says_so(ros):
         flight.say()
         return flight.speeds and flight.speeds[-1] == Twist()
 
+    def rests():
+        """What was told last has no rate, so that the gimbal does not turn on."""
+        flight.say()
+        rates = (flight.aims[-1].azimuth_rate, flight.aims[-1].elevation_rate)
+        return len(flight.aims) > told and rates == (0.0, 0.0)
+
     assert ros.spin(aimed, 30), process.text()
     assert ros.spin(hovers, 10), process.text()
+    told = len(flight.aims)
+    assert ros.spin(rests, 10), process.text()
+    aim = flight.aims[-1]
+    assert (aim.azimuth, aim.elevation) == pytest.approx((0.5, -0.6), abs=1e-3)
     assert ros.spin(lambda: "no answer of the tracker" in process.text(), 5)
 
 

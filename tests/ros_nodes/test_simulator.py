@@ -1,5 +1,7 @@
 """Node ``simulator``: real DDS, real simulators; what it says, what it obeys, how it ends."""
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,12 @@ def test_what_cannot_be_started_is_one_line_and_status_2(ros, options, text):
     assert ros.spin(lambda: process.popen.poll() is not None, 30)
     assert process.popen.returncode == 2, process.text()
     assert text in process.text() and process.text().count("\n") == 1
+
+
+def test_it_ends_soon_also_where_a_tick_takes_minutes(ros):
+    odometry = ros.heard(Odometry, "odometry")
+    process = ros.start("simulator", *SMALL, "simulation.real_time_factor:=0.0005")
+    assert ros.spin(lambda: odometry, 40), process.text()
+    process.popen.send_signal(signal.SIGINT)
+    assert ros.spin(lambda: process.popen.poll() is not None, 10), process.text()
+    assert process.popen.returncode == 0 and "Traceback" not in process.text(), process.text()
