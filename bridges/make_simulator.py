@@ -40,14 +40,15 @@ def make_simulator(
 ) -> Simulator:
     """A simulator of the world.
 
-    config: of ``config_class(world)``. seed: of its traffic, in place of the config's own.
+    config: of ``config_class(world)``. seed: of its traffic, in place of the config's own, where it
+    has one; 0: that stays.
     source: sumo: a .sumocfg, or host:port of a SUMO that runs; recorder: the file; else nothing.
 
     Raises:
         InputError: no such world, a library that it needs is missing, or it refuses its input.
     """
     config = config or config_class(world)()
-    if "seed" in {f.name for f in fields(config)}:  # type: ignore[arg-type]
+    if seed and "seed" in {f.name for f in fields(config)}:  # type: ignore[arg-type]
         config = replace(config, seed=seed)  # type: ignore[type-var]
     if source and world not in ("sumo", "recorder"):
         raise InputError(f"source {source:.80}: {world} takes none; leave it away")

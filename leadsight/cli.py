@@ -136,7 +136,7 @@ def simulate(
     seconds: Annotated[
         float, typer.Option(callback=_finite, min=0.1, max=3600, help="Length of the flight.")
     ] = 20.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of the world and target.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the world and target.")] = 0,
     source: Annotated[
         str,
         typer.Option(help="sumo: a .sumocfg or host:port; recorder: a CARLA recorder's file."),
@@ -149,7 +149,7 @@ def simulate(
         float, typer.Option(callback=_finite, min=5, max=90, help="Horizontal, in degrees.")
     ] = 50.0,
     encoding: Annotated[str, typer.Option(help="rgb8, or bayer_rggb12 and the like.")] = "rgb8",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bag.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace bag and video.")] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Of the world (mujoco.vehicles=40), follow or isp."),

@@ -64,6 +64,8 @@ def run_simulate(request: FlightRequest, console: Console) -> None:
         {request.world: config_class(request.world), "follow": FollowConfig, "isp": IspConfig},
         assignments=request.settings,
     )
+    if request.video is not None and request.video.exists() and not request.overwrite:
+        raise InputError(f"{request.video}: exists already; give another name or --overwrite")
     writer = FlightWriter(request.out, request.overwrite)
     with writer:
         simulator = make_simulator(

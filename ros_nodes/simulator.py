@@ -41,7 +41,12 @@ class SimulatorConfig(Config):
 
     world: str = option("embedded", "Which simulator.", choices=WORLDS)
     source: str = option("", "What it plays or where it runs: a recording, a .sumocfg, host:port.")
-    seed: int = option(0, "Number that its traffic follows from.", low=0, high=2**31)
+    seed: int = option(
+        0,
+        "Number that its traffic and targets follow from; 0: the world's own, as mujoco.seed.",
+        low=0,
+        high=2**31 - 1,
+    )
     vehicles: tuple[str, ...] = option(
         ("",), "Names of the UAVs, each with its topics under its name; one may have none."
     )

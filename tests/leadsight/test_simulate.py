@@ -94,3 +94,22 @@ def test_worlds_are_made_by_name_and_seed():
     with pytest.raises(InputError, match="give one of"):
         config_class("moon")
     assert {"embedded", "town", "sumo"} <= set(WORLDS)
+
+
+def test_no_seed_keeps_the_world_s_own_and_another_takes_its_place():
+    config = config_class("embedded")(seed=5, width=160, height=120)
+    begun = []
+    for seed in (0, 5, 6):
+        simulator = make_simulator("embedded", config, seed)
+        begun.append(simulator.moment.poses)
+        simulator.close()
+    assert (begun[0] == begun[1]).all()
+    assert begun[1].shape != begun[2].shape or (begun[1] != begun[2]).any()
+
+
+def test_a_video_that_is_there_is_not_written_over(tmp_path):
+    video = tmp_path / "mine.mp4"
+    video.write_text("mine")
+    done = leadsight("simulate", "embedded", "-o", tmp_path / "a.mcap", "--video", video)
+    assert done.returncode == 2 and "--overwrite" in done.stderr
+    assert video.read_text() == "mine" and [*tmp_path.iterdir()] == [video]
