@@ -22,9 +22,7 @@ class DepthVisibility:
     meters: (H, W) float32 along the view. pose: (4, 4) of the sensor that took it.
     """
 
-    def __init__(
-        self, meters: npt.NDArray[np.float32], pose: FloatArray, sensor: Sensor
-    ) -> None:
+    def __init__(self, meters: npt.NDArray[np.float32], pose: FloatArray, sensor: Sensor) -> None:
         self._meters, self._pose, self._sensor = meters, pose, sensor
 
     def shares(self, observer: Observer, snapshot: Snapshot) -> FloatArray:
