@@ -1,5 +1,5 @@
-"""Draws docs/images/mujoco-flight.jpg: a UAV in the MuJoCo town, 300 ms late, flown by stale answers
-and by forecasts, at the same moment after the pilot who knew the truth let go."""
+"""Draws docs/images/mujoco-flight.jpg: a UAV in the MuJoCo town, 300 ms late, flown by stale
+answers and by forecasts, at the same moment after the pilot who knew the truth let go."""
 
 import sys
 from dataclasses import replace
