@@ -68,7 +68,8 @@ def look_down(kind, parent, **options):
 def told(simulator, ticks):
     """That many ticks; what sensors say of them has arrived afterward."""
     moments = [simulator.tick() for _ in range(ticks)]
-    time.sleep(2.0 if os.environ.get("CARLA_HOST") else 0.05)
+    live = simulator.name == "CARLA" and os.environ.get("CARLA_HOST")
+    time.sleep(2.0 if live else 0.3 if simulator.name == "CARLA" else 0.05)
     return moments
 
 
