@@ -94,3 +94,12 @@ def test_many_threads_at_once():
     for thread in threads:
         thread.join()
     assert all(len(barrier.collect(frame, 1.0)[0]) == 20 for frame in frames.tolist())
+
+
+def test_the_first_frame_may_have_any_number():
+    """Servers count on from where they are; what comes while the first frame is waited for is of
+    it, not far ahead."""
+    barrier = FrameBarrier(GNSS[:1])
+    threading.Timer(0.05, barrier.put, [said("a", 471_100)]).start()
+    readings, missing = barrier.collect(471_100, 2.0)
+    assert readings.keys() == {"a"} and not missing and not barrier.counts["unasked"]

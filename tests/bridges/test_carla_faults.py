@@ -30,7 +30,7 @@ def start():
 
     def go(faults=None, config=None, **options):
         fake = FakeCarla(faults, **options)
-        values = {"timeout_s": 0.5, **(config or {})}
+        values = {"timeout_s": 0.5, "settle_s": 0.0, **(config or {})}
         made.append((fake, None))
         simulator = CarlaSimulator(CarlaConfig(port=fake.server.port, **values), fake)
         made[-1] = fake, simulator
