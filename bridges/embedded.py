@@ -84,12 +84,14 @@ class EmbeddedSimulator:
 
     def listen(self, sensor: Sensor, receive: Callable[[Reading], None]) -> None:
         self._check()
-        if sensor.kind in (SensorKind.CAMERA, SensorKind.BOXES) and sensor.parent in self._fleet:
-            self._cameras[sensor.name] = self._camera(sensor)
-        elif sensor.parent not in self._fleet:
+        if sensor.parent not in self._fleet:
             self.moment.actors.row(sensor.parent)
             raise InputError(f"{sensor.name}: only UAVs that were spawned carry sensors here")
+        sees = sensor.kind in (SensorKind.CAMERA, SensorKind.BOXES)
+        camera = self._camera(sensor) if sees else None
         self._attached.add(self, sensor, receive)
+        if camera is not None:
+            self._cameras[sensor.name] = camera
 
     def apply(self, actor_id: int, control: Control) -> None:
         self._check()

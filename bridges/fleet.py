@@ -1,18 +1,19 @@
 """UAVs of ours in any world that has none: crafts, their bodies in the moment, their senses."""
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from bridges.actors import BODY, Snapshot, joined
 from bridges.flight import Craft, CraftModel, quaternion
+from bridges.odometry import odometry_at
 from bridges.simulator import (
     Aim,
     Control,
     Fix,
     Inertial,
     Moment,
-    Odometry,
     Place,
     Sensor,
     SensorKind,
@@ -36,9 +37,12 @@ LONGEST_ROLE = 64
 
 @dataclass(slots=True)
 class _Member:
+    """inertial: what was felt on body and gimbal in the last ``kept`` ticks."""
+
     role: str
     craft: Craft
-    inertial: tuple[Inertial, Inertial] | None = None
+    inertial: deque[tuple[Inertial, Inertial]] = field(default_factory=deque)
+    kept: int = 1
 
 
 class Fleet:
@@ -56,10 +60,12 @@ class Fleet:
             InputError: the role is taken, or too many crafts.
         """
         check_pose(pose, "spawn: pose")
-        role = role or f"uav{len(self._members) + 1}"
+        roles = {m.role for m in self._members.values()}
+        free = (f"uav{k}" for k in range(len(roles) + 1, 2 * len(roles) + 2))
+        role = role or next(name for name in free if name not in roles)
         if len(role) > LONGEST_ROLE:
             raise InputError(f"role: give at most {LONGEST_ROLE} characters")
-        if role in {m.role for m in self._members.values()}:
+        if role in roles:
             raise InputError(f"role {role}: is taken already; give another one")
         if len(self._members) >= MOST:
             raise InputError(f"spawn: {MOST} crafts fly already, which is the most")
@@ -101,7 +107,9 @@ class Fleet:
     def step(self, step_ns: int, begin_ns: int) -> None:
         """Fly on from simulation time ``begin_ns``."""
         for member in self._members.values():
-            member.inertial = member.craft.step(step_ns, begin_ns)
+            member.inertial.append(member.craft.step(step_ns, begin_ns))
+            while len(member.inertial) > member.kept:
+                member.inertial.popleft()
 
     def moment(self, frame: int, world: Moment | None, stamp_ns: int) -> Moment:
         """The world's own actors and the crafts together."""
@@ -122,25 +130,48 @@ class Fleet:
         return Moment(frame, actors, poses, np.array([c.rates for c in crafts]).reshape(n, 3))
 
     def read(self, sensor: Sensor) -> Value | None:
-        """What a sense of a craft says; None: of another kind, or no craft of ours."""
+        """What a sense of a craft says; None: of another kind, or no craft of ours.
+
+        An IMU feels what the craft's middle does, whatever its mount's arm.
+        """
         member = self._members.get(sensor.parent)
         if member is None or sensor.kind not in SENSES:
             return None
         craft = member.craft
         pose = sensor_pose(sensor, craft.pose, craft)
-        turn = pose[:3, :3]
         if sensor.kind is SensorKind.GNSS:
             return fix(self._origin, pose[:3, 3])
         if sensor.kind is SensorKind.ODOMETRY:
+            carrier = craft.gimbal_pose if sensor.on_gimbal else craft.pose
             rates = craft.gimbal_rates if sensor.on_gimbal else craft.rates
-            return Odometry(pose, turn.T @ craft.velocity, sensor.mount[:3, :3].T @ rates)
-        if member.inertial is None:
+            return odometry_at(sensor.mount, carrier, craft.velocity, rates)
+        if not member.inertial:
             return None
-        felt = member.inertial[sensor.on_gimbal]
-        turned = sensor.mount[:3, :3]
-        return Inertial(
-            felt.stamps_ns, felt.rates @ turned, felt.accelerations @ turned, quaternion(turn)
-        )
+        member.kept = max(member.kept, sensor.every)
+        ticks = [felt[sensor.on_gimbal] for felt in member.inertial][-sensor.every :]
+        return _inertial(ticks, sensor, quaternion(pose[:3, :3]))
+
+
+def _inertial(ticks: list[Inertial], sensor: Sensor, orientation: FloatArray) -> Inertial:
+    """What was felt in several ticks, in the axes of the sensor; where it speaks less often than
+    the craft is computed, each sample is the mean over its own period."""
+    stamps = np.concatenate([t.stamps_ns for t in ticks])
+    felt = np.hstack(
+        [
+            np.concatenate([t.rates for t in ticks]) @ sensor.mount[:3, :3],
+            np.concatenate([t.accelerations for t in ticks]) @ sensor.mount[:3, :3],
+        ]
+    )
+    n = len(stamps)
+    period_s = (stamps[-1] - stamps[0]) * 1e-9 / max(n - 1, 1)
+    count = max(1, round(sensor.rate_hz * n * period_s)) if sensor.rate_hz else n
+    if count < n:
+        first = np.arange(count) * n // count
+        sizes = np.diff([*first, n])
+        felt = np.add.reduceat(felt, first) / sizes[:, None]
+        since = np.add.reduceat(stamps - stamps[0], first)
+        stamps = stamps[0] + np.round(since / sizes).astype(np.int64)
+    return Inertial(stamps, felt[:, :3], felt[:, 3:], orientation)
 
 
 def fix(origin: Origin, position: FloatArray) -> Fix:

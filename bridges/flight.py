@@ -77,7 +77,7 @@ class Craft:
         return rates
 
     def place(self, pose: FloatArray) -> None:
-        """Be somewhere at once, level and at rest."""
+        """Be somewhere at once, at rest."""
         self.position = pose[:3, 3].copy()
         self.yaw = float(np.arctan2(pose[1, 0], pose[0, 0]))
         self.rotation = pose[:3, :3].copy()
@@ -133,10 +133,12 @@ class Craft:
         # The axis of the thrust follows with a lag; so does what it does to the craft.
         self._up += (thrust / strength - self._up) * (1 - np.exp(-dt / m.attitude_lag_s))
         self._up /= np.linalg.norm(self._up)
-        ahead = np.array([c, s, 0.0])
-        left = np.cross(self._up, ahead)
-        left /= np.linalg.norm(left)
-        rotation = np.stack([np.cross(left, self._up), left, self._up], axis=1)
+        # Its nose lies over the heading, however the thrust is tilted.
+        x, y, z = self._up
+        level, side = max(abs(z), 1e-9), float(np.copysign(1.0, z))
+        nose = np.array([c * level, s * level, -side * (c * x + s * y)])
+        nose /= np.linalg.norm(nose)
+        rotation = np.stack([nose, np.cross(self._up, nose), self._up], axis=1)
         self.rates = rotation_vector(self.rotation.T @ rotation) / dt
         self.rotation = rotation
         self.acceleration = strength * self._up - (0, 0, GRAVITY) - m.drag * self.velocity

@@ -19,6 +19,7 @@ from bridges.mujoco_rays import MujocoRays
 from bridges.mujoco_render import MujocoRenderer, View
 from bridges.mujoco_scene import MujocoScene
 from bridges.mujoco_traffic import MujocoConfig, make_traffic
+from bridges.odometry import odometry_of
 from bridges.roads import Roads
 from bridges.sensor import BayerSensor
 from bridges.simulator import (
@@ -26,7 +27,6 @@ from bridges.simulator import (
     Control,
     Depth,
     Moment,
-    Odometry,
     Reading,
     Sensor,
     SensorKind,
@@ -231,9 +231,7 @@ class MujocoSimulator:
             return self._fleet.read(sensor)
         if sensor.kind is SensorKind.GNSS:
             return fix(ORIGIN, pose[:3, 3])
-        row = self.moment.actors.row(sensor.parent)
-        velocity = pose[:3, :3].T @ self.moment.actors.velocities[row]
-        return Odometry(pose, velocity, sensor.mount[:3, :3].T @ self.moment.rates[row])
+        return odometry_of(sensor, self.moment)
 
     def _seen(self, sensor: Sensor, pose: FloatArray, view: View) -> Value | None:
         if sensor.kind is SensorKind.CAMERA and view.rgb is not None:

@@ -66,7 +66,8 @@ class Sensor:
     mount: (4, 4) sensor to body, x along the view of a camera. on_gimbal: it hangs in the parent's
     gimbal, and ``mount`` is to that. every: it reads on every n-th tick.
     width, height, fov_deg: of cameras, depth and boxes; the field of view is horizontal.
-    encoding: of cameras, rgb8 or bayer_<order><bits>. rate_hz: of an IMU, 0: once a tick.
+    encoding: of cameras, rgb8 or bayer_<order><bits>. rate_hz: of an IMU's samples, as far as the
+    simulator has as many; 0: all that it has.
     range_m, channels, points: of a LiDAR; points are those of a whole turn.
 
     Raises:

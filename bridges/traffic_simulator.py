@@ -13,11 +13,11 @@ import numpy as np
 from bridges.actors import Snapshot, TrafficWorld
 from bridges.attached import Attached
 from bridges.fleet import CONTROLS, SENSES, Fleet, fix, sensor_pose, upright
+from bridges.odometry import odometry_of
 from bridges.simulator import (
     Abilities,
     Control,
     Moment,
-    Odometry,
     Reading,
     Sensor,
     SensorKind,
@@ -125,8 +125,7 @@ class TrafficSimulator:
         if sensor.kind is SensorKind.GNSS:
             return fix(self._origin, pose[:3, 3])
         if sensor.kind is SensorKind.ODOMETRY:
-            velocity = pose[:3, :3].T @ self.moment.actors.velocities[found[0]]
-            return Odometry(pose, velocity, sensor.mount[:3, :3].T @ self.moment.rates[found[0]])
+            return odometry_of(sensor, self.moment)
         return None
 
 
