@@ -14,6 +14,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix
 
 from ros_nodes import qos
+from tests.bridges import carla_logs
 
 SMALL = ("sensors.width:=160", "sensors.height:=120", "world.rate_hz:=20.0")
 
@@ -106,3 +107,14 @@ def test_what_cannot_be_started_is_one_line_and_status_2(ros, options, text):
     assert ros.spin(lambda: process.popen.poll() is not None, 30)
     assert process.popen.returncode == 2, process.text()
     assert text in process.text() and process.text().count("\n") == 1
+
+
+def test_a_recording_ends_the_node_as_it_should(ros, tmp_path):
+    (tmp_path / "run.log").write_bytes(carla_logs.round_trip(3.0, 0))
+    objects = ros.heard(own.ObjectArray, "truth_objects")
+    process = ros.start(
+        "simulator", "simulator.world:=recorder", f"simulator.source:={tmp_path / 'run.log'}"
+    )
+    assert ros.spin(lambda: process.popen.poll() is not None, 40), process.text()
+    assert process.popen.returncode == 0, process.text()
+    assert len(objects) > 20 and "is over after" in process.text()
