@@ -107,6 +107,8 @@ class SimulatorNode(Node):
             Pilot(self, simulator, name, config.seed + k, follow, config)
             for k, name in enumerate(config.vehicles)
         ]
+        for line in getattr(simulator, "warnings", ()):
+            self.get_logger().warning(line)
         simulator.tick()  # who was spawned is there from the next tick on
         self._vehicles = [
             Vehicle(self, simulator, pilot.number, pilot.prefix, sensors) for pilot in self._pilots
