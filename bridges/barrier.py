@@ -81,7 +81,7 @@ class FrameBarrier:
         with self._ready:
             due = self.due(frame)
             if self._first is None:
-                self._first = frame
+                self._first, self._done = frame, frame - 1
             while not due <= self._waiting.get(frame, {}).keys():
                 left = end - time.monotonic()
                 if left <= 0 or not self._ready.wait(left):

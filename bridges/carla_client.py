@@ -48,7 +48,7 @@ class CarlaConfig(Config):
     walkers: int = option(0, "Pedestrians that walk about.", low=0, high=500)
     traffic_port: int = option(8000, "Of the traffic manager.", low=1, high=65535)
     settle_s: float = option(
-        0.1,
+        0.2,
         "Pause before the first tick of a new sensor: the library subscribes to it by and by.",
         low=0,
         high=5,

@@ -264,11 +264,12 @@ def heard(event: Any) -> list[Value]:
     found: list[Value] = []
     for message in event:
         said = message.get()
-        payload = said.get("Message") if isinstance(said, dict) else said
-        if isinstance(payload, str):
-            payload = payload.encode("utf-8", "surrogateescape")
-        if not isinstance(payload, bytes):
-            payload = json.dumps(said, default=str).encode()
+        for _ in range(2):  # what was sent lies in a header's dictionary, and that in one of power
+            said = said.get("Message", said) if isinstance(said, dict) else said
+        if isinstance(said, str):
+            payload = said.encode("utf-8", "surrogateescape")
+        else:
+            payload = said if isinstance(said, bytes) else json.dumps(said, default=str).encode()
         power = float(message.power)
         if len(payload) <= MAX_PAYLOAD and np.isfinite(power):
             found.append(Heard(payload, power))

@@ -27,6 +27,7 @@ from bridges.simulator import (
     Sensor,
     SensorKind,
     SimulatorError,
+    SimulatorOverError,
     Value,
     refuse_control,
     refuse_spawn,
@@ -165,7 +166,8 @@ class RecorderSimulator:
         seconds = (self._index + 1) * self._config.step_s - self._offset_s
         if not self._reach(seconds):
             if not self._config.loop:
-                raise SimulatorError(
+                over = SimulatorError if self._ended else SimulatorOverError
+                raise over(
                     f"{self.name}: is over after {self._frames} frames, {self._after.seconds:.2f} s"
                     f"{self._ended}; play another one, or this one again with recorder.loop: true"
                 )

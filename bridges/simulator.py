@@ -34,6 +34,10 @@ class SimulatorError(InputError):
     """The simulator can no longer be used: it ended, broke off, or does not answer."""
 
 
+class SimulatorOverError(SimulatorError):
+    """What it plays has come to its end, as it should."""
+
+
 class SensorKind(str, Enum):
     """What a sensor gives, as the value of its readings."""
 

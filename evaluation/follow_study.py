@@ -213,10 +213,12 @@ def _plot(figure: "Figure", results: Results) -> None:
         errors = np.array([_quartiles([o.error_deg for o in c]) for c in cells])
         views = np.array([_quartiles([100 * o.in_view for o in c]) for c in cells])
         lost = [100 * np.mean([o.lost for o in c]) for c in cells]
+        dashes = "--" if arm == ORACLE else "-"  # it often lies on another line
+        style: dict[str, Any] = {"color": color, "ls": dashes, "marker": "o", "markersize": 3}
         for ax, values in ((axes[0], errors), (axes[1], views)):
-            ax.plot(latencies, values[:, 1], color=color, label=arm, marker="o", markersize=3)
+            ax.plot(latencies, values[:, 1], label=arm, **style)
             ax.fill_between(latencies, values[:, 0], values[:, 2], color=color, alpha=0.15, lw=0)
-        axes[2].plot(latencies, lost, color=color, marker="o", markersize=3)
+        axes[2].plot(latencies, lost, **style)
     titles = ("RMS pointing error, °", "time in view, %", "target lost, % of flights")
     for ax, title in zip(axes, titles, strict=True):
         _finish(ax, title)

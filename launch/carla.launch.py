@@ -16,7 +16,9 @@ OWN = {
     "host": ("127.0.0.1", "Where the server runs; carla.host."),
     "port": ("2000", "Its port; carla.port."),
     "town": ("", "Town to load; empty keeps the one that is there; carla.town."),
-    "role": ("hero", "Name of the vehicle; topics are under /carla/<role>; simulator.role."),
+    "camera": ("rgb_front/image", "Topic of the camera."),
+    "camera_info": ("rgb_front/camera_info", "Topic of the camera's calibration."),
+    "role": ("ego_vehicle", "Name of the vehicle; topics are under /carla/<role>; simulator.role."),
     "carrier": ("uav", "uav: a camera that flies; car: a vehicle; simulator.carrier."),
     "mode": ("synchronous", "synchronous: this client ticks; follow: another does; carla.mode."),
 }

@@ -18,7 +18,7 @@ from rosgraph_msgs.msg import Clock
 from bridges.follow import FollowConfig
 from bridges.loop import LoopConfig, SimulationLoop, Step
 from bridges.make_simulator import WORLDS, config_class, make_simulator
-from bridges.simulator import Simulator, SimulatorError
+from bridges.simulator import Simulator, SimulatorError, SimulatorOverError
 from pipeline.config import Config, option
 from pipeline.errors import InputError
 from ros_nodes import messages, process, qos
@@ -117,6 +117,8 @@ class SimulatorNode(Node):
             Pilot(self, simulator, name, config.seed + k, follow, config)
             for k, name in enumerate(config.vehicles)
         ]
+        for line in getattr(simulator, "warnings", ()):
+            self.get_logger().warning(line)
         simulator.tick()  # who was spawned is there from the next tick on
         self._vehicles = [
             Vehicle(self, simulator, pilot.number, pilot.prefix, sensors) for pilot in self._pilots
@@ -140,6 +142,9 @@ class SimulatorNode(Node):
                 while not self._stopped.is_set():
                     self._steer()
                     self._show(self._loop.step())
+        except SimulatorOverError as error:
+            self.get_logger().info(str(error))
+            process.finish()
         except SimulatorError as error:
             print(f"{self.get_name()}: {error}", file=sys.stderr)
             process.finish(2)

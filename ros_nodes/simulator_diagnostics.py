@@ -31,6 +31,7 @@ def diagnostics_of(name: str, loop: SimulationLoop, wished_factor: float) -> Dia
         "simulator": loop.simulator.name,
         "real-time factor": shown,
         **{key: str(counts[key]) for key in sorted({"ticks", "missing", "late", *counts})},
+        **{key: str(count) for key, count in sorted(getattr(loop.simulator, "counts", {}).items())},
     }
     return DiagnosticStatus(
         level=DiagnosticStatus.WARN if problems else DiagnosticStatus.OK,

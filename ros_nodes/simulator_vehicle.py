@@ -13,6 +13,7 @@ from nav_msgs.msg import Odometry as OdometryMessage
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix, PointCloud2
+from std_msgs.msg import Float32
 
 from bridges.drive import drive
 from bridges.simulator import (
@@ -76,6 +77,7 @@ class Vehicle:
             name: node.create_publisher(*_TOPICS[name.removeprefix(self._label)](prefix))
             for name in self.sensors
         }
+        self._speed = node.create_publisher(Float32, f"{prefix}speedometer", qos.results(1))
         row = simulator.moment.actors.row(number)
         flies = simulator.moment.actors.classes[row] == ObjectClass.UAV
         for kind, topic, control in self._commands(flies):
@@ -130,6 +132,8 @@ class Vehicle:
         found = readings.get(f"{self._label}odometry")
         if found is not None:
             self.odometry = moment, found.value  # type: ignore[assignment]
+            forward = float(self.odometry[1].velocity[0])  # type: ignore[index]
+            self._speed.publish(Float32(data=forward))
 
     def _publish(self, sensor: Sensor, reading: Reading, stamp_ns: int, delay_ns: int) -> None:
         value: Any = reading.value

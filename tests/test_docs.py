@@ -36,6 +36,8 @@ QUICK = {
     "decoder_shapes": ["--rounds", "1", "--layers", "2", "--widths", "64"],
     "decision_loop": ["--seeds", "1", "--policies", "idle,policy", "--jobs", "1"],
     "detector": ["--repeats", "12"],
+    "simulators": ["--simulators", "embedded", "--seconds", "0.5"],
+    "simulator_pipeline": ["--traffic", "kinematic", "--vehicles", "8", "--seconds", "1"],
     "follow_target": ["--seeds", "1", "--latency", "0", "--seconds", "1", "--jobs", "1"],
     "highway": ["--seeds", "1", "--roads", "4x2", "--policies", "idle", "--jobs", "1"],
     "gyro": ["--frames", "14", "--seeds", "1", "--worlds", "calm"],

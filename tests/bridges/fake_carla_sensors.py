@@ -118,11 +118,11 @@ class FakeSensor:
                 vars(self._server.map.transform_to_geolocation(transform.location))
             )
         elif "v2x" in self.type_id:
-            said = {"Header": {"Station ID": 21}, "Message": "hello"}
-            fields = {"Header": {"Station ID": 21}, "High Frequency": {"Heading": 90.0}}
-            message = SimpleNamespace(
-                power=-61.5, get=lambda: said if "custom" in self.type_id else fields
-            )
+            header = {"Protocol Version": 1, "Message ID": "CUSTOM", "Station ID": 21}
+            said = {"Header": header, "Message": "hello"}
+            if "custom" not in self.type_id:
+                said = {"Header": header, "High Frequency": {"Heading": 90.0}}
+            message = SimpleNamespace(power=-61.5, get=lambda: {"Power": -61.5, "Message": said})
             data.messages = [message]
 
     def _shoot(self, data, transform):

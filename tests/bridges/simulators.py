@@ -93,7 +93,7 @@ def _mujoco_sumo(seed: int) -> Simulator:
 
 def _carla_fake(seed: int) -> Simulator:
     fake = FakeCarla(v2x=True)
-    return CarlaSimulator(CarlaConfig(port=fake.server.port, seed=seed), fake)
+    return CarlaSimulator(CarlaConfig(port=fake.server.port, seed=seed, settle_s=0.0), fake)
 
 
 def _carla_library(seed: int) -> Simulator:

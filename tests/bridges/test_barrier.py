@@ -110,3 +110,12 @@ def test_before_the_first_tick_no_more_is_kept_than_after():
     for frame in range(1, 1000):
         barrier.put(said("a", frame))
     assert barrier.counts["unasked"] == 999 - MOST_AHEAD
+
+
+def test_the_first_frame_may_have_any_number():
+    """Servers count on from where they are; what comes while the first frame is waited for is of
+    it, not far ahead."""
+    barrier = FrameBarrier(GNSS[:1])
+    threading.Timer(0.05, barrier.put, [said("a", 471_100)]).start()
+    readings, missing = barrier.collect(471_100, 2.0)
+    assert readings.keys() == {"a"} and not missing and not barrier.counts["unasked"]

@@ -20,7 +20,7 @@ from tests.bridges.fake_carla import FIRST_FRAME, FakeCarla, Faults
 
 AT = pose_of(np.array([0.0, 0.0, 40.0]))
 ON_ROAD = pose_of(np.array([-30.0, -30.0, 0.75]))
-FAST = LoopConfig(timeout_s=0.3, real_time_factor=0.0)
+FAST = LoopConfig(timeout_s=0.15, real_time_factor=0.0)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def start():
 
     def go(faults=None, config=None, **options):
         fake = FakeCarla(faults, **options)
-        values = {"timeout_s": 0.5, **(config or {})}
+        values = {"timeout_s": 0.5, "settle_s": 0.0, **(config or {})}
         made.append((fake, None))
         simulator = CarlaSimulator(CarlaConfig(port=fake.server.port, **values), fake)
         made[-1] = fake, simulator

@@ -1,10 +1,6 @@
 """CARLA's real library under the bridge, against a server of ours that speaks its wire."""
 
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,7 +49,7 @@ def test_every_sensor_speaks_and_all_is_given_back(start):
     down = pose_of(np.zeros(3), 0.0, np.pi / 2)
     sensors = [
         Sensor(kind, f"{kind}_{parent}", parent, down, points=200, **SMALL)
-        for kind in sorted(simulator.abilities.sensors)
+        for kind in sorted(simulator.abilities.sensors - {SensorKind.V2X})
         for parent in (uav, car)
     ]
     with SimulationLoop(simulator, sensors, LoopConfig(real_time_factor=0.0)) as loop:
@@ -68,6 +64,18 @@ def test_every_sensor_speaks_and_all_is_given_back(start):
         assert not wire.ask("status")["unknown"]
         assert len(wire.ask("status")["foreign"]) == 10
     assert restored(wire)
+
+
+def test_messages_are_heard(start):
+    _, simulator = start()
+    simulator.tick()
+    loop = SimulationLoop(simulator, [Sensor(SensorKind.V2X, "radio", 21)], FAST)
+    heard, end = [], time.monotonic() + 5
+    while not heard and time.monotonic() < end:
+        heard = loop.step().events
+        time.sleep(0.02)
+    assert heard[0].value.payload == b"hello"
+    assert heard[0].value.power_dbm == -61.5
 
 
 def test_controls_go_through(start):
@@ -155,46 +163,3 @@ def test_following_another_clock(start):
     wire, simulator = start({"mode": "follow"})
     frames = [simulator.tick().frame for _ in range(10)]
     assert frames == sorted({*frames}) and not wire.ask("status")["synchronous"]
-
-
-TRAFFIC = """
-import sys, time
-from bridges.carla_simulator import CarlaConfig, CarlaSimulator
-from bridges.simulator import SimulatorError
-from tests.bridges.wire_carla import Wire
-what, port = sys.argv[1], int(sys.argv[2])
-with Wire() as wire:
-    config = CarlaConfig(port=wire.port, timeout_s=1.0, vehicles=2, traffic_port=port)
-    simulator = CarlaSimulator(config)
-    for _ in range(5):
-        moment = simulator.tick()
-    print(len(moment.actors))
-    if what != "close":
-        wire.ask(what)
-    try:
-        simulator.tick()
-        print("ticked")
-    except SimulatorError as error:
-        print(error)
-    begin = time.monotonic()
-    simulator.close()
-    print("closed", time.monotonic() - begin < 5, wire.ask("status")["foreign"])
-    time.sleep(1.5)
-    print("here")
-"""
-
-
-@pytest.mark.parametrize("what", ("close", "hang", "die"))
-def test_traffic_comes_and_goes_and_its_threads_do_not_end_the_process(what):
-    real_library()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    ended = subprocess.run(
-        [sys.executable, "-c", TRAFFIC, what, str(port)], cwd=Path(__file__).parents[2],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    lines = ended.stdout.splitlines()
-    assert ended.returncode == 0 and lines[-1] == "here", ended.stdout + ended.stderr
-    assert lines[0] == "6" and "closed True" in lines[2]
-    assert lines[1] == "ticked" if what == "close" else "no answer within 1 s" in lines[1]
-    assert what != "close" or lines[2].endswith("[]")

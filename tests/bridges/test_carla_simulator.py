@@ -29,7 +29,7 @@ def start():
 
     def go(**config):
         fake = FakeCarla(v2x=config.pop("v2x", False), cars=config.pop("cars", 3))
-        simulator = CarlaSimulator(CarlaConfig(port=fake.server.port, **config), fake)
+        simulator = CarlaSimulator(CarlaConfig(port=fake.server.port, settle_s=0.0, **config), fake)
         made.append((fake, simulator))
         return fake, simulator
 
@@ -226,7 +226,7 @@ def test_messages_are_heard(start):
         if name == "v2x":
             kept = [b for b in fake.server.library if "custom" not in b.id]
             fake.server.library[:] = kept
-        config = CarlaConfig(port=fake.server.port)
+        config = CarlaConfig(port=fake.server.port, settle_s=0.0)
         simulator = CarlaSimulator(config, fake)
         simulator.tick()
         seen = []

@@ -30,7 +30,7 @@ from tests.bridges.test_carla_frames import ROAD
 LIBRARY = "0.9.16"
 """Whose numbers these are."""
 WORLD = 1
-STREAMS = {"world": 17, "depth": 1, "rgb": 13, "imu": 5, "gnss": 4, "lidar": 11}
+STREAMS = {"world": 17, "depth": 1, "rgb": 13, "imu": 5, "gnss": 4, "lidar": 11, "v2x": 21}
 """Numbers of the kinds of messages."""
 SETTINGS = (
     "synchronous_mode", "no_rendering_mode", "fixed_delta_seconds", "substepping",
@@ -68,7 +68,7 @@ class WireServer(FakeServer):
 
     def __init__(self, faults, version=LIBRARY, cars=3):
         self._subscribers, self._sockets, self._managers = {}, [], {}
-        super().__init__(faults, version, False, cars)
+        super().__init__(faults, version, True, cars)
         self._streams = socket.create_server(("127.0.0.1", 0))
         self.unknown = []
         for listener, serve in ((self.socket, self._serve), (self._streams, self._subscribe)):
@@ -323,6 +323,11 @@ def _message(actor, data):
     if kind == "lidar":
         raw = bytes(data.raw_data)
         return head + struct.pack("<fII", 6.28, 1, len(raw) // 16) + raw
+    if kind == "v2x":
+        text = b"hello".ljust(100, b"\0")
+        return head + b"".join(
+            struct.pack("<f4xqqq100s4x", m.power, 1, 0, 21, text) for m in data.messages
+        )
     if kind == "imu":
         rows = [vector(data.accelerometer), vector(data.gyroscope), 0.0]
     else:

@@ -21,7 +21,7 @@ def report(faults=None, ticks=8, **options):
     fake = FakeCarla(faults, **options)
     out = io.StringIO()
     console = Console(file=out, width=160)
-    config = CarlaConfig(port=fake.server.port, timeout_s=1.0)
+    config = CarlaConfig(port=fake.server.port, timeout_s=1.0, settle_s=0.0)
     code = run_carla_doctor(config, ticks, console, fake)
     left = fake.server.foreign
     fake.server.end()

@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("rclpy")
-own = pytest.importorskip("leadsight_msgs.msg", reason="leadsight_msgs is not built")
+pytest.importorskip("leadsight_msgs.msg", reason="leadsight_msgs is not built")
 pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS 2 installation")
+
+from leadsight_msgs import msg as own
+from sensor_msgs.msg import Image
+
+from tests.ros_nodes.carla_library import with_fake_carla
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 RUN = """
@@ -49,6 +54,15 @@ def test_a_stack_for_each_of_two_vehicles_that_flies_it(ros) -> None:
     assert ros.spin(lambda: all(len(a) > 3 for a in aims), 60), launched.text()
     spaces = {space for _, space in ros.node.get_node_names_and_namespaces()}
     assert spaces >= {"/", "/left", "/right"}
+
+
+def test_carla_is_launched_under_the_names_of_its_ros_bridge(ros, tmp_path: Path) -> None:
+    port = with_fake_carla(ros, tmp_path)
+    space = "/carla/ego_vehicle"
+    images = ros.heard(Image, f"{space}/rgb_front/image")
+    spans = ros.heard(own.Span, f"{space}/isp/span")
+    launched = launch(ros, "carla", f"port:={port}")
+    assert ros.spin(lambda: len(images) > 3 and len(spans) > 3, 60), launched.text()
 
 
 def test_a_launch_of_a_recording_ends_with_it(ros, tmp_path: Path) -> None:

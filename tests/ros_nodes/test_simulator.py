@@ -16,6 +16,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix
 
 from ros_nodes import qos
+from tests.bridges import carla_logs
 
 SMALL = ("sensors.width:=160", "sensors.height:=120", "world.rate_hz:=20.0")
 
@@ -117,3 +118,14 @@ def test_it_ends_soon_also_where_a_tick_takes_minutes(ros):
     process.popen.send_signal(signal.SIGINT)
     assert ros.spin(lambda: process.popen.poll() is not None, 10), process.text()
     assert process.popen.returncode == 0 and "Traceback" not in process.text(), process.text()
+
+
+def test_a_recording_ends_the_node_as_it_should(ros, tmp_path):
+    (tmp_path / "run.log").write_bytes(carla_logs.round_trip(3.0, 0))
+    objects = ros.heard(own.ObjectArray, "truth_objects")
+    process = ros.start(
+        "simulator", "simulator.world:=recorder", f"simulator.source:={tmp_path / 'run.log'}"
+    )
+    assert ros.spin(lambda: process.popen.poll() is not None, 40), process.text()
+    assert process.popen.returncode == 0, process.text()
+    assert len(objects) > 20 and "is over after" in process.text()

@@ -1,7 +1,5 @@
 """Node ``simulator`` in front of CARLA's client library, here the fake one in its place."""
 
-import socket
-
 import numpy as np
 import pytest
 
@@ -13,27 +11,15 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Image, PointCloud2
 
 from ros_nodes import qos
+from tests.ros_nodes.carla_library import with_fake_carla
 
-LIBRARY = """
-import os, socket, sys
-from tests.bridges.fake_carla import FakeCarla
-fake = FakeCarla(cars=3)
-fake.server.socket.close()
-fake.server.socket = socket.create_server(("127.0.0.1", int(os.environ["FAKE_PORT"])))
-fake.server.port = int(os.environ["FAKE_PORT"])
-sys.modules[__name__] = fake
-"""
 SMALL = ("sensors.width:=160", "sensors.height:=120", "simulator.world:=carla")
 
 
 @pytest.fixture
 def carla(ros, tmp_path):
     """Starts the node beside a module ``carla`` that is the fake."""
-    (tmp_path / "carla.py").write_text(LIBRARY)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    path = ros.environment.get("PYTHONPATH", "")
-    ros.environment |= {"PYTHONPATH": f"{tmp_path}:{path}", "FAKE_PORT": str(port)}
+    port = with_fake_carla(ros, tmp_path)
     return lambda *options: ros.start("simulator", *SMALL, f"carla.port:={port}", *options)
 
 
