@@ -11,6 +11,7 @@ import numpy as np
 from bridges.actors import Snapshot
 from bridges.attached import Attached
 from bridges.fleet import CONTROLS, SENSES, Fleet, sensor_pose, upright
+from bridges.flight import Craft
 from bridges.scene import LABELS, TILE, Scene
 from bridges.simulator import (
     Abilities,
@@ -143,18 +144,20 @@ class EmbeddedSimulator:
         return self._world.stamp_ns(self._index)
 
     def _town(self) -> Snapshot:
-        """The actors, each the copy nearest to where the first UAV's gimbal looks."""
+        """The actors, each the copy nearest to where the gimbal of any UAV looks."""
         scene, seconds = self._world.scene, self._index * self.step_ns * 1e-9
         pose = scene.poses(seconds)
         h = _STEP_OF_SPEED_S
         change = (scene.poses(seconds + h) - scene.poses(seconds - h))[:, :2]
         velocity = (change - TILE * np.round(change / TILE)) / (2 * h)
         xy = pose[:, :2]
-        first = self._fleet.first
-        if first is not None:
-            optical = first.gimbal_pose.copy()
-            optical[:3, :3] = optical[:3, :3] @ OPTICAL.T
-            xy = xy + TILE * np.round((focus_of(optical) - xy) / TILE)
+        crafts = self._fleet.crafts
+        if crafts:
+            foci = np.array([_focus(craft) for craft in crafts])
+            away = xy[:, None] - foci
+            away -= TILE * np.round(away / TILE)
+            nearest = np.linalg.norm(away, axis=2).argmin(axis=1)
+            xy = foci[nearest] + away[np.arange(len(xy)), nearest]
         sizes = self._sizes()
         n = len(pose)
         return Snapshot(
@@ -169,3 +172,10 @@ class EmbeddedSimulator:
         flat = parts.reshape(len(parts), -1, 3)
         extent: FloatArray = flat.max(axis=1) - flat.min(axis=1)
         return np.maximum(extent, 0.1)
+
+
+def _focus(craft: Craft) -> FloatArray:
+    """(2,) the point of the ground that its gimbal looks at."""
+    optical = craft.gimbal_pose.copy()
+    optical[:3, :3] = optical[:3, :3] @ OPTICAL.T
+    return focus_of(optical)

@@ -74,11 +74,6 @@ class Fleet:
         return number
 
     @property
-    def first(self) -> Craft | None:
-        """The one that was spawned first."""
-        return next((m.craft for m in self._members.values()), None)
-
-    @property
     def crafts(self) -> list[Craft]:
         """All of them, in the order of their ids."""
         return [m.craft for m in self._members.values()]
