@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from bridges.simulator import Reading, Sensor
 
@@ -72,17 +72,21 @@ class FrameBarrier:
             if (frame - first) % every == 0 and self._missed[name] < SILENT_AFTER
         }
 
-    def collect(self, frame: int, timeout_s: float) -> tuple[dict[str, Reading], tuple[str, ...]]:
+    def collect(
+        self, frame: int, timeout_s: float, absent: Collection[str] = ()
+    ) -> tuple[dict[str, Reading], tuple[str, ...]]:
         """What was said of tick ``frame``, and who is missing after at most ``timeout_s``.
 
-        Readings of earlier ticks are late from here on.
+        absent: nobody waits for them: whoever carries them is gone. Readings of earlier ticks are
+        late from here on.
         """
         end = time.monotonic() + timeout_s
         with self._ready:
             due = self.due(frame)
             if self._first is None:
                 self._first, self._done = frame, frame - 1
-            while not due <= self._waiting.get(frame, {}).keys():
+            awaited = due.difference(absent)
+            while not awaited <= self._waiting.get(frame, {}).keys():
                 left = end - time.monotonic()
                 if left <= 0 or not self._ready.wait(left):
                     break

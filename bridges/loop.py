@@ -73,6 +73,7 @@ class SimulationLoop:
         self.simulator = simulator
         sensors = list(sensors)
         self._barrier = FrameBarrier(sensors, simulator.moment.frame + 1)
+        self._carriers = [(s.name, s.parent) for s in sensors]
         self.counts: Counter[str] = Counter()
         self._due: deque[tuple[int, int, Control]] = deque()
         self._paces: deque[tuple[float, int]] = deque(maxlen=_WINDOW + 1)
@@ -132,7 +133,9 @@ class SimulationLoop:
         self._pace()
         moment = self.simulator.tick()
         self._count(moment)
-        readings, missing = self._barrier.collect(moment.frame, self._config.timeout_s)
+        there = {*moment.actors.ids.tolist()}
+        absent = [name for name, parent in self._carriers if parent not in there]
+        readings, missing = self._barrier.collect(moment.frame, self._config.timeout_s, absent)
         if missing and self._config.policy == "wait":
             raise SimulatorError(
                 f"{self.simulator.name}: no word of {', '.join(missing)} on frame {moment.frame} "

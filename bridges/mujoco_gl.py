@@ -44,6 +44,8 @@ def load_mujoco() -> ModuleType:
         raise InputError(
             f"MuJoCo is not installed ({first_line(error)}): pip install 'leadsight[sim]'"
         ) from None
+    except RuntimeError as error:  # a value that it does not know
+        raise InputError(f"MuJoCo does not load ({first_line(error)}): unset MUJOCO_GL") from None
     if tuple(int(v) for v in mujoco.__version__.split(".")[:2]) < LEAST_VERSION:
         raise InputError(
             f"MuJoCo {mujoco.__version__} is too old: pip install -U 'leadsight[sim]' for "

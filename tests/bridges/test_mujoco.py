@@ -1,6 +1,7 @@
 """The MuJoCo world: what pictures, depths, boxes and rays say of the same town agrees."""
 
 import ctypes.util
+import os
 import subprocess
 import sys
 
@@ -367,3 +368,18 @@ def test_a_process_that_forgets_to_close_ends_in_silence():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+
+
+def test_a_mujoco_gl_that_mujoco_does_not_know_is_one_line():
+    program = (
+        "from bridges.mujoco_gl import load_mujoco\n"
+        "from pipeline.errors import InputError\n"
+        "try:\n    load_mujoco()\n"
+        "except InputError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True,
+        env={**os.environ, "MUJOCO_GL": "moon"},
+    )  # fmt: skip
+    assert "moon" in done.stdout and "unset MUJOCO_GL" in done.stdout, done.stderr
+    assert done.stdout.count("\n") == 1

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bridges.actors import Snapshot
+from bridges.loop import LoopConfig, SimulationLoop
 from bridges.simulator import Sensor, SensorKind, SimulatorError, Velocity, pose_of
 from bridges.sumo import SumoConfig
 from bridges.traffic import TrafficConfig
-from bridges.traffic_simulator import sumo_simulator, town_simulator
+from bridges.traffic_simulator import TrafficSimulator, sumo_simulator, town_simulator
 from bridges.view import project
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass
@@ -204,3 +206,37 @@ def test_a_missing_traci_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "traci", None)
     with pytest.raises(InputError, match=r"pip install 'leadsight\[sumo\]'"):
         sumo_simulator(server="127.0.0.1:8813")
+
+
+class Leaving:
+    """Two cars that stand; after three steps the second is gone."""
+
+    buildings, step_s, steps = (), 0.1, 0
+
+    def snapshot(self):
+        n = 2 if self.steps < 3 else 1
+        none = np.zeros((n, 3))
+        return Snapshot(
+            self.steps * 100_000_000, np.arange(1, n + 1, dtype=np.int32),
+            np.full(n, ObjectClass.CAR, np.uint8), none, none, np.zeros(n), np.ones((n, 3)),
+            np.ones(n, bool),
+        )  # fmt: skip
+
+    def step(self):
+        self.steps += 1
+        return self.snapshot()
+
+    def close(self):
+        pass
+
+
+def test_nobody_waits_for_a_sensor_whose_carrier_is_gone():
+    sensors = [Sensor(SensorKind.ODOMETRY, f"on{k}", k) for k in (1, 2)]
+    begin = time.monotonic()
+    with SimulationLoop(
+        TrafficSimulator("two cars", Leaving()), sensors, LoopConfig(real_time_factor=0.0)
+    ) as loop:
+        steps = [loop.step() for _ in range(6)]
+    assert time.monotonic() - begin < 1  # the loop would wait for 2 s each time
+    assert [s.missing for s in steps] == [(), (), *[("on2",)] * 4]
+    assert all("on1" in s.readings for s in steps)
