@@ -168,7 +168,7 @@ class SimulatorNode(Node):
         self._time.tick(stamp_ns)
         for vehicle, pilot in zip(self._vehicles, self._pilots, strict=True):
             vehicle.show(step.moment, step.readings, self._delay_ns)
-            pilot.point_out(vehicle.seen(step.readings))
+            pilot.point_out(vehicle.seen(step.readings), vehicle.picture_size, stamp_ns)
 
     def _say_time(self, stamp_ns: int) -> None:
         self._clock_ticks.publish(Clock(clock=messages.header(stamp_ns).stamp))

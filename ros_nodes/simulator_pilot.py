@@ -2,6 +2,7 @@
 the tracker at that target."""
 
 import time
+from collections import deque
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,11 +12,15 @@ from rclpy.node import Node
 from bridges.follow import FollowConfig, behind, follow, true_sight
 from bridges.simulator import Aim, Control, SeenBoxes, Simulator, SimulatorError, Velocity
 from evaluation.follow_target import choose_target
+from pipeline.box import FloatArray
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass
 from ros_nodes.simulator_vehicle import Vehicle
 
 SELECT_AGAIN_S = 0.5
+STEADY = 6
+"""Pictures on end with the target in their middle, before it is pointed out in the first of them:
+by then the tracker has that one, and the camera turns no more."""
 
 
 class PilotOptions(Protocol):
@@ -61,6 +66,7 @@ class Pilot:
         service = options.select_service
         self._select = node.create_client(Select, self.prefix + service) if service else None
         self._select_at = 0.0
+        self._pointed: deque[tuple[int, FloatArray]] = deque(maxlen=STEADY)
 
     def controls(self, vehicle: Vehicle) -> tuple[Control, ...]:
         """By the truth; none once somebody else has commanded."""
@@ -75,19 +81,34 @@ class Pilot:
         self._aim = Aim(aim.azimuth, aim.elevation)
         return speed, aim
 
-    def point_out(self, seen: SeenBoxes | None) -> None:
-        """Tell the tracker where the target is, until it has taken it."""
-        if self._select is None or seen is None or time.monotonic() < self._select_at:
+    def point_out(self, seen: SeenBoxes | None, size: tuple[int, int], stamp_ns: int) -> None:
+        """Tell the tracker where the target is, until it has taken it. size: of the picture of
+        that stamp."""
+        if self._select is None or seen is None:
             return
         rows = np.flatnonzero(seen.ids == self._target_id)
-        if len(rows) and self._select.service_is_ready():
+        if not (len(rows) and _central(seen.boxes[rows[0]], size)):
+            self._pointed.clear()
+            return
+        self._pointed.append((stamp_ns, seen.boxes[rows[0]]))
+        if len(self._pointed) < STEADY or time.monotonic() < self._select_at:
+            return
+        if self._select.service_is_ready():
             self._select_at = time.monotonic() + SELECT_AGAIN_S
-            request = Select.Request(box=seen.boxes[rows[0]], stamp_ns=0, detection_id=-1)
+            stamp_ns, box = self._pointed[0]
+            request = Select.Request(box=box, stamp_ns=stamp_ns, detection_id=-1)
             self._select.call_async(request).add_done_callback(self._selected)
 
     def _selected(self, future: Any) -> None:
         if future.result().success:
             self._select = None
+
+
+def _central(box: FloatArray, size: tuple[int, int]) -> bool:
+    """Whether a box's middle lies in the inner half of a picture, and all of it inside."""
+    middle, picture = box[:2] + box[2:] / 2, np.array(size)
+    inside = (box[:2] > 0).all() and (box[:2] + box[2:] < picture).all()
+    return bool(inside and (np.abs(middle - picture / 2) < picture / 4).all())
 
 
 def _car(simulator: Simulator, seed: int, role: str) -> int:

@@ -70,6 +70,7 @@ class Vehicle:
         self._node, self._prefix = node, prefix
         self._label = prefix.replace("/", "_")
         self._controls: deque[Control] = deque(maxlen=MOST_CONTROLS)
+        self.picture_size = config.width, config.height
         self.sensors = {s.name: s for s in _sensors(simulator, number, self._label, config)}
         self._actors = node.create_publisher(ObjectArray, f"{prefix}truth_objects", qos.results())
         self._info = node.create_publisher(CameraInfo, f"{prefix}camera_info", qos.results(1))
