@@ -10,7 +10,7 @@ from leadsight_msgs.srv import Select
 from rclpy.node import Node
 
 from bridges.follow import FollowConfig, behind, follow, true_sight
-from bridges.simulator import Aim, Control, SeenBoxes, Simulator, SimulatorError, Velocity
+from bridges.simulator import Aim, Control, SeenBoxes, Simulator, SimulatorError, Velocity, pose_of
 from evaluation.follow_target import choose_target
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
@@ -50,7 +50,7 @@ class Pilot:
     ) -> None:
         """
         Raises:
-            InputError: nobody to follow, or the simulator refuses the vehicle.
+            InputError: nobody for the pilot to follow, or the simulator refuses the vehicle.
         """
         self.prefix = f"{name}/" if name else ""
         self._follow = follow
@@ -60,8 +60,15 @@ class Pilot:
         if options.carrier == "car":
             self.number = _car(simulator, seed, name or options.role)
         else:
-            self._target_id = choose_target(simulator, seed)
-            pose = behind(simulator.moment, self._target_id, follow)
+            pose = pose_of(np.array([0.0, 0.0, follow.altitude_m]))
+            try:
+                self._target_id = choose_target(simulator, seed)
+                pose = behind(simulator.moment, self._target_id, follow)
+            except SimulatorError:
+                raise
+            except InputError as error:
+                if options.pilot:
+                    raise InputError(f"{error}, or simulator.pilot: false") from None
             self.number = simulator.spawn(ObjectClass.UAV, pose, name or options.role)
         service = options.select_service
         self._select = node.create_client(Select, self.prefix + service) if service else None

@@ -10,9 +10,11 @@ pytest.importorskip("rclpy")
 pytest.importorskip("leadsight_msgs.msg", reason="leadsight_msgs is not built")
 
 from bridges.follow import FollowConfig
+from bridges.mujoco_traffic import EmptyTown
 from bridges.simulator import Aim, Moment, SeenBoxes, Sensor, SensorKind, Velocity
 from bridges.traffic import TrafficConfig
-from bridges.traffic_simulator import town_simulator
+from bridges.traffic_simulator import TrafficSimulator, town_simulator
+from pipeline.errors import InputError
 from ros_nodes.simulator_pilot import Pilot
 
 
@@ -82,3 +84,11 @@ def test_a_target_is_pointed_out_in_a_picture_that_the_tracker_has_once_the_came
     pilot._select_at = 0.0
     see(70.0, 99)
     assert len(asked.requests) == 1
+
+
+def test_where_nobody_drives_a_uav_is_there_for_who_flies_it_himself():
+    empty = TrafficSimulator("an empty town", EmptyTown(2, 0.1, 0))
+    with pytest.raises(InputError, match="pilot: false"):
+        Pilot(None, empty, "", 0, FollowConfig(), Options())
+    pilot = Pilot(None, empty, "", 0, FollowConfig(altitude_m=33.0), Options(pilot=False))
+    assert empty.tick().pose(pilot.number)[2, 3] == pytest.approx(33.0, abs=0.1)
