@@ -46,13 +46,13 @@ class GroundTarget:
         matrix: FloatArray,
         height_m: float,
     ) -> bool:
-        """One answer; whether it could be used: False where its middle shows the sky, or it is not
-        newer than the last one.
+        """One answer; whether it could be used: False where its middle shows the sky, a side is
+        less than nothing, or it is not newer than the last one.
 
         box: (4,) x y w h in pixels. pose: (4, 4) camera to world, x along its view, at the stamp.
         matrix: (3, 3) of the camera. height_m: of the box's middle above the ground.
         """
-        found = on_ground(box, pose, matrix, height_m)
+        found = on_ground(box, pose, matrix, height_m) if (box[2:] >= 0).all() else None
         if found is None or (self.newest_ns is not None and stamp_ns <= self.newest_ns):
             return False
         point, far = found

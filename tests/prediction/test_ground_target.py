@@ -75,3 +75,13 @@ def test_an_answer_that_is_not_newer_is_not_taken():
     target.reset()
     assert target.newest_ns is None
     assert target.take(10, box, TrackStatus.TRACKED, pose, MATRIX, HEIGHT)
+
+
+@pytest.mark.parametrize("sides", [(-5.0, 5.0), (5.0, -5.0), (-5.0, -5.0)])
+def test_a_box_of_less_than_nothing_is_left_out_and_does_no_harm(sides):
+    target, pose = GroundTarget(), looking([0, 0, 40], 0, 0.7)
+    box = box_of(np.array([45.0, 2.0, HEIGHT]), pose)
+    assert target.take(1, box, TrackStatus.TRACKED, pose, MATRIX, HEIGHT)
+    wrong = np.array([*box[:2], *sides])
+    assert not target.take(2, wrong, TrackStatus.TRACKED, pose, MATRIX, HEIGHT)
+    assert target.newest_ns == 1 and np.isfinite(target.at(3)[0]).all()
