@@ -34,7 +34,7 @@ demo: $(VENV)/.core  ## install and run the main job on the embedded world
 test: $(VENV)/.test install-ros  ## install and run every test, ROS 2 ones included
 	$(RUN) $(PY) -m pytest $(PYTEST_ARGS)
 
-test-all: $(VENV)/.all install-ros  ## the same with llama.cpp (compiled here), highway-env, SUMO and torch
+test-all: $(VENV)/.all install-ros  ## the same with llama.cpp (compiled here), highway-env, SUMO, CARLA's library and torch
 	$(RUN) $(PY) -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.test  ## ruff and mypy
@@ -89,7 +89,7 @@ $(VENV)/.test: $(VENV)/.core
 
 $(VENV)/.all: $(VENV)/.test
 	@echo "leadsight: llama.cpp is compiled: 7 to 14 minutes on two cores"
-	$(PIP) -e '.[highway,llm,sumo,train]'
+	$(PIP) -e '.[carla,highway,llm,sumo,train]'
 	@touch $@
 
 $(VENV)/.ros-wheels: $(VENV)/.core

@@ -9,22 +9,18 @@ from dataclasses import replace
 import numpy as np
 
 from bridges.actors import Snapshot
-from bridges.attached import Attached
-from bridges.fleet import CONTROLS, SENSES, Fleet, sensor_pose, upright
+from bridges.fleet import CONTROLS, SENSES, sensor_pose, upright
 from bridges.flight import Craft
+from bridges.own_simulator import OwnSimulator
 from bridges.scene import LABELS, TILE, Scene
 from bridges.simulator import (
     Abilities,
-    Control,
     Moment,
     Reading,
     SeenBoxes,
     Sensor,
     SensorKind,
-    SimulatorError,
     Value,
-    refuse_control,
-    refuse_spawn,
 )
 from bridges.view import OPTICAL
 from bridges.world import AerialWorld, WorldConfig, focus_of
@@ -44,7 +40,7 @@ CLASSES = np.array(
 _STEP_OF_SPEED_S = 0.05
 
 
-class EmbeddedSimulator:
+class EmbeddedSimulator(OwnSimulator):
     """The town of ``WorldConfig``; its camera's own flight is not used. Actor k has id k + 1."""
 
     name = "the embedded world"
@@ -57,31 +53,13 @@ class EmbeddedSimulator:
 
     def __init__(self, config: WorldConfig | None = None, scene: Scene | None = None) -> None:
         """scene: another world's of the same configuration, which takes a second to build."""
+        super().__init__()
         self._config = config = config or WorldConfig()
-        self._world = AerialWorld(config, scene)
-        self.step_ns = self._world.period_ns
-        self.target_id = self._world.target_id + 1
-        self._fleet = Fleet()
-        self._attached = Attached()
+        self._aerial = AerialWorld(config, scene)
+        self.step_ns = self._aerial.period_ns
+        self.target_id = self._aerial.target_id + 1
         self._cameras: dict[str, AerialWorld] = {}
-        self._closed = False
-        self._index = 0
-        self.moment = self._moment()
-
-    def tick(self) -> Moment:
-        self._check()
-        self._fleet.step(self.step_ns, self.moment.stamp_ns)
-        self._index += 1
-        self.moment = self._moment()
-        self._attached.read(self._index, self.moment.stamp_ns, self._value)
-        return self.moment
-
-    def spawn(self, kind: ObjectClass, pose: FloatArray, role: str = "") -> int:
-        self._check()
-        refuse_spawn(self, kind)
-        number = self._fleet.spawn(pose, role)
-        self.moment = self._moment()
-        return number
+        self._begin()
 
     def listen(self, sensor: Sensor, receive: Callable[[Reading], None]) -> None:
         self._check()
@@ -90,23 +68,16 @@ class EmbeddedSimulator:
             raise InputError(f"{sensor.name}: only UAVs that were spawned carry sensors here")
         sees = sensor.kind in (SensorKind.CAMERA, SensorKind.BOXES)
         camera = self._camera(sensor) if sees else None
-        self._attached.add(self, sensor, receive)
+        super().listen(sensor, receive)
         if camera is not None:
             self._cameras[sensor.name] = camera
 
-    def apply(self, actor_id: int, control: Control) -> None:
-        self._check()
-        refuse_control(self, control)
-        self._fleet.apply(actor_id, control)
-
     def close(self) -> None:
-        self._closed = True
-        self._attached.clear()
+        super().close()
         self._cameras.clear()
 
-    def _check(self) -> None:
-        if self._closed:
-            raise SimulatorError(f"{self.name} is closed; make a new one")
+    def _advance(self) -> None:
+        pass  # where everybody is follows from the tick alone
 
     def _camera(self, sensor: Sensor) -> AerialWorld:
         raw = self._config.encoding if sensor.encoding == "rgb8" else sensor.encoding
@@ -114,7 +85,7 @@ class EmbeddedSimulator:
             self._config, width=sensor.width, height=sensor.height, encoding=raw,
             fov_deg=sensor.fov_deg, pitch_deg=80.0, altitude_m=15.0,
         )  # fmt: skip
-        return AerialWorld(config, self._world.scene)
+        return AerialWorld(config, self._aerial.scene)
 
     def _value(self, sensor: Sensor) -> Value | None:
         if sensor.name not in self._cameras:
@@ -130,22 +101,18 @@ class EmbeddedSimulator:
         rates = pose[:3, :3] @ (craft.gimbal_rates if sensor.on_gimbal else craft.rates)
         later[:3, :3] += half_s * np.cross(rates, pose[:3, :3], axisb=0, axisc=0)
         if sensor.kind is SensorKind.CAMERA:
-            return world.shoot(self._index, pose @ turn, later @ turn, sensor.encoding)
-        boxes, visibility = world.boxes_from(self._index, pose @ turn)
+            return world.shoot(self._frame, pose @ turn, later @ turn, sensor.encoding)
+        boxes, visibility = world.boxes_from(self._frame, pose @ turn)
         seen = np.flatnonzero(np.isfinite(boxes[:, 0]))
-        classes = CLASSES[self._world.scene.actors.label[seen]]
+        classes = CLASSES[self._aerial.scene.actors.label[seen]]
         return SeenBoxes(seen.astype(np.int32) + 1, classes, boxes[seen], visibility[seen])
 
-    def _moment(self) -> Moment:
-        return self._fleet.moment(self._index, upright(self._index, self._town()), self._stamp_ns)
-
-    @property
-    def _stamp_ns(self) -> int:
-        return self._world.stamp_ns(self._index)
+    def _world(self) -> Moment:
+        return upright(self._frame, self._town())
 
     def _town(self) -> Snapshot:
         """The actors, each the copy nearest to where the gimbal of any UAV looks."""
-        scene, seconds = self._world.scene, self._index * self.step_ns * 1e-9
+        scene, seconds = self._aerial.scene, self._frame * self.step_ns * 1e-9
         pose = scene.poses(seconds)
         h = _STEP_OF_SPEED_S
         change = (scene.poses(seconds + h) - scene.poses(seconds - h))[:, :2]
@@ -161,14 +128,15 @@ class EmbeddedSimulator:
         sizes = self._sizes()
         n = len(pose)
         return Snapshot(
-            self._stamp_ns, np.arange(1, n + 1, dtype=np.int32), CLASSES[scene.actors.label],
+            self._aerial.stamp_ns(self._frame), np.arange(1, n + 1, dtype=np.int32),
+            CLASSES[scene.actors.label],
             np.column_stack([xy, sizes[:, 2] / 2]), np.column_stack([velocity, np.zeros(n)]),
             pose[:, 2], sizes, np.zeros(n, bool),
         )  # fmt: skip
 
     def _sizes(self) -> FloatArray:
         """(N, 3), of what is drawn."""
-        parts = self._world.scene.actors.parts
+        parts = self._aerial.scene.actors.parts
         flat = parts.reshape(len(parts), -1, 3)
         extent: FloatArray = flat.max(axis=1) - flat.min(axis=1)
         return np.maximum(extent, 0.1)

@@ -198,12 +198,23 @@ def merged(*parts: Moment) -> Moment:
     )
 
 
-def upright(frame: int, actors: Snapshot) -> Moment:
-    """A moment of actors that stand level on the ground, turned by their yaws only."""
+def upright(frame: int, actors: Snapshot, before: Snapshot | None = None) -> Moment:
+    """A moment of actors that stand level on the ground, turned by their yaws only.
+
+    before: the last one, of which their rates of turn follow; those of newcomers are 0.
+    """
     n = len(actors)
     poses = np.tile(np.eye(4), (n, 1, 1))
     c, s = np.cos(actors.yaws), np.sin(actors.yaws)
     poses[:, 0, 0], poses[:, 0, 1] = c, -s
     poses[:, 1, 0], poses[:, 1, 1] = s, c
     poses[:, :3, 3] = actors.positions
-    return Moment(frame, actors, poses, np.full((n, 3), np.nan))
+    rates = np.full((n, 3), np.nan)
+    if before is not None:
+        rates[:] = 0.0
+        _, old, new = np.intersect1d(
+            before.ids, actors.ids, assume_unique=True, return_indices=True
+        )
+        turned = (actors.yaws[new] - before.yaws[old] + np.pi) % (2 * np.pi) - np.pi
+        rates[new, 2] = turned / ((actors.stamp_ns - before.stamp_ns) * 1e-9)
+    return Moment(frame, actors, poses, rates)

@@ -10,21 +10,19 @@ from collections.abc import Callable
 import numpy as np
 
 from bridges.actors import TrafficWorld
-from bridges.attached import Attached
 from bridges.depth_boxes import boxes_in
-from bridges.fleet import CONTROLS, SENSES, Fleet, fix, sensor_pose, upright
-from bridges.flight import Craft
+from bridges.fleet import CONTROLS, SENSES, fix, sensor_pose, upright
 from bridges.mujoco_gl import choose, load_mujoco
 from bridges.mujoco_rays import MujocoRays
 from bridges.mujoco_render import MujocoRenderer, View
 from bridges.mujoco_scene import MujocoScene
 from bridges.mujoco_traffic import MujocoConfig, make_traffic
 from bridges.odometry import odometry_of
+from bridges.own_simulator import OwnSimulator
 from bridges.roads import Roads
 from bridges.sensor import BayerSensor
 from bridges.simulator import (
     Abilities,
-    Control,
     Depth,
     Moment,
     Reading,
@@ -32,9 +30,7 @@ from bridges.simulator import (
     SensorKind,
     SimulatorError,
     Value,
-    refuse_control,
     refuse_sensor,
-    refuse_spawn,
 )
 from comms.geodesy import Origin
 from pipeline.box import FloatArray
@@ -46,7 +42,7 @@ SEEING = frozenset({SensorKind.CAMERA, SensorKind.DEPTH, SensorKind.BOXES})
 ORIGIN = Origin(48.0, 11.0, 0.0)
 
 
-class MujocoSimulator:
+class MujocoSimulator(OwnSimulator):
     """The town; ``Simulator``. Every actor carries cameras, depth, boxes, LiDAR, GNSS and odometry;
     UAVs that were spawned carry an IMU as well. Who carries a sensor is not seen by it."""
 
@@ -68,48 +64,22 @@ class MujocoSimulator:
         """
         self._config = config = config or MujocoConfig()
         load_mujoco()
+        super().__init__(ORIGIN)
         self._traffic = traffic or make_traffic(config)
-        self._closed = False
         self._renderer: MujocoRenderer | None = None
-        self._attached = Attached()
         try:
             roads = getattr(self._traffic, "roads", None) or Roads()
             self._scene = MujocoScene(self._traffic.buildings, roads, config.trees, config.seed)
             self.step_ns = round(self._traffic.step_s * 1e9)
-            self._fleet = Fleet(ORIGIN)
             self._rays = MujocoRays(self._scene)
             self._names: set[str] = set()
             self._sizes: list[tuple[int, int]] = []
             self._raw: dict[str, BayerSensor] = {}
-            self._index = 0
-            self._town: Moment | None = None
-            self._follow_traffic()
-            self.moment = self._moment()
-            self._scene.put(self.moment)
+            self._town = upright(0, self._traffic.snapshot())
+            self._begin()
         except BaseException:
             self.close()
             raise
-
-    def tick(self) -> Moment:
-        self._check()
-        try:
-            self._traffic.step()
-            self._fly()
-            self._index += 1
-            self._follow_traffic()
-            self.moment = self._moment()
-            self._scene.put(self.moment)
-        except InputError as error:
-            raise SimulatorError(f"{self.name}: {error}") from None
-        self._read()
-        return self.moment
-
-    def spawn(self, kind: ObjectClass, pose: FloatArray, role: str = "") -> int:
-        self._check()
-        refuse_spawn(self, kind)
-        number = self._fleet.spawn(pose, role)
-        self.moment = self._moment()
-        return number
 
     def listen(self, sensor: Sensor, receive: Callable[[Reading], None]) -> None:
         self._check()
@@ -123,17 +93,11 @@ class MujocoSimulator:
         if sensor.kind is SensorKind.CAMERA and sensor.encoding != "rgb8":
             size = sensor.width, sensor.height
             self._raw[sensor.name] = BayerSensor(sensor.encoding, size, self._config.seed)
-        self._attached.add(self, sensor, receive)
+        super().listen(sensor, receive)
         self._names.add(sensor.name)
 
-    def apply(self, actor_id: int, control: Control) -> None:
-        self._check()
-        refuse_control(self, control)
-        self._fleet.apply(actor_id, control)
-
     def close(self) -> None:
-        self._closed = True
-        self._attached.clear()
+        super().close()
         renderer, self._renderer = self._renderer, None
         if renderer is not None:
             renderer.close()
@@ -141,13 +105,6 @@ class MujocoSimulator:
             self._traffic.close()
         except Exception:  # it ended by itself; there is nothing left to end
             return
-
-    def _check(self) -> None:
-        if self._closed:
-            raise SimulatorError(f"{self.name} is closed; make a new one")
-
-    def _craft(self, actor_id: int) -> Craft | None:
-        return self._fleet.craft(actor_id) if actor_id in self._fleet else None
 
     # How it goes on.
 
@@ -158,21 +115,16 @@ class MujocoSimulator:
         for craft, position in zip(crafts, before, strict=True):
             self._rays.hold(craft, position)
 
-    def _follow_traffic(self) -> None:
-        """The traffic's own actors now, and how fast each turned since the last step."""
-        now = upright(self._index, self._traffic.snapshot())
-        before, self._town = self._town, now
-        if before is None or not len(before.actors):
-            return
-        old, new = before.actors, now.actors
-        row = np.minimum(np.searchsorted(old.ids, new.ids), len(old) - 1)
-        turned = (new.yaws - old.yaws[row] + np.pi) % (2 * np.pi) - np.pi
-        known = old.ids[row] == new.ids
-        now.rates[known] = 0.0
-        now.rates[known, 2] = turned[known] / (self.step_ns * 1e-9)
+    def _advance(self) -> None:
+        self._town = upright(self._frame + 1, self._traffic.step(), self._town.actors)
 
-    def _moment(self) -> Moment:
-        return self._fleet.moment(self._index, self._town, self._index * self.step_ns)
+    def _world(self) -> Moment:
+        return self._town
+
+    def _now(self) -> Moment:
+        moment = super()._now()
+        self._scene.put(moment)
+        return moment
 
     # What is sensed.
 
@@ -196,26 +148,25 @@ class MujocoSimulator:
 
     def _read(self) -> None:
         """Hand out what is due; sensors that look from one place share one drawing."""
-        wanted: dict[object, set[SensorKind]] = {}
-        for sensor in self._attached.due(self._index):
+        self._views: dict[object, View] = {}
+        self._wanted: dict[object, set[SensorKind]] = {}
+        for sensor in self._attached.due(self._frame):
             if sensor.kind in SEEING:
-                wanted.setdefault(_place(sensor), set()).add(sensor.kind)
-        views: dict[object, View] = {}
+                self._wanted.setdefault(_place(sensor), set()).add(sensor.kind)
+        super()._read()
 
-        def value(sensor: Sensor) -> Value | None:
-            pose = self._pose(sensor)
-            if pose is None:
-                return None
-            if sensor.kind not in SEEING:
-                return self._sense(sensor, pose)
-            place = _place(sensor)
-            if place not in views:
-                rgb = SensorKind.CAMERA in wanted[place]
-                depth = bool(wanted[place] - {SensorKind.CAMERA})
-                views[place] = self._drawing().draw(pose, sensor, rgb, depth, sensor.parent)
-            return self._seen(sensor, pose, views[place])
-
-        self._attached.read(self._index, self.moment.stamp_ns, value)
+    def _value(self, sensor: Sensor) -> Value | None:
+        pose = self._pose(sensor)
+        if pose is None:
+            return None
+        if sensor.kind not in SEEING:
+            return self._sense(sensor, pose)
+        place = _place(sensor)
+        if place not in self._views:
+            kinds = self._wanted[place]
+            rgb, depth = SensorKind.CAMERA in kinds, bool(kinds - {SensorKind.CAMERA})
+            self._views[place] = self._drawing().draw(pose, sensor, rgb, depth, sensor.parent)
+        return self._seen(sensor, pose, self._views[place])
 
     def _pose(self, sensor: Sensor) -> FloatArray | None:
         """(4, 4) of a sensor; None: its carrier is gone."""
@@ -236,8 +187,8 @@ class MujocoSimulator:
     def _seen(self, sensor: Sensor, pose: FloatArray, view: View) -> Value | None:
         if sensor.kind is SensorKind.CAMERA and view.rgb is not None:
             picture, raw = view.rgb, self._raw.get(sensor.name)
-            image = picture if raw is None else raw.expose(picture[..., ::-1], self._index)
-            return Frame(image, self.moment.stamp_ns, sensor.encoding, self._index, sensor.name)
+            image = picture if raw is None else raw.expose(picture[..., ::-1], self._frame)
+            return Frame(image, self.moment.stamp_ns, sensor.encoding, self._frame, sensor.name)
         if view.depth is None:
             return None
         if sensor.kind is SensorKind.DEPTH:

@@ -13,15 +13,14 @@ import numpy.typing as npt
 
 from bridges import carla_frames
 from bridges.actors import BODY, Snapshot
-from bridges.attached import Attached
 from bridges.carla_actors import class_of
 from bridges.carla_log import BrokenLogError, CarlaLog, LogFrame
-from bridges.fleet import CONTROLS, FIRST_ID, SENSES, Fleet, sensor_pose
+from bridges.fleet import CONTROLS, FIRST_ID, SENSES, sensor_pose
 from bridges.flight import rotation_vector
 from bridges.odometry import odometry_of
+from bridges.own_simulator import OwnSimulator
 from bridges.simulator import (
     Abilities,
-    Control,
     Moment,
     Reading,
     Sensor,
@@ -29,8 +28,6 @@ from bridges.simulator import (
     SimulatorError,
     SimulatorOverError,
     Value,
-    refuse_control,
-    refuse_spawn,
 )
 from bridges.view import seen_boxes
 from bridges.visibility import Visibility
@@ -122,7 +119,7 @@ class _Cast:
             self.bodies.pop(actor_id, None)
 
 
-class RecorderSimulator:
+class RecorderSimulator(OwnSimulator):
     """A recording behind the port; ids are the recorder's own.
 
     warning: where the file breaks off, what was said of it when its end was reached; else empty.
@@ -141,50 +138,22 @@ class RecorderSimulator:
             InputError: no recording, or not one whole frame in it.
         """
         self._config = config = config or RecorderConfig()
+        super().__init__(Origin(config.latitude, config.longitude))
         self.name = f"the recording {Path(path).name}"
         self.step_ns = round(config.step_s * 1e9)
         self.warning = ""
         self._path = Path(path)
-        self._fleet = Fleet(Origin(config.latitude, config.longitude))
-        self._attached = Attached()
         self._nobody_hides = Visibility(())
-        self._closed = False
-        self._index = 0
         self._offset_s = 0.0
         self._ended = ""
         self._log = CarlaLog(self._path)
         try:
-            self._begin()
+            self._rewind()
             self.town = self._log.town
-            self.moment = self._moment()
+            self._begin()
         except BaseException:
             self._log.close()
             raise
-
-    def tick(self) -> Moment:
-        self._check()
-        seconds = (self._index + 1) * self._config.step_s - self._offset_s
-        if not self._reach(seconds):
-            if not self._config.loop:
-                over = SimulatorError if self._ended else SimulatorOverError
-                raise over(
-                    f"{self.name}: is over after {self._frames} frames, {self._after.seconds:.2f} s"
-                    f"{self._ended}; play another one, or this one again with recorder.loop: true"
-                )
-            self._offset_s = (self._index + 1) * self._config.step_s
-            self._begin()
-        self._fleet.step(self.step_ns, self.moment.stamp_ns)
-        self._index += 1
-        self.moment = self._moment()
-        self._attached.read(self._index, self.moment.stamp_ns, self._value)
-        return self.moment
-
-    def spawn(self, kind: ObjectClass, pose: FloatArray, role: str = "") -> int:
-        self._check()
-        refuse_spawn(self, kind)
-        number = self._fleet.spawn(pose, role)
-        self.moment = self._moment()
-        return number
 
     def listen(self, sensor: Sensor, receive: Callable[[Reading], None]) -> None:
         self._check()
@@ -194,23 +163,26 @@ class RecorderSimulator:
             raise InputError(
                 f"{sensor.name}: recorded actors carry no gimbal, IMU or GNSS; spawn a UAV"
             )
-        self._attached.add(self, sensor, receive)
-
-    def apply(self, actor_id: int, control: Control) -> None:
-        self._check()
-        refuse_control(self, control)
-        self._fleet.apply(actor_id, control)
+        super().listen(sensor, receive)
 
     def close(self) -> None:
-        self._closed = True
-        self._attached.clear()
+        super().close()
         self._log.close()
 
-    def _check(self) -> None:
-        if self._closed:
-            raise SimulatorError(f"{self.name} is closed; make a new one")
+    def _advance(self) -> None:
+        following_s = (self._frame + 1) * self._config.step_s
+        if self._reach(following_s - self._offset_s):
+            return
+        if not self._config.loop:
+            over = SimulatorError if self._ended else SimulatorOverError
+            raise over(
+                f"{self.name}: is over after {self._frames} frames, {self._after.seconds:.2f} s"
+                f"{self._ended}; play another one, or this one again with recorder.loop: true"
+            )
+        self._offset_s = following_s
+        self._rewind()
 
-    def _begin(self) -> None:
+    def _rewind(self) -> None:
         self._cast = _Cast()
         self._stream: Iterator[LogFrame] = self._log.frames()
         self._gone: tuple[int, ...] = ()
@@ -247,12 +219,9 @@ class RecorderSimulator:
             self._before, self._after = self._after, following
         return True
 
-    def _moment(self) -> Moment:
-        stamp_ns = self._index * self.step_ns
-        seconds = self._index * self._config.step_s - self._offset_s
-        return self._fleet.moment(self._index, self._recorded(seconds, stamp_ns), stamp_ns)
-
-    def _recorded(self, seconds: float, stamp_ns: int) -> Moment:
+    def _world(self) -> Moment:
+        stamp_ns = self._frame * self.step_ns
+        seconds = self._frame * self._config.step_s - self._offset_s
         a, b = self._before, self._after
         span = b.seconds - a.seconds
         share = float(np.clip((seconds - a.seconds) / span, 0, 1)) if span > 0 else 1.0
@@ -272,7 +241,7 @@ class RecorderSimulator:
             poses[:, :3, 3].copy(), velocities, np.arctan2(poses[:, 1, 0], poses[:, 0, 0]), sizes,
             np.array([known[i].hero for i in ids], bool),
         )  # fmt: skip
-        return Moment(self._index, actors, poses, rates)
+        return Moment(self._frame, actors, poses, rates)
 
     def _value(self, sensor: Sensor) -> Value | None:
         own = self._fleet.read(sensor)
@@ -284,8 +253,8 @@ class RecorderSimulator:
             return odometry_of(sensor, self.moment)
         if sensor.kind is not SensorKind.BOXES:
             return None
-        craft = self._fleet.craft(sensor.parent) if sensor.parent in self._fleet else None
-        pose = sensor_pose(sensor, self.moment.pose(sensor.parent), craft)
+        body = self.moment.pose(sensor.parent)
+        pose = sensor_pose(sensor, body, self._craft(sensor.parent))
         return seen_boxes(self.moment, pose, sensor, self._nobody_hides)
 
 

@@ -10,21 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from bridges.actors import Snapshot, TrafficWorld
-from bridges.attached import Attached
-from bridges.fleet import CONTROLS, SENSES, Fleet, fix, sensor_pose, upright
+from bridges.actors import TrafficWorld
+from bridges.fleet import CONTROLS, SENSES, fix, sensor_pose, upright
 from bridges.odometry import odometry_of
+from bridges.own_simulator import OwnSimulator
 from bridges.simulator import (
     Abilities,
-    Control,
     Moment,
     Reading,
     Sensor,
     SensorKind,
-    SimulatorError,
     Value,
-    refuse_control,
-    refuse_spawn,
 )
 from bridges.sumo import SumoConfig, SumoTraffic
 from bridges.traffic import KinematicTraffic, TrafficConfig
@@ -35,7 +31,7 @@ from pipeline.errors import InputError
 from pipeline.objects import ObjectClass
 
 
-class TrafficSimulator:
+class TrafficSimulator(OwnSimulator):
     """A ``TrafficWorld`` that ticks in its own steps, with UAVs that can be spawned over it.
 
     Every actor carries odometry, GNSS and boxes; UAVs an IMU as well.
@@ -50,38 +46,14 @@ class TrafficSimulator:
 
     def __init__(self, name: str, world: TrafficWorld, origin: Origin | None = None) -> None:
         """The world is closed with the simulator. origin: where on earth its origin lies."""
-        self.name = name
-        self._world = world
-        self.step_ns = round(world.step_s * 1e9)
         self._origin = origin or Origin(48.0, 11.0, 0.0)
-        self._fleet = Fleet(self._origin)
+        super().__init__(self._origin)
+        self.name = name
+        self._traffic = world
+        self.step_ns = round(world.step_s * 1e9)
         self._visibility = Visibility(world.buildings)
-        self._attached = Attached()
-        self._frame = 0
-        self._closed = False
-        self._traffic = upright(0, world.snapshot())
-        self.moment = self._moment()
-
-    def tick(self) -> Moment:
-        self._check()
-        try:
-            now = self._world.step()
-        except InputError as error:
-            raise SimulatorError(str(error)) from None
-        self._frame += 1
-        before, self._traffic = self._traffic, upright(self._frame, now)
-        self._traffic.rates[:] = _rates(before.actors, now)
-        self._fleet.step(self.step_ns, self.moment.stamp_ns)
-        self.moment = self._moment()
-        self._attached.read(self._frame, self.moment.stamp_ns, self._value)
-        return self.moment
-
-    def spawn(self, kind: ObjectClass, pose: np.ndarray, role: str = "") -> int:
-        self._check()
-        refuse_spawn(self, kind)
-        number = self._fleet.spawn(pose, role)
-        self.moment = self._moment()
-        return number
+        self._own = upright(0, world.snapshot())
+        self._begin()
 
     def listen(self, sensor: Sensor, receive: Callable[[Reading], None]) -> None:
         self._check()
@@ -90,25 +62,18 @@ class TrafficSimulator:
             if sensor.kind is SensorKind.IMU:
                 raise InputError(f"{sensor.name}: only UAVs that were spawned carry an IMU here")
             sensor_pose(sensor, np.eye(4), None)
-        self._attached.add(self, sensor, receive)
-
-    def apply(self, actor_id: int, control: Control) -> None:
-        self._check()
-        refuse_control(self, control)
-        self._fleet.apply(actor_id, control)
+        super().listen(sensor, receive)
 
     def close(self) -> None:
         if not self._closed:
-            self._closed = True
-            self._attached.clear()
-            self._world.close()
+            super().close()
+            self._traffic.close()
 
-    def _check(self) -> None:
-        if self._closed:
-            raise SimulatorError(f"{self.name} is closed; make a new one")
+    def _advance(self) -> None:
+        self._own = upright(self._frame + 1, self._traffic.step(), self._own.actors)
 
-    def _moment(self) -> Moment:
-        return self._fleet.moment(self._frame, self._traffic, self._traffic.stamp_ns)
+    def _world(self) -> Moment:
+        return self._own
 
     def _value(self, sensor: Sensor) -> Value | None:
         flown = self._fleet.read(sensor)
@@ -118,8 +83,7 @@ class TrafficSimulator:
         if not len(found):
             return None
         body = self.moment.poses[found[0]]
-        craft = self._fleet.craft(sensor.parent) if sensor.parent in self._fleet else None
-        pose = sensor_pose(sensor, body, craft)
+        pose = sensor_pose(sensor, body, self._craft(sensor.parent))
         if sensor.kind is SensorKind.BOXES:
             return seen_boxes(self.moment, pose, sensor, self._visibility)
         if sensor.kind is SensorKind.GNSS:
@@ -127,15 +91,6 @@ class TrafficSimulator:
         if sensor.kind is SensorKind.ODOMETRY:
             return odometry_of(sensor, self.moment)
         return None
-
-
-def _rates(before: Snapshot, now: Snapshot) -> np.ndarray:
-    """(N, 3) rad/s over the last step; 0 of who was not there before."""
-    rates = np.zeros((len(now), 3))
-    _, old, new = np.intersect1d(before.ids, now.ids, assume_unique=True, return_indices=True)
-    turned = (now.yaws[new] - before.yaws[old] + np.pi) % (2 * np.pi) - np.pi
-    rates[new, 2] = turned / ((now.stamp_ns - before.stamp_ns) * 1e-9)
-    return rates
 
 
 def town_simulator(config: TrafficConfig | None = None, seed: int = 0) -> TrafficSimulator:
