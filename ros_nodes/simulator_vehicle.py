@@ -48,7 +48,13 @@ class SensorsConfig(Config):
     encoding: str = option("rgb8", "rgb8, or bayer_<order><bits>: RAW.")
     gimbal: bool = option(True, "Camera and IMU hang in the gimbal, where there is one.")
     pitch_deg: float = option(20.0, "How far down a camera without gimbal looks.", low=-90, high=90)
-    imu_hz: float = option(200.0, "Samples of the IMU a second; 0: no IMU.", low=0, high=1000)
+    imu_hz: float = option(
+        200.0,
+        "Samples of the IMU a second, where there are as many: UAVs have 200, CARLA's cars one a "
+        "tick; 0: no IMU.",
+        low=0,
+        high=1000,
+    )
     depth: bool = option(False, "Publish depth.")
     lidar: bool = option(False, "Publish lidar.")
     gnss: bool = option(True, "Publish gnss.")
