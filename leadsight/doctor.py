@@ -40,6 +40,8 @@ OPTIONAL = {
     "zenoh": ("V2X over zenoh", "`pip install '.[zenoh]'`"),
     "ray": ("evaluation on a cluster", "`pip install '.[scale]'`"),
     "rerun": ("viewer for .mcap files", "`pip install '.[viz]'`"),
+    "mujoco": ("the MuJoCo world", "`pip install '.[sim]'`"),
+    "libsumo": ("traffic of SUMO", "`pip install '.[sumo]'`"),
     "carla": ("CARLA servers (then `leadsight carla-doctor`)", "`pip install '.[carla]'`"),
     "torch": ("training", "`pip install '.[train]'`"),
 }

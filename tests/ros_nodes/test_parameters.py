@@ -123,9 +123,8 @@ def test_the_parameter_file_holds_the_defaults_of_today() -> None:
 
 
 def test_the_parameter_file_of_the_world_holds_known_options() -> None:
-    from bridges.world import WorldConfig
-    from ros_nodes.sim_camera import SimCameraConfig
+    from ros_nodes.simulator_vehicle import SensorsConfig
 
-    known = CONFIGS | {"world": WorldConfig, "sim_camera": SimCameraConfig}
+    known = CONFIGS | {"sensors": SensorsConfig}
     found = build(known, ROOT / "config" / "sim.yaml")
     assert found["isp"].black_level == (64.0,)
