@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.progress import track
 
 from bridges.follow import FollowConfig
-from bridges.make_simulator import WORLDS, config_class
+from bridges.make_simulator import WORLDS, config_class, stage_of
 from bridges.world import WorldConfig
 from evaluation.data import find_data
 from evaluation.evaluate import environment
@@ -115,9 +115,10 @@ def _run(args: argparse.Namespace) -> None:
 
 def _study(args: argparse.Namespace) -> Study:
     """The study that the arguments name; --set goes on top of this benchmark's own settings."""
+    world = stage_of(args.world)
     stages: dict[str, type[Config]] = {
         "pursuit": PursuitConfig, "follow": FollowConfig, "predictor": PredictorConfig,
-        "tracker": TrackerConfig, "isp": IspConfig, args.world: config_class(args.world),
+        "tracker": TrackerConfig, "isp": IspConfig, world: config_class(args.world),
     }  # fmt: skip
     own = [
         f"pursuit.fov_deg={PURSUIT.fov_deg}",
@@ -125,8 +126,8 @@ def _study(args: argparse.Namespace) -> Study:
         f"follow.orbit_mps={FOLLOW.orbit_mps}",
         f"predictor.acceleration_sigma={PREDICTOR.acceleration_sigma}",
     ]
-    if stages[args.world] is WorldConfig:
-        own.append("embedded.occlusions=false")
+    if stages[world] is WorldConfig:
+        own.append("world.occlusions=false")
     models = find_data("models")
     name = args.tracker or ("nanotrack-v3" if models is not None else "kcf")
     own.append(f"tracker.name={name}")
@@ -134,7 +135,7 @@ def _study(args: argparse.Namespace) -> Study:
         own.append(f"tracker.models={models}")
     built = config.build(stages, assignments=[*own, *args.set])
     return Study(
-        args.world, built[args.world], args.eyes, built["pursuit"], built["follow"],
+        args.world, built[world], args.eyes, built["pursuit"], built["follow"],
         built["predictor"], built["tracker"], built["isp"],
     )  # fmt: skip
 

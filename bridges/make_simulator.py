@@ -35,6 +35,11 @@ def config_class(world: str) -> type[Config]:
     return found
 
 
+def stage_of(world: str) -> str:
+    """Under which name a world's options stand; the embedded one's are ``world.*`` everywhere."""
+    return "world" if world == "embedded" else world
+
+
 def make_simulator(
     world: str, config: Config | None = None, seed: int = 0, source: str = ""
 ) -> Simulator:

@@ -13,7 +13,7 @@ same noise; they differ in what the controller is told:
 - ``at-use``: its pixels as if seen now, so with the camera's attitude of now: a stack without
   stamps.
 - ``forecast``: the filter's forecast for the moment when the command is obeyed.
-- ``oracle``: the truth of that moment, whatever the latency.
+- ``oracle``: the truth at once, gone on for the actuators' delay as it goes.
 
 A pilot who knows the truth flies first, and hands over when the target has been in view for a
 second; figures are of what comes after. A target that is out of the picture for ``lost_s`` on end

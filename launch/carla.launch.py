@@ -4,6 +4,7 @@ Topics stand where users of CARLA's ROS bridge look for them, under ``/carla/<ro
 ``mode:=follow`` another client ticks the server, and this one goes along.
 """
 
+import re
 import runpy
 from pathlib import Path
 
@@ -36,6 +37,11 @@ def generate_launch_description() -> LaunchDescription:
 def bridge(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """``sim.launch.py`` with CARLA as its world."""
     given = {name: LaunchConfiguration(name).perform(context) for name in OWN}
+    follow = LaunchConfiguration("follow").perform(context).lower() in ("true", "1", "yes")
+    if follow and given["carrier"] != "uav":
+        raise ValueError(f"carrier:={given['carrier']} follow:=true: only a UAV is flown; take one")
+    if not re.fullmatch(r"[1-9]\d{0,4}", given["port"]):
+        raise ValueError(f"port:={given['port']} is no port from 1 to 65535")
     fixed = {"world": "carla", "source": "", "namespace": f"carla/{given['role']}"}
     for name, value in fixed.items():
         SetLaunchConfiguration(name, value).execute(context)

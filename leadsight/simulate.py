@@ -11,7 +11,7 @@ from rich.progress import track
 
 from bridges.follow import FollowConfig, behind, follow, true_sight
 from bridges.loop import LoopConfig, SimulationLoop, Step
-from bridges.make_simulator import config_class, make_simulator
+from bridges.make_simulator import config_class, make_simulator, stage_of
 from bridges.simulator import Odometry, SeenBoxes, Sensor, SensorKind, Simulator, SimulatorError
 from evaluation.flight_recorder import (
     BODY,
@@ -60,17 +60,13 @@ def run_simulate(request: FlightRequest, console: Console) -> None:
     Raises:
         InputError: a world, option or path that cannot be used.
     """
-    configs = config.build(
-        {request.world: config_class(request.world), "follow": FollowConfig, "isp": IspConfig},
-        assignments=request.settings,
-    )
+    own = stage_of(request.world)
+    classes = {own: config_class(request.world), "follow": FollowConfig, "isp": IspConfig}
+    configs = config.build(classes, assignments=request.settings)
     if request.video is not None and request.video.exists() and not request.overwrite:
         raise InputError(f"{request.video}: exists already; give another name or --overwrite")
-    writer = FlightWriter(request.out, request.overwrite)
-    with writer:
-        simulator = make_simulator(
-            request.world, configs[request.world], request.seed, request.source
-        )
+    with FlightWriter(request.out, request.overwrite) as writer:
+        simulator = make_simulator(request.world, configs[own], request.seed, request.source)
         try:
             ended = _fly(simulator, request, configs, writer, console)
         finally:

@@ -17,7 +17,7 @@ from rosgraph_msgs.msg import Clock
 
 from bridges.follow import FollowConfig
 from bridges.loop import LoopConfig, SimulationLoop, Step
-from bridges.make_simulator import WORLDS, config_class, make_simulator
+from bridges.make_simulator import WORLDS, config_class, make_simulator, stage_of
 from bridges.simulator import Simulator, SimulatorError, SimulatorOverError
 from pipeline.config import Config, option
 from pipeline.errors import InputError
@@ -59,6 +59,13 @@ class SimulatorConfig(Config):
         "Until cmd_vel or gimbal_aim comes, each UAV is flown after its target, by what the "
         "simulator knows.",
     )
+    silent_s: float = option(
+        1.0,
+        "Commands of motion that stay away for as long, in wall time, end in hovering or braking; "
+        "0: the last one holds.",
+        low=0,
+        high=3600,
+    )
     select_service: str = option(
         "",
         "Service under each vehicle to be told where its target is, for example tracker/select; "
@@ -84,7 +91,7 @@ class SimulatorNode(Node):
         follow = self._options("follow", FollowConfig)
         loop = self._options("simulation", LoopConfig)
         kind = config_class(config.world)
-        own = self._options("world" if config.world == "embedded" else config.world, kind)
+        own = self._options(stage_of(config.world), kind)
         simulator = make_simulator(config.world, own, config.seed, config.source)
         try:
             self._begin(simulator, config, sensors, follow, loop)
@@ -120,8 +127,10 @@ class SimulatorNode(Node):
         for line in getattr(simulator, "warnings", ()):
             self.get_logger().warning(line)
         simulator.tick()  # who was spawned is there from the next tick on
+        silent_s = config.silent_s
         self._vehicles = [
-            Vehicle(self, simulator, pilot.number, pilot.prefix, sensors) for pilot in self._pilots
+            Vehicle(self, simulator, pilot.number, pilot.prefix, sensors, silent_s)
+            for pilot in self._pilots
         ]
         wished = [s for v in self._vehicles for s in v.sensors.values()]
         self._loop = SimulationLoop(simulator, wished, loop)
@@ -167,7 +176,7 @@ class SimulatorNode(Node):
         stamp_ns = step.moment.stamp_ns + self._delay_ns
         self._time.tick(stamp_ns)
         for vehicle, pilot in zip(self._vehicles, self._pilots, strict=True):
-            vehicle.show(step.moment, step.readings, self._delay_ns)
+            vehicle.show(step, self._delay_ns)
             pilot.point_out(vehicle.seen(step.readings), vehicle.picture_size, stamp_ns)
 
     def _say_time(self, stamp_ns: int) -> None:

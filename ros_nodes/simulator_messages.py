@@ -1,5 +1,6 @@
 """A simulator's readings as messages, and messages as its controls."""
 
+import array
 import re
 from typing import Any
 
@@ -15,6 +16,7 @@ from bridges.simulator import (
     Depth,
     Drive,
     Fix,
+    Heard,
     Inertial,
     Moment,
     Odometry,
@@ -135,6 +137,11 @@ def actors_message(moment: Moment, stamp_ns: int, but: int) -> own.ObjectArray:
     message.ready_ns = stamp_ns
     message.measured_ns = messages.packed("q", np.full(len(others), stamp_ns, np.int64))
     return message
+
+
+def heard_message(heard: Heard) -> own.V2xMessage:
+    """leadsight_msgs/V2xMessage: what was sent, as it came."""
+    return own.V2xMessage(data=array.array("B", heard.payload))
 
 
 def velocity_of(message: Twist) -> Velocity:

@@ -1,6 +1,7 @@
 """One simulated vehicle: its sensors, its topics, the controls it takes."""
 
 import importlib
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Twist
-from leadsight_msgs.msg import DriveControl, GimbalAim, ObjectArray, TrackArray
+from leadsight_msgs.msg import DriveControl, GimbalAim, ObjectArray, TrackArray, V2xMessage
 from nav_msgs.msg import Odometry as OdometryMessage
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -16,9 +17,12 @@ from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix, PointCloud2
 from std_msgs.msg import Float32
 
 from bridges.drive import drive
+from bridges.loop import Step
 from bridges.simulator import (
     Aim,
     Control,
+    Drive,
+    Heard,
     Moment,
     Odometry,
     Reading,
@@ -26,6 +30,7 @@ from bridges.simulator import (
     Sensor,
     SensorKind,
     Simulator,
+    Velocity,
     pose_of,
 )
 from pipeline.config import Config, option
@@ -58,6 +63,7 @@ class SensorsConfig(Config):
     depth: bool = option(False, "Publish depth.")
     lidar: bool = option(False, "Publish lidar.")
     gnss: bool = option(True, "Publish gnss.")
+    v2x: bool = option(False, "Publish the radio messages that are heard, as v2x/heard.")
     every: int = option(1, "Pictures on every n-th tick.", low=1, high=1000)
 
 
@@ -68,8 +74,11 @@ class Vehicle:
     """
 
     def __init__(
-        self, node: Node, simulator: Simulator, number: int, prefix: str, config: SensorsConfig
-    ) -> None:
+        self, node: Node, simulator: Simulator, number: int, prefix: str, config: SensorsConfig,
+        silent_s: float = 0.0,
+    ) -> None:  # fmt: skip
+        """silent_s: after so long without a command of motion it hovers or brakes; 0: never."""
+        self._silent_s, self._moved_at = silent_s, float("inf")
         self.number = number
         self.commanded = False
         self.odometry: tuple[Moment, Odometry] | None = None
@@ -86,8 +95,8 @@ class Vehicle:
         }
         self._speed = node.create_publisher(Float32, f"{prefix}speedometer", qos.results(1))
         row = simulator.moment.actors.row(number)
-        flies = simulator.moment.actors.classes[row] == ObjectClass.UAV
-        for kind, topic, control in self._commands(flies):
+        self._flies = bool(simulator.moment.actors.classes[row] == ObjectClass.UAV)
+        for kind, topic, control in self._commands(self._flies):
             node.create_subscription(kind, prefix + topic, self._taker(control), qos.results(1))
 
     def _commands(self, flies: bool) -> list[tuple[Any, str, Callable[[Any], Control]]]:
@@ -112,15 +121,22 @@ class Vehicle:
     def _taker(self, control: Callable[[Any], Control]) -> Callable[[Any], None]:
         def take(message: Any) -> None:
             try:
-                self._controls.append(control(message))
+                given = control(message)
+                self._controls.append(given)
                 self.commanded = True
+                if not isinstance(given, Aim):
+                    self._moved_at = time.monotonic()
             except InputError as error:
                 self._node.get_logger().error(f"{self._prefix}{error}", throttle_duration_sec=1.0)
 
         return take
 
     def taken(self) -> list[Control]:
-        """What was commanded since the last call."""
+        """What was commanded since the last call; to stop, where too long nothing was."""
+        if self._silent_s and time.monotonic() - self._moved_at > self._silent_s:
+            self._moved_at = float("inf")
+            self._node.get_logger().warning(f"{self._prefix}cmd_vel is silent: stopping")
+            self._controls.append(Velocity(np.zeros(3)) if self._flies else Drive(brake=1.0))
         return [self._controls.popleft() for _ in range(len(self._controls))]
 
     def seen(self, readings: Mapping[str, Reading]) -> SeenBoxes | None:
@@ -128,8 +144,12 @@ class Vehicle:
         found = readings.get(f"{self._label}truth")
         return found.value if found is not None else None  # type: ignore[return-value]
 
-    def show(self, moment: Moment, readings: Mapping[str, Reading], delay_ns: int) -> None:
+    def show(self, step: Step, delay_ns: int) -> None:
         """Publish one tick. delay_ns: what is added to the simulation's time."""
+        moment, readings = step.moment, step.readings
+        for event in step.events:
+            if event.sensor == f"{self._label}v2x" and isinstance(event.value, Heard):
+                self._publishers[event.sensor].publish(convert.heard_message(event.value))
         stamp_ns = moment.stamp_ns + delay_ns
         if self._actors.get_subscription_count():
             self._actors.publish(convert.actors_message(moment, stamp_ns, self.number))
@@ -178,6 +198,7 @@ _TOPICS = {
     "depth": _topic(Image, "depth", qos.images),
     "lidar": _topic(PointCloud2, "lidar", qos.images),
     "truth": _topic(TrackArray, "truth", qos.results),
+    "v2x": _topic(V2xMessage, "v2x/heard", qos.results),
     "imu": _topic(Imu, "imu", qos.samples),
     "gnss": _topic(NavSatFix, "gnss", qos.results),
     "odometry": _topic(OdometryMessage, "odometry", qos.results),
@@ -212,6 +233,8 @@ def _sensors(simulator: Simulator, number: int, label: str, config: SensorsConfi
         wished.append(sensor(SensorKind.DEPTH, "depth", **seen))
     if config.lidar:
         wished.append(sensor(SensorKind.LIDAR, "lidar"))
+    if config.v2x:
+        wished.append(sensor(SensorKind.V2X, "v2x"))
     if config.gnss:
         wished.append(sensor(SensorKind.GNSS, "gnss"))
     return [s for s in wished if s.kind in simulator.abilities.sensors]

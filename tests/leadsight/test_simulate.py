@@ -19,7 +19,7 @@ def flight(tmp_path_factory):
     done = leadsight(
         "simulate", "embedded", "-o", folder / "flight.mcap", "--seconds", "1.5", *SMALL,
         "--video", folder / "flight.mp4", "--set", "follow.orbit_mps=6",
-        "--set", "embedded.vehicles=6",
+        "--set", "world.vehicles=6",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder, done.stdout

@@ -6,7 +6,7 @@ import socket
 LIBRARY = """
 import os, socket, sys
 from tests.bridges.fake_carla import FakeCarla
-fake = FakeCarla(cars=3)
+fake = FakeCarla(cars=3, v2x=True)
 fake.server.socket.close()
 fake.server.socket = socket.create_server(("127.0.0.1", int(os.environ["FAKE_PORT"])))
 fake.server.port = int(os.environ["FAKE_PORT"])

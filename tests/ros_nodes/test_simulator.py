@@ -129,3 +129,19 @@ def test_a_recording_ends_the_node_as_it_should(ros, tmp_path):
     assert ros.spin(lambda: process.popen.poll() is not None, 40), process.text()
     assert process.popen.returncode == 0, process.text()
     assert len(objects) > 20 and "is over after" in process.text()
+
+
+def test_a_commander_that_falls_silent_leaves_it_hovering(ros):
+    odometry = ros.heard(Odometry, "odometry")
+    process = ros.start("simulator", *SMALL, "simulator.silent_s:=0.4")
+    publisher = ros.node.create_publisher(Twist, "cmd_vel", qos.results(1))
+    up = Twist()
+    up.linear.z = 3.0
+
+    def rises():
+        publisher.publish(up)
+        return odometry and odometry[-1].twist.twist.linear.z > 2
+
+    assert ros.spin(rises, 40), process.text()
+    assert ros.spin(lambda: abs(odometry[-1].twist.twist.linear.z) < 0.1, 20), process.text()
+    assert "cmd_vel is silent" in process.text()

@@ -51,3 +51,9 @@ def test_a_role_that_is_taken_is_one_line(ros, carla):
     assert ros.spin(lambda: process.popen.poll() is not None, 30), process.text()
     assert process.popen.returncode == 2 and "hero" in process.text()
     assert process.text().count("\n") == 1
+
+
+def test_what_is_heard_by_radio_is_told(ros, carla):
+    heard = ros.heard(own.V2xMessage, "v2x/heard")
+    process = carla("sensors.v2x:=true")
+    assert ros.spin(lambda: heard and len(heard[-1].data), 40), process.text()
