@@ -81,7 +81,7 @@ class Cast:
 
     def forget(self, gone: tuple[int, ...]) -> None:
         if gone:
-            self.bodies = self.bodies.selected(~np.isin(self.bodies.ids, gone))
+            self._drop(np.unique(gone))
 
     def _enter(self, added: tuple[Added, ...]) -> None:
         come = {}
@@ -91,17 +91,26 @@ class Cast:
                 come[actor.actor_id] = kind, actor.attributes.get("role_name") == "hero"
         if not come:
             return
-        old = self.bodies.selected(~np.isin(self.bodies.ids, [*come]))
+        new = np.array([*come], np.int64)
+        self._drop(new)
+        old = self.bodies
         sizes = np.array([BODY.get(kind, BODY[ObjectClass.CAR]) for kind, _ in come.values()])
         centers = np.zeros((len(come), 3))
         centers[:, 2] = sizes[:, 2] / 2
         kinds = np.array([kind for kind, _ in come.values()], np.uint8)
         heroes = np.array([hero for _, hero in come.values()], bool)
-        ids = np.concatenate([old.ids, np.array([*come], np.int64)])
+        ids = np.concatenate([old.ids, new])
         self.bodies = Bodies(
             ids, np.concatenate([old.kinds, kinds]), np.concatenate([old.centers, centers]),
             np.concatenate([old.sizes, sizes]), np.concatenate([old.heroes, heroes]),
-        ).selected(np.argsort(ids))  # fmt: skip
+        ).selected(np.argsort(ids, kind="stable"))  # fmt: skip
+
+    def _drop(self, ids: npt.NDArray[np.int64]) -> None:
+        row = rows_of(self.bodies.ids, ids)
+        if (row >= 0).any():
+            self.bodies = self.bodies.selected(
+                np.delete(np.arange(len(self.bodies.ids)), row[row >= 0])
+            )
 
 
 def rows_of(ids: npt.NDArray[np.integer], wanted: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:

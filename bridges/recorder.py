@@ -33,6 +33,11 @@ from pipeline.config import Config, option
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass
 
+MOST_FRAMES, MOST_BYTES = 10_000, 8 << 20
+"""That are read for one step."""
+MOST_ACTORS = 10_000
+"""At a time."""
+
 
 @dataclass(frozen=True)
 class RecorderConfig(Config):
@@ -133,15 +138,33 @@ class RecorderSimulator(OwnSimulator):
         self._frames += 1
         state = self._cast.take(frame)
         self._gone = frame.removed
+        if len(self._cast.bodies.ids) > MOST_ACTORS:
+            raise SimulatorError(
+                f"{self._path}: has more than {MOST_ACTORS} actors at {frame.seconds:g} s, which "
+                "is the most; record fewer"
+            )
         return state
 
     def _reach(self, seconds: float) -> bool:
-        """Read on until ``seconds`` lies between two frames; False: the recording is over."""
+        """Read on until ``seconds`` lies between two frames; False: the recording is over.
+
+        Raises:
+            SimulatorError: too much is recorded for one step.
+        """
+        frames, read = self._frames, self._log.bytes_read
         while self._after.seconds < seconds - 1e-9:
             following = self._next()
             if following is None:
                 return False
             self._before, self._after = self._after, following
+            many = self._frames - frames > MOST_FRAMES
+            if many or self._log.bytes_read - read > MOST_BYTES:
+                what = f"{MOST_FRAMES} frames" if many else f"{MOST_BYTES >> 20} MiB"
+                raise SimulatorError(
+                    f"{self._path}: more than {what} are recorded for one step of "
+                    f"{self._config.step_s:g} s at {following.seconds:g} s; play it in shorter "
+                    "steps with recorder.step_s, or record it anew"
+                )
         return True
 
     def _world(self) -> Moment:

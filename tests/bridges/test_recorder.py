@@ -77,6 +77,38 @@ def test_one_that_breaks_off_is_played_as_far_as_it_goes(recording):
     simulator.close()
 
 
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        (
+            [logs.frame(k + 1, 1e-6 * k) for k in range(20_000)],
+            "more than 10000 frames .* one step",
+        ),
+        (
+            [logs.frame(k + 1, 1e-6 * k, logs.vacant(65_535)) for k in range(8)],
+            r"more than 8 MiB .* one step .*recorder\.step_s",
+        ),
+        (
+            [
+                logs.frame(k + 1, 1e-6 * k, logs.added([
+                    (i, 1, "vehicle.a", {}) for i in range(5000 * k + 1, 5000 * k + 5001)
+                ]))
+                for k in range(3)
+            ],
+            "more than 10000 actors",
+        ),
+    ],
+)  # fmt: skip
+def test_one_step_reads_only_so_much(tmp_path, frames, said):
+    path = tmp_path / "crowded.log"
+    path.write_bytes(logs.header() + b"".join(frames))
+    simulator = RecorderSimulator(path)
+    with pytest.raises(SimulatorError, match=f"crowded.log: .*{said}") as refused:
+        simulator.tick()
+    assert "\n" not in str(refused.value)
+    simulator.close()
+
+
 def test_one_without_a_frame(tmp_path):
     path = tmp_path / "empty.log"
     path.write_bytes(logs.header())
