@@ -193,10 +193,6 @@ class CarlaSession:
         """An actor that ``close`` shall destroy; sensors and walkers' wits are stopped first."""
         self._undo.actors[actor.id] = actor
 
-    def disown(self, actor_id: int) -> None:
-        """An actor that is gone already."""
-        self._undo.actors.pop(actor_id, None)
-
     def manage(self, traffic_manager: Any) -> None:
         """A traffic manager that waits for ticks until ``close``."""
         self._undo.manager = traffic_manager

@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
-from pipeline.objects import ObjectClass
 
 AXIAL = "axial"
 ROTATOR = "rotator"
@@ -145,29 +144,6 @@ def depth_meters(bgra: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     meters = (whole * (FARTHEST_M / (2**24 - 1))).astype(np.float32)
     meters[whole == 2**24 - 1] = np.inf
     return meters
-
-
-def _tags(of: dict[int, ObjectClass]) -> npt.NDArray[np.uint8]:
-    table = np.full(256, ObjectClass.UNKNOWN, np.uint8)
-    table[list(of)] = list(of.values())
-    return table
-
-
-_SINCE_0_9_14 = _tags(
-    {12: ObjectClass.PERSON, 13: ObjectClass.CYCLIST, 14: ObjectClass.CAR, 15: ObjectClass.TRUCK,
-     16: ObjectClass.BUS, 18: ObjectClass.MOTORCYCLE, 19: ObjectClass.CYCLIST}
-)  # fmt: skip
-_UNTIL_0_9_13 = _tags({4: ObjectClass.PERSON, 10: ObjectClass.CAR})
-
-
-def classes_of_tags(
-    tags: npt.NDArray[np.integer], until_0_9_13: bool = False
-) -> npt.NDArray[np.uint8]:
-    """(...) semantic tags of a segmentation camera (its red) → (...) uint8 ``ObjectClass``.
-
-    CARLA 0.9.14 numbered them anew; before, all vehicles had one tag.
-    """
-    return (_UNTIL_0_9_13 if until_0_9_13 else _SINCE_0_9_14)[np.asarray(tags, np.uint8)]
 
 
 @dataclass(frozen=True, slots=True)

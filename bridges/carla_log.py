@@ -26,6 +26,10 @@ MAGIC = b"CARLA_RECORDER"
 VERSION = 1
 MAX_PACKET = 1 << 24
 """Bytes; 65535 positions take 1.8 MB."""
+MAX_ADDED = 1 << 20
+"""Bytes of the actors that come in one frame; a camera with all its attributes takes 2 kB."""
+MAX_PACKETS = 64
+"""In a frame; the recorder writes each of some twenty kinds once."""
 MAX_TEXT = 1024
 MAX_ATTRIBUTES = 256
 MAX_SECONDS = 1e7
@@ -134,7 +138,7 @@ def _no(kind: Packet) -> npt.NDArray[np.void]:
 class CarlaLog:
     """A recording, read frame by frame; use it as a context, or close it.
 
-    town: the map's name. date: seconds since 1970.
+    town: the map's name. date: seconds since 1970. bytes_read: so far, over and over included.
     """
 
     def __init__(self, path: Path) -> None:
@@ -151,6 +155,7 @@ class CarlaLog:
             raise InputError(
                 f"{self._path}: {error.strerror}; give a file of CARLA's recorder"
             ) from None
+        self.bytes_read = 0
         try:
             self._size = os.fstat(self._file.fileno()).st_size
             self.town, self.date = self._header()
@@ -211,6 +216,7 @@ class CarlaLog:
         data = self._file.read(size)
         if len(data) < size:
             raise self._error("the file ends there")
+        self.bytes_read += size
         return data
 
     def _error(self, what: str, at: int | None = None) -> InputError:
@@ -229,14 +235,16 @@ class CarlaLog:
         if kind not in Packet.__members__.values():
             self._file.seek(size, os.SEEK_CUR)
             return kind, b""
-        if size > MAX_PACKET:
-            raise self._error(f"a packet of {size} bytes; at most {MAX_PACKET} are read")
+        most = MAX_ADDED if kind == Packet.ADDED else MAX_PACKET
+        if size > most:
+            raise self._error(f"a packet of {size} bytes; at most {most} are read")
         return kind, self._take(size)
 
     def _frame(self) -> LogFrame | None:
         found: dict[str, object] = {}
         begun = False
-        while True:
+        kinds: set[int] = set()
+        for _ in range(MAX_PACKETS):
             at = self._file.tell()
             packet = self._packet()
             if packet is None:
@@ -256,8 +264,13 @@ class CarlaLog:
                 return LogFrame(**found)  # type: ignore[arg-type]
             elif not begun:
                 raise self._error(f"a packet of kind {kind} stands before any frame", at)
+            elif kind in kinds:
+                raise self._error(f"a packet of kind {kind} stands twice in a frame", at)
             else:
+                if kind in Packet.__members__.values():
+                    kinds.add(kind)
                 found.update(self._content(kind, data, at))
+        raise self._error(f"a frame of more than {MAX_PACKETS} packets")
 
     def _unpack(self, form: str, data: bytes, at: int) -> tuple[float, ...]:
         if len(data) != struct.calcsize(form):

@@ -7,7 +7,7 @@ actor it is attached.
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +20,11 @@ from bridges.carla_cast import stamp_of
 from bridges.carla_client import CarlaConfig, CarlaSession
 from bridges.carla_orders import carla_transform
 from bridges.depth_visibility import DepthVisibility
-from bridges.fleet import sensor_pose
+from bridges.fleet import sensor_pose, together
 from bridges.flight import Craft, quaternion
 from bridges.sensor import BayerSensor
 from bridges.simulator import (
+    MAX_EVERY,
     Depth,
     Heard,
     Inertial,
@@ -149,11 +150,12 @@ class CarlaSensors:
         if actor is None:
             raise InputError(f"{sensor.name}: CARLA made no {self._names[kind]} there")
         self._placed[sensor.name] = _Placed(sensor, actor, sensor.parent if craft else 0)
-        read = self._reader(sensor, kind)
+        read = self._reader(sensor, kind, first)
 
         def hear(data: Any) -> None:
             frame = int(data.frame)
-            if not self._open or frame < first or (frame - first) % sensor.every:
+            due = kind is SensorKind.IMU or (frame - first) % sensor.every == 0
+            if not (self._open and frame >= first and due):
                 return
             try:
                 for value in read(data):
@@ -211,7 +213,7 @@ class CarlaSensors:
             }
         return {"sensor_tick": 0.0}
 
-    def _reader(self, sensor: Sensor, kind: SensorKind) -> Callable[[Any], list[Value]]:
+    def _reader(self, sensor: Sensor, kind: SensorKind, first: int) -> Callable[[Any], list[Value]]:
         if kind is SensorKind.CAMERA:
             return _camera(sensor, self._config)
         if kind is SensorKind.DEPTH:
@@ -219,7 +221,7 @@ class CarlaSensors:
         if kind is SensorKind.LIDAR:
             return lambda data: [Points(*carla_frames.lidar_points(data.raw_data))]
         if kind is SensorKind.IMU:
-            return lambda data: [inertial(data, self._config.gyro_signs)]
+            return _imu(sensor, self._config.gyro_signs, first)
         return heard
 
 
@@ -240,6 +242,21 @@ def _camera(sensor: Sensor, config: CarlaConfig) -> Callable[[Any], list[Value]]
 def _depth(data: Any) -> list[Value]:
     bgra = carla_frames.picture(data.raw_data, int(data.height), int(data.width))
     return [Depth(carla_frames.depth_meters(bgra))]
+
+
+def _imu(sensor: Sensor, signs: str, first: int) -> Callable[[Any], list[Value]]:
+    """Reads on every tick, and speaks on every n-th from ``first`` on of all since."""
+    felt: deque[Inertial] = deque(maxlen=MAX_EVERY)
+
+    def read(data: Any) -> list[Value]:
+        felt.append(inertial(data, signs))
+        if (int(data.frame) - first) % sensor.every:
+            return []
+        said = together(felt, sensor.rate_hz)
+        felt.clear()
+        return [said]
+
+    return read
 
 
 def inertial(data: Any, signs: str) -> Inertial:

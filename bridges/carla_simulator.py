@@ -54,13 +54,16 @@ FAVORITES = (
 )  # fmt: skip
 """Of CARLA's cars, which one is spawned."""
 _CLEARANCE_M = 0.1
+_LONGEST_NS = 1_000_000_000
+"""That our craft fly in one tick, however far the clock that they follow went on."""
 
 
 class CarlaSimulator:
     """A CARLA server; ids are its own.
 
     counts: ``foreign_ticks`` of other clients while the clock is ours, ``missed`` ticks while we
-    follow, ``refused`` orders, ``unreadable`` readings, ``nonsense`` actors.
+    follow, ``unflown_ms`` that their clock went on beyond what our craft fly in one tick (1 s),
+    ``refused`` orders, ``unreadable`` readings, ``nonsense`` actors.
     session: the connection, for what the port has no word for. warnings: lines that a user should
     read. role_id: of ``carla.role``, 0: none.
     """
@@ -273,7 +276,9 @@ class CarlaSimulator:
         self.moment = self._merged(self._advance())
         self._read()
         passed_ns = max(self.moment.stamp_ns - before_ns, 1)
-        self._fleet.step(passed_ns, self.moment.stamp_ns)
+        flown_ns = min(passed_ns, _LONGEST_NS)
+        self.counts["unflown_ms"] += (passed_ns - flown_ns) // 1_000_000
+        self._fleet.step(flown_ns, self.moment.stamp_ns)
         self._send()
 
     def _merged(self, world: Moment) -> Moment:

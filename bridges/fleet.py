@@ -1,6 +1,7 @@
 """UAVs of ours in any world that has none: crafts, their bodies in the moment, their senses."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -144,29 +145,33 @@ class Fleet:
             return None
         member.kept = max(member.kept, sensor.every)
         ticks = [felt[sensor.on_gimbal] for felt in member.inertial][-sensor.every :]
-        return _inertial(ticks, sensor, quaternion(pose[:3, :3]))
+        felt = together(ticks, sensor.rate_hz)
+        turn = sensor.mount[:3, :3]
+        return Inertial(
+            felt.stamps_ns, felt.rates @ turn, felt.accelerations @ turn, quaternion(pose[:3, :3])
+        )
 
 
-def _inertial(ticks: list[Inertial], sensor: Sensor, orientation: FloatArray) -> Inertial:
-    """What was felt in several ticks, in the axes of the sensor; where it speaks less often than
-    the craft is computed, each sample is the mean over its own period."""
-    stamps = np.concatenate([t.stamps_ns for t in ticks])
+def together(parts: Sequence[Inertial], rate_hz: float) -> Inertial:
+    """Samples of several readings as one; where ``rate_hz`` (0: any) is less than there are, each
+    is the mean over its own period. At least one part."""
+    stamps = np.concatenate([p.stamps_ns for p in parts])
     felt = np.hstack(
         [
-            np.concatenate([t.rates for t in ticks]) @ sensor.mount[:3, :3],
-            np.concatenate([t.accelerations for t in ticks]) @ sensor.mount[:3, :3],
+            np.concatenate([p.rates for p in parts]),
+            np.concatenate([p.accelerations for p in parts]),
         ]
     )
     n = len(stamps)
     period_s = (stamps[-1] - stamps[0]) * 1e-9 / max(n - 1, 1)
-    count = max(1, round(sensor.rate_hz * n * period_s)) if sensor.rate_hz else n
+    count = max(1, round(rate_hz * n * period_s)) if rate_hz else n
     if count < n:
         first = np.arange(count) * n // count
         sizes = np.diff([*first, n])
         felt = np.add.reduceat(felt, first) / sizes[:, None]
         since = np.add.reduceat(stamps - stamps[0], first)
         stamps = stamps[0] + np.round(since / sizes).astype(np.int64)
-    return Inertial(stamps, felt[:, :3], felt[:, 3:], orientation)
+    return Inertial(stamps, felt[:, :3], felt[:, 3:], parts[-1].orientation)
 
 
 def fix(origin: Origin, position: FloatArray) -> Fix:

@@ -178,13 +178,29 @@ def quaternion(rotation: FloatArray) -> FloatArray:
     return found
 
 
-def rotation_vector(rotation: FloatArray) -> FloatArray:
-    """(3,) rad of a rotation by less than half a turn."""
-    r = rotation
-    axis = np.array([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]]) / 2
-    sine = float(np.linalg.norm(axis))
-    angle = float(np.arctan2(sine, (np.trace(r) - 1) / 2))
-    return axis * (angle / sine if sine > 1e-12 else 1.0)
+def rotation_vector(rotations: FloatArray) -> FloatArray:
+    """(..., 3, 3) rotations by less than half a turn → (..., 3) rad."""
+    r = rotations
+    axis = np.stack(
+        [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]],
+        axis=-1,
+    ) / 2  # fmt: skip
+    sine = np.linalg.norm(axis, axis=-1)
+    angle = np.arctan2(sine, (np.trace(r, axis1=-2, axis2=-1) - 1) / 2)
+    vectors: FloatArray = axis * np.divide(
+        angle, sine, out=np.ones_like(sine), where=sine > 1e-12
+    )[..., None]  # fmt: skip
+    return vectors
+
+
+def rotation(vectors: FloatArray) -> FloatArray:
+    """(..., 3) rad → (..., 3, 3), Rodrigues."""
+    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(vectors / np.maximum(angle[..., 0], 1e-12), -1, 0)
+    o = np.zeros_like(x)
+    cross = np.stack([o, -z, y, z, o, -x, -y, x, o], axis=-1).reshape(*o.shape, 3, 3)
+    turns: FloatArray = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return turns
 
 
 def _wrapped(angle: float) -> float:

@@ -64,7 +64,11 @@ class MujocoRenderer:
         )
 
     def segments(self, pose: FloatArray, sensor: Sensor, hide: int = 0) -> npt.NDArray[np.int32]:
-        """(H, W) the actor that each pixel shows; 0: none."""
+        """(H, W) the actor that each pixel shows; 0: none.
+
+        What boxes and visibility are checked against: the drawn truth, pixel by pixel, which no
+        sensor hands out.
+        """
         flags = self._prepare(pose, sensor, hide)
         flags["mjRND_SEGMENT"] = flags["mjRND_IDCOLOR"] = True
         self._set(flags)

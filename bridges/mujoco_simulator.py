@@ -40,11 +40,14 @@ from pipeline.objects import ObjectClass
 
 SEEING = frozenset({SensorKind.CAMERA, SensorKind.DEPTH, SensorKind.BOXES})
 ORIGIN = Origin(48.0, 11.0, 0.0)
+MOST_POINTS = 200_000
+"""Rays a turn of all LiDARs together; as many take 1.5 s."""
 
 
 class MujocoSimulator(OwnSimulator):
     """The town; ``Simulator``. Every actor carries cameras, depth, boxes, LiDAR, GNSS and odometry;
-    UAVs that were spawned carry an IMU as well. Who carries a sensor is not seen by it."""
+    UAVs that were spawned carry an IMU as well. Who carries a sensor is not seen by it. LiDARs have
+    at most ``MOST_POINTS`` together."""
 
     name = "the MuJoCo world"
     abilities = Abilities(
@@ -73,6 +76,7 @@ class MujocoSimulator(OwnSimulator):
             self.step_ns = round(self._traffic.step_s * 1e9)
             self._rays = MujocoRays(self._scene)
             self._names: set[str] = set()
+            self._points = 0
             self._sizes: list[tuple[int, int]] = []
             self._raw: dict[str, BayerSensor] = {}
             self._town = upright(0, self._traffic.snapshot())
@@ -87,6 +91,12 @@ class MujocoSimulator(OwnSimulator):
         sensor_pose(sensor, self.moment.pose(sensor.parent), self._craft(sensor.parent))
         if sensor.kind is SensorKind.IMU and sensor.parent not in self._fleet:
             raise InputError(f"{sensor.name}: only UAVs that were spawned carry an IMU here")
+        points = sensor.points if sensor.kind is SensorKind.LIDAR else 0
+        if self._points + points > MOST_POINTS:
+            raise InputError(
+                f"{sensor.name}: {points} points a turn, with {self._points} of other LiDARs, are "
+                f"more than {MOST_POINTS}, the most here; give fewer points"
+            )
         if sensor.kind in SEEING:
             choose(self._config.gl)
             self._reserve(sensor)
@@ -94,6 +104,7 @@ class MujocoSimulator(OwnSimulator):
             size = sensor.width, sensor.height
             self._raw[sensor.name] = BayerSensor(sensor.encoding, size, self._config.seed)
         super().listen(sensor, receive)
+        self._points += points
         self._names.add(sensor.name)
 
     def close(self) -> None:

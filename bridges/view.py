@@ -3,6 +3,7 @@
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from bridges.actors import Snapshot
 from bridges.simulator import Moment, SeenBoxes, Sensor
@@ -13,6 +14,9 @@ LEAST = 0.1
 """Visibility under which an actor is not listed."""
 _NEAREST = 0.2
 _CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+_CELLS = 6
+"""Along each edge of a cuboid's side; the share in view of a truck beside the camera, the worst
+case, is then right to about 0.1."""
 _EDGES = np.array([(i, j) for i in range(8) for j in range(i + 1, 8) if (i ^ j).bit_count() == 1])
 OPTICAL = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 """(3, 3) mount (x along the view, z up) to optical (x right, y down, z along the view)."""
@@ -42,22 +46,62 @@ def seen_boxes(
 ) -> SeenBoxes:
     """Boxes round the bodies in view; bodies are cuboids, hidden by houses and each other.
 
-    Bodies that reach behind the camera are cut off at 0.2 m.
+    Bodies that reach behind the camera are cut off at 0.2 m. Visibility is the share of the surface
+    in the picture (``surfaces``) times the share that is not hidden.
     """
     actors = moment.actors
     low, high = bounds(cuboids(moment), pose, sensor)
     size = np.array([sensor.width, sensor.height], np.float64)
     clipped_low, clipped_high = np.clip(low, 0, size), np.clip(high, 0, size)
-    whole = np.maximum(high - low, 1e-9).prod(axis=1)
-    inside = np.maximum(clipped_high - clipped_low, 0).prod(axis=1) / whole
+    away = np.linalg.norm(actors.positions - pose[:3, 3], axis=1)
+    inside = ((clipped_high - clipped_low) > 0).all(axis=1) & (away <= range_m)
     observer = Observer(pose[:3, 3], range_m, own_id=sensor.parent)
-    rows = np.flatnonzero((inside > 0) & (actors.ids != sensor.parent))
-    shares = np.zeros(len(actors))
+    rows = np.flatnonzero(inside & (actors.ids != sensor.parent))
+    shares = surfaces(moment, rows, pose, sensor)[2].sum(axis=1)
     if len(rows):
-        shares = inside * visibility.shares(observer, actors)
-    rows = rows[shares[rows] >= LEAST]
+        shares *= visibility.shares(observer, actors)[rows]
+    rows, shares = rows[shares >= LEAST], shares[shares >= LEAST]
     boxes = np.hstack([clipped_low, clipped_high - clipped_low])
-    return SeenBoxes(actors.ids[rows], actors.classes[rows], boxes[rows], shares[rows])
+    return SeenBoxes(actors.ids[rows], actors.classes[rows], boxes[rows], shares)
+
+
+def _sides() -> tuple[FloatArray, FloatArray]:
+    """Points (6 P, 3) on a unit cube's sides and the normals (6 P, 3) there."""
+    steps = (np.arange(_CELLS) + 0.5) / _CELLS - 0.5
+    u, v = (a.ravel() for a in np.meshgrid(steps, steps))
+    points, normals = [], []
+    for axis in range(3):
+        for way in (-0.5, 0.5):
+            points.append(np.insert(np.stack([u, v], axis=1), axis, way, axis=1))
+            normals.append(np.tile(np.eye(3)[axis] * 2 * way, (len(u), 1)))
+    return np.concatenate(points), np.concatenate(normals)
+
+
+_POINTS, _NORMALS = _sides()
+
+
+def surfaces(
+    moment: Moment, rows: npt.NDArray[np.int64], pose: FloatArray, sensor: Sensor
+) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray]:
+    """P points on the sides of the cuboids of R actors, as a camera at ``pose`` (4, 4) has them.
+
+    Pixels (R, P, 2), column and row, within the picture; depths (R, P) m; and weights (R, P): the
+    solid angle that a point stands for, as a share of its body's, 0 where it is out of the picture
+    or its side faces away. Their sum is the share of a body that is in the picture.
+    """
+    turns, sizes = moment.poses[rows, :3, :3], moment.actors.sizes[rows]
+    back = turns.transpose(0, 2, 1)
+    points = (_POINTS * sizes[:, None]) @ back + moment.poses[rows, None, :3, 3]
+    way = points - pose[:3, 3]
+    area = sizes.prod(axis=1)[:, None] / (np.abs(_NORMALS) @ sizes.T).T
+    facing = -((_NORMALS @ back) * way).sum(axis=-1)
+    weight = np.maximum(facing, 0) * area / np.maximum((way**2).sum(axis=-1), 0.01) ** 1.5
+    weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
+    pixels, far = project(points, pose, sensor)
+    at = np.round(np.clip(pixels, -1, 1e6)).astype(np.int64)
+    most = np.array([sensor.width, sensor.height]) - 1
+    inside = (far > 0.05) & ((at >= 0) & (at <= most)).all(axis=-1)
+    return np.clip(at, 0, most), far, weight * inside
 
 
 def cuboids(moment: Moment) -> FloatArray:

@@ -7,6 +7,20 @@ from contextlib import contextmanager
 
 
 @contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends what is inside by an exception, exit status 143, so that it is cleaned up."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def until_signalled() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set."""
     stopped = threading.Event()

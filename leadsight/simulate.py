@@ -26,6 +26,7 @@ from evaluation.follow_target import choose_target
 from evaluation.video import AnnotatedVideo
 from isp.config import IspConfig
 from isp.make import make_isp
+from leadsight.signals import ended_by_sigterm, until_signalled
 from pipeline import config
 from pipeline.errors import InputError
 from pipeline.frame import Frame
@@ -57,6 +58,9 @@ class FlightRequest:
 def run_simulate(request: FlightRequest, console: Console) -> None:
     """Write the bag, its camera's calibration beside it, and the video where one is wanted.
 
+    SIGINT and SIGTERM end the flight, and what was flown is written; before it has begun, nothing
+    is left.
+
     Raises:
         InputError: a world, option or path that cannot be used.
     """
@@ -65,7 +69,7 @@ def run_simulate(request: FlightRequest, console: Console) -> None:
     configs = config.build(classes, assignments=request.settings)
     if request.video is not None and request.video.exists() and not request.overwrite:
         raise InputError(f"{request.video}: exists already; give another name or --overwrite")
-    with FlightWriter(request.out, request.overwrite) as writer:
+    with ended_by_sigterm(), FlightWriter(request.out, request.overwrite) as writer:
         simulator = make_simulator(request.world, configs[own], request.seed, request.source)
         try:
             ended = _fly(simulator, request, configs, writer, console)
@@ -100,7 +104,11 @@ def _fly(
     steps = max(1, round(request.seconds * 1e9 / simulator.step_ns))
     arriving = round(_ARRIVE_S * 1e9 / simulator.step_ns)
     flown, ended, begin = 0, "", time.monotonic()
-    with SimulationLoop(simulator, sensors, LoopConfig(real_time_factor=0.0)) as loop, film:
+    with (
+        SimulationLoop(simulator, sensors, LoopConfig(real_time_factor=0.0)) as loop,
+        film,
+        until_signalled() as stopped,
+    ):
         rounds = range(steps + arriving)
         for k in track(rounds, f"fly {request.world}", console=console, transient=True):
             try:
@@ -110,6 +118,7 @@ def _fly(
                 ended = str(error)
             except InputError:
                 ended = f"target {target} left the scene"
+            ended = ended or ("told to by a signal" if stopped.is_set() else "")
             if ended:
                 break
             if k >= arriving:

@@ -240,7 +240,10 @@ def test_documented_command_runs(
             pytest.importorskip("torch", reason="torch is not installed (the train extra)")
         bench = module.startswith("benchmarks.")
         quick = BRIEF.get(module, QUICK.get(name, []) if bench else [])
-        run([sys.executable, *arguments, *quick], place if module in BRIEF or "--out" in arguments else ROOT)
+        run(
+            [sys.executable, *arguments, *quick],
+            place if module in BRIEF or "--out" in arguments else ROOT,
+        )
     elif program in ("python", "python3"):
         assert (ROOT / arguments[0]).is_file(), f"{arguments[0]} is not in the repository"
         run([sys.executable, "-m", "py_compile", str(ROOT / arguments[0])], place)

@@ -47,6 +47,13 @@ def positions(rows):
     return records(6, "<I6f", ((i, *(100 * v for v in p), *a) for i, p, a in rows))
 
 
+def vacant(count):
+    """Positions of as many actors, all at the origin."""
+    rows = np.zeros(count, [("id", "<u4"), ("values", "<f4", 6)])
+    rows["id"] = np.arange(1, count + 1)
+    return packet(6, struct.pack("<H", count) + rows.tobytes())
+
+
 def kinematics(rows):
     return records(12, "<I6f", ((i, *v, *w) for i, v, w in rows))
 

@@ -13,7 +13,7 @@ import pytest
 from bridges.carla_client import CarlaConfig, CarlaSession, is_time_out, version_of
 from bridges.carla_simulator import CarlaSimulator
 from bridges.loop import LoopConfig, SimulationLoop
-from bridges.simulator import Drive, Sensor, SensorKind, SimulatorError, pose_of
+from bridges.simulator import Drive, Sensor, SensorKind, SimulatorError, Velocity, pose_of
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass
 from tests.bridges.fake_carla import FIRST_FRAME, FakeCarla, Faults
@@ -382,6 +382,32 @@ def test_following_another_clock(start):
     assert sum(len(s.readings) == 2 for s in steps) >= 8
     frames = [s.moment.frame for s in steps]
     assert frames == sorted({*frames}) and not fake.server.foreign
+    fake.server.end()
+
+
+def test_following_a_clock_that_jumps(start):
+    fake = FakeCarla()
+    fake.server.run()
+    config = CarlaConfig(port=fake.server.port, mode="follow", timeout_s=0.5)
+    simulator = CarlaSimulator(config, fake)
+    uav = simulator.spawn(ObjectClass.UAV, AT)
+    simulator.apply(uav, Velocity(np.array([5.0, 0.0, 0.0])))
+    samples = []
+    simulator.listen(Sensor(SensorKind.IMU, "imu", uav), lambda r: samples.append(r.value))
+    simulator.tick()
+    assert not simulator.counts["unflown_ms"]
+    before = simulator.moment
+    with fake.server.lock:
+        fake.server.elapsed += 30.0
+    while simulator.moment.stamp_ns - before.stamp_ns < 30e9:
+        simulator.tick()
+    jump_ns = simulator.moment.stamp_ns - before.stamp_ns
+    del samples[:]
+    after = simulator.tick()
+    assert 28_900 < simulator.counts["unflown_ms"] <= jump_ns / 1e6 - 1000
+    assert samples and len(samples[0].stamps_ns) <= 200
+    assert np.linalg.norm(after.pose(uav)[:3, 3] - before.pose(uav)[:3, 3]) < 10
+    simulator.close()
     fake.server.end()
 
 

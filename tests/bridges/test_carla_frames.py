@@ -5,7 +5,6 @@ import pytest
 
 from bridges import carla_frames as frames
 from pipeline.errors import InputError
-from pipeline.objects import ObjectClass
 
 FLIP = np.diag([1.0, -1.0, 1.0])
 ROAD = """<?xml version="1.0"?><OpenDRIVE><header revMajor="1" revMinor="4" name="one road"
@@ -199,20 +198,6 @@ def test_pictures_have_the_size_they_say():
     assert frames.picture(bytes(range(24)), 2, 3)[1, 0].tolist() == [12, 13, 14, 15]
     with pytest.raises(InputError, match="3x2"):
         frames.picture(b"x" * 23, 2, 3)
-
-
-def test_semantic_tags():
-    names = {"Pedestrians": ObjectClass.PERSON, "Car": ObjectClass.CAR, "Truck": ObjectClass.TRUCK,
-             "Bus": ObjectClass.BUS, "Motorcycle": ObjectClass.MOTORCYCLE,
-             "Bicycle": ObjectClass.CYCLIST, "Rider": ObjectClass.CYCLIST,
-             "Roads": ObjectClass.UNKNOWN}  # fmt: skip
-    old = frames.classes_of_tags(np.array([[4, 10], [1, 14]]), until_0_9_13=True)
-    assert old.tolist() == [[1, 4], [0, 0]]
-    carla = pytest.importorskip("carla")
-    if "Car" not in carla.CityObjectLabel.names:
-        pytest.skip("this library has the tags of before 0.9.14")
-    tags = np.array([int(carla.CityObjectLabel.names[name]) for name in names])
-    assert frames.classes_of_tags(tags).tolist() == list(names.values())
 
 
 @pytest.mark.parametrize("projection", frames.PROJECTIONS)

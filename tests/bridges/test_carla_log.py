@@ -135,6 +135,9 @@ HOSTILE = {
         1, 0.0, logs.added([(1, 1, "v", {str(k): "" for k in range(300)})])
     ),
     "actors cut off": logs.frame(1, 0.0, logs.packet(2, b"\x05\0" + bytes(20))),
+    "many packets": logs.frame(1, 0.0, *[logs.packet(77)] * 100),
+    "a kind twice": logs.frame(1, 0.0, logs.positions([]), logs.positions([])),
+    "too many come": logs.frame(1, 0.0, logs.packet(2, bytes((1 << 20) + 1))),
     "bytes after actors": logs.frame(1, 0.0, logs.packet(2, b"\0\0rest")),
 }  # fmt: skip
 

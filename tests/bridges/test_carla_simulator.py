@@ -107,6 +107,28 @@ def test_the_imu_of_a_vehicle_says_what_odometry_says(start):
         assert np.allclose(level[0, 0], 1 - 2 * (y * y + z * z)) and w * w + x * x <= 1
 
 
+def test_an_imu_that_reads_seldom_says_all_since_it_last_did(start):
+    _, simulator = start()
+    simulator.tick()
+    seen = {"imu": [], "few": [], "each": []}
+    wishes = {"imu": {"every": 4}, "few": {"every": 4, "rate_hz": 10.0}, "each": {}}
+    for name, wish in wishes.items():
+        sensor = Sensor(SensorKind.IMU, name, 21, **wish)
+        simulator.listen(sensor, lambda r: seen[r.sensor].append(r))
+    moments = ticked(simulator, 9)
+    assert [r.frame for r in seen["imu"]] == [m.frame for m in moments[::4]]
+    assert [len(r.value.stamps_ns) for r in seen["imu"]] == [1, 4, 4]
+    stamps = np.concatenate([r.value.stamps_ns for r in seen["imu"]])
+    assert np.abs(stamps - [m.stamp_ns for m in moments]).max() <= 1
+    for what in ("rates", "accelerations"):
+        all_ = np.concatenate([getattr(r.value, what) for r in seen["each"]])
+        got = np.concatenate([getattr(r.value, what) for r in seen["imu"]])
+        assert np.array_equal(got, all_)
+        last = getattr(seen["few"][-1].value, what)
+        assert np.allclose(last, [all_[5:7].mean(axis=0), all_[7:9].mean(axis=0)])
+    assert np.array_equal(seen["imu"][-1].value.orientation, seen["each"][-1].value.orientation)
+
+
 def test_gnss_is_where_the_map_lies(start):
     fake, simulator = start()
     simulator.tick()

@@ -191,6 +191,17 @@ def test_the_same_seed_is_the_same_picture_and_another_one_another_town():
     assert np.abs(pictures[0] - pictures[2]).mean() > 5
 
 
+def test_lidars_have_only_so_many_points_together(town):
+    craft = uav(town, pose_of(np.array([90.0, 90.0, 60.0])))
+    with pytest.raises(InputError, match=r"big: 1048576 points .*200000.* give fewer"):
+        town.listen(Sensor(SensorKind.LIDAR, "big", craft, points=1 << 20), print)
+    heard = listened(town, Sensor(SensorKind.LIDAR, "first", craft, points=1600))
+    with pytest.raises(InputError, match=r"second: 199000 points .* with 1600 of other"):
+        town.listen(Sensor(SensorKind.LIDAR, "second", craft, points=199_000), print)
+    town.tick()
+    assert len(heard["first"].xyz)
+
+
 def test_lidar_points_are_where_depth_says_and_never_on_its_carrier(town):
     craft = uav(town, pose_of(np.array([90.0, 90.0, 25.0]), 0.3))
     lidar = Sensor(SensorKind.LIDAR, "l", craft, channels=16, points=16 * 180, range_m=80.0)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from bridges.flight import rotation, rotation_vector
+from bridges.recorded import State, between
 from bridges.recorder import RecorderConfig, RecorderSimulator
 from bridges.simulator import Sensor, SensorKind, SimulatorError, pose_of
 from evaluation.data import find_data
@@ -75,6 +77,38 @@ def test_one_that_breaks_off_is_played_as_far_as_it_goes(recording):
     simulator.close()
 
 
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        (
+            [logs.frame(k + 1, 1e-6 * k) for k in range(20_000)],
+            "more than 10000 frames .* one step",
+        ),
+        (
+            [logs.frame(k + 1, 1e-6 * k, logs.vacant(65_535)) for k in range(8)],
+            r"more than 8 MiB .* one step .*recorder\.step_s",
+        ),
+        (
+            [
+                logs.frame(k + 1, 1e-6 * k, logs.added([
+                    (i, 1, "vehicle.a", {}) for i in range(5000 * k + 1, 5000 * k + 5001)
+                ]))
+                for k in range(3)
+            ],
+            "more than 10000 actors",
+        ),
+    ],
+)  # fmt: skip
+def test_one_step_reads_only_so_much(tmp_path, frames, said):
+    path = tmp_path / "crowded.log"
+    path.write_bytes(logs.header() + b"".join(frames))
+    simulator = RecorderSimulator(path)
+    with pytest.raises(SimulatorError, match=f"crowded.log: .*{said}") as refused:
+        simulator.tick()
+    assert "\n" not in str(refused.value)
+    simulator.close()
+
+
 def test_one_without_a_frame(tmp_path):
     path = tmp_path / "empty.log"
     path.write_bytes(logs.header())
@@ -139,3 +173,38 @@ def test_a_genuine_car_s_way_is_the_recorded_one():
     off = np.linalg.norm(change - np.array(speeds)[1:-1], axis=1)
     assert len(places) > 230 and np.median(off) < 0.05 and np.linalg.norm(speeds, axis=1).max() > 5
     simulator.close()
+
+
+def _turned(angles):
+    return rotation(np.column_stack([0 * angles, 0 * angles, angles]))
+
+
+def test_many_are_brought_on_their_way_at_once():
+    """Four go on as recorded, without a recorded speed, are put elsewhere, or come too late."""
+    nan = np.nan
+    a = State(
+        0.0, np.array([1, 2, 3, 5]), np.array([[0, 0, 0], [0, 5, 0], [0, 9, 0], [1, 1, 1.0]]),
+        _turned(np.array([0.0, 1.0, 2.0, 3.0])),
+        np.array([[10, 0, 0], [nan] * 3, [1, 0, 0], [0, 1, 0]]), np.full((4, 3), nan),
+    )  # fmt: skip
+    b = State(
+        0.5, np.array([1, 2, 3, 4]), np.array([[5, 0, 0], [0, 10, 0], [90, 9, 0], [7, 7, 7.0]]),
+        _turned(np.array([0.2, 1.4, 2.0, 0.0])),
+        np.array([[20, 0, 0], [nan] * 3, [1, 0, 0], [2, 0, 0]]), np.zeros((4, 3)),
+    )  # fmt: skip
+    places, turns, velocities, rates = between(a, b, np.array([1, 2, 3, 4, 5]), 0.5)
+    assert np.allclose(places, [[2.5, 0, 0], [0, 7.5, 0], [0, 9, 0], [7, 7, 7], [1, 1, 1]])
+    yaws = np.arctan2(turns[:, 1, 0], turns[:, 0, 0])
+    assert np.allclose(yaws, [0.1, 1.2, 2.0, 0.0, 3.0])
+    assert np.allclose(velocities, [[15, 0, 0], [0, 10, 0], [1, 0, 0], [2, 0, 0], [0, 1, 0]])
+    assert np.allclose(rates[:, 2], [0.2, 0.4, 0, 0, 0])  # half of what is missing, half recorded
+
+
+def test_rotations_and_their_vectors():
+    vectors = np.random.default_rng(0).normal(0, 0.8, (50, 3))
+    vectors[0] = 0.0
+    turns = rotation(vectors)
+    assert np.allclose(turns @ turns.transpose(0, 2, 1), np.eye(3))
+    assert np.allclose(turns @ vectors[..., None], vectors[..., None])
+    assert np.allclose(rotation_vector(turns), vectors)
+    assert np.allclose(rotation_vector(turns[7]), vectors[7])

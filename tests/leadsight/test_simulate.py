@@ -1,6 +1,11 @@
 """``leadsight simulate``: a flight from any world, read back by the commands for recordings."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import cv2
 import pytest
@@ -8,7 +13,7 @@ import pytest
 from bridges.make_simulator import WORLDS, config_class, make_simulator
 from evaluation.bags import Bag
 from pipeline.errors import InputError
-from tests.leadsight.test_cli import leadsight
+from tests.leadsight.test_cli import ROOT, leadsight
 
 SMALL = ("--width", "160", "--height", "120", "--fov", "30", "--seed", "3")
 
@@ -113,3 +118,48 @@ def test_a_video_that_is_there_is_not_written_over(tmp_path):
     done = leadsight("simulate", "embedded", "-o", tmp_path / "a.mcap", "--video", video)
     assert done.returncode == 2 and "--overwrite" in done.stderr
     assert video.read_text() == "mine" and [*tmp_path.iterdir()] == [video]
+
+
+def told_to_end(number, pattern, folder, *arguments):
+    """Exit status and words of a flight that a signal ends once a file like ``pattern`` is there.
+
+    Everything it writes lies in ``folder``, temporary files in ``folder``/tmp.
+    """
+    (folder / "tmp").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "leadsight", "simulate", *arguments], cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "tmp")},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        end = time.monotonic() + 60
+        while not any(p.stat().st_size > 100_000 or p.is_dir() for p in folder.glob(pattern)):
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.02)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("number", (signal.SIGTERM, signal.SIGINT), ids=lambda s: s.name)
+def test_a_flight_that_is_told_to_end_is_written_as_far_as_it_was_flown(tmp_path, number):
+    code, said = told_to_end(
+        number, ".bag-*/bag/*.mcap", tmp_path, "town", "-o", "a.mcap", "--seconds", "3600"
+    )
+    assert code == 0 and "it ended early: told to by a signal" in said
+    assert {p.name for p in tmp_path.iterdir()} == {"a.mcap", "tmp"}
+    assert len([*Bag(tmp_path / "a.mcap").messages("truth_objects")]) > 5
+    assert not [*(tmp_path / "tmp").glob("leadsight*")]
+
+
+def test_what_is_told_to_end_before_it_flies_leaves_nothing(tmp_path):
+    pytest.importorskip("libsumo", reason="SUMO is not installed (the sumo extra)")
+    code, said = told_to_end(
+        signal.SIGTERM, "tmp/leadsight-sumo-*", tmp_path, "sumo", "-o", "a.mcap",
+        "--set", "sumo.grid=8", "--set", "sumo.warm_up_s=300",
+    )  # fmt: skip
+    assert code == 143 and not said.strip(), said
+    assert [p.name for p in tmp_path.iterdir()] == ["tmp"]
+    assert not [*(tmp_path / "tmp").glob("leadsight*")]
