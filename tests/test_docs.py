@@ -198,6 +198,8 @@ def test_documented_command_runs(
             help_ = run([sys.executable, "-m", "leadsight", "carla-doctor", "--help"], place)
             assert all(word in help_ for word in arguments if word.startswith("--"))
             return
+        if arguments[:2] == ["evaluate-mot", "world"]:
+            arguments += ["--seconds", "4"]
         if ">" in arguments:
             arguments = arguments[: arguments.index(">")]
         run([sys.executable, "-m", "leadsight", *arguments], place)
