@@ -5,9 +5,9 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from bridges.simulator import Reading, Sensor
+from bridges.simulator import Reading, Sensor, SensorKind
 
-EVENTS = ("v2x",)
+EVENTS = (SensorKind.V2X,)
 """Kinds that speak when something happens; nobody waits for them."""
 SILENT_AFTER = 5
 """A sensor that missed as many ticks in a row is not waited for until it speaks again."""
@@ -33,7 +33,6 @@ class FrameBarrier:
         self._first = first
         self._done = -1 if first is None else first - 1
         self._missed: Counter[str] = Counter()
-        self._seen: set[str] = set()
         self.counts: Counter[str] = Counter()
 
     @property

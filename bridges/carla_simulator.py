@@ -22,7 +22,7 @@ from bridges.carla_geo import geo_frame_of
 from bridges.carla_orders import carla_transform, order_of
 from bridges.carla_sensors import CarlaSensors
 from bridges.carla_traffic import add_traffic
-from bridges.fleet import CONTROLS, SENSES, Fleet, sensor_pose
+from bridges.fleet import CONTROLS, SENSES, Fleet
 from bridges.odometry import odometry_of
 from bridges.simulator import (
     Abilities,
@@ -282,7 +282,7 @@ class CarlaSimulator:
         self._send()
 
     def _merged(self, world: Moment) -> Moment:
-        return self._fleet.moment(world.frame, world, world.stamp_ns)
+        return self._fleet.joined(world)
 
     def _send(self) -> None:
         orders = self._pending + self._sensors.orders(self._fleet.craft)
@@ -308,10 +308,7 @@ class CarlaSimulator:
         self._sensors.see(self.moment, self._pose_of)
 
     def _pose_of(self, sensor: Sensor) -> FloatArray | None:
-        if sensor.parent not in self.moment.actors.ids:
-            return None
-        craft = self._fleet.craft(sensor.parent) if sensor.parent in self._fleet else None
-        return sensor_pose(sensor, self.moment.pose(sensor.parent), craft)
+        return self._fleet.pose(sensor, self.moment)
 
     def _value(self, sensor: Sensor) -> Value | None:
         pose = self._pose_of(sensor)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bridges.simulator import Moment, SeenBoxes, Sensor
-from bridges.view import LEAST, bounds, cuboids, surfaces
+from bridges.view import Rows, boxes_of, surfaces
 from pipeline.box import FloatArray
 
 RANGE_M = 400.0
@@ -25,25 +25,11 @@ def boxes_in(
 
     Who carries the sensor is not listed, nor who is seen by less than a tenth.
     """
-    actors = moment.actors
-    low, high = bounds(cuboids(moment), pose, sensor)
-    size = np.array([sensor.width, sensor.height], np.float64)
-    low, high = np.clip(low, 0, size), np.clip(high, 0, size)
-    near = np.linalg.norm(actors.positions - pose[:3, 3], axis=1) <= RANGE_M
-    inside = ((high - low) > 0).all(axis=1) & near & (actors.ids != sensor.parent)
-    rows = np.flatnonzero(inside)
-    shares = _shares(moment, rows, pose, sensor, depth)
-    rows, shares = rows[shares >= LEAST], shares[shares >= LEAST]
-    boxes = np.hstack([low, high - low])[rows]
-    return SeenBoxes(actors.ids[rows], actors.classes[rows], boxes, shares)
 
+    def shares(rows: Rows) -> FloatArray:
+        pixels, far, weights = surfaces(moment, rows, pose, sensor)
+        seen = depth[pixels[..., 1], pixels[..., 0]] >= far * (1 - _SLACK) - _SLACK_M
+        found: FloatArray = (weights * seen).sum(axis=1)
+        return found
 
-def _shares(
-    moment: Moment, rows: npt.NDArray[np.int64], pose: FloatArray, sensor: Sensor,
-    depth: npt.NDArray[np.float32],
-) -> FloatArray:  # fmt: skip
-    """(R,) how much of each is in the picture and not hidden."""
-    pixels, far, weights = surfaces(moment, rows, pose, sensor)
-    seen = depth[pixels[..., 1], pixels[..., 0]] >= far * (1 - _SLACK) - _SLACK_M
-    shares: FloatArray = (weights * seen).sum(axis=1)
-    return shares
+    return boxes_of(moment, pose, sensor, shares, RANGE_M)

@@ -59,6 +59,10 @@ class EmbeddedSimulator(OwnSimulator):
         self.step_ns = self._aerial.period_ns
         self.target_id = self._aerial.target_id + 1
         self._cameras: dict[str, AerialWorld] = {}
+        self._made: dict[WorldConfig, AerialWorld] = {}
+        parts = self._aerial.scene.actors.parts
+        flat = parts.reshape(len(parts), -1, 3)
+        self._sizes: FloatArray = np.maximum(flat.max(axis=1) - flat.min(axis=1), 0.1)
         self._begin()
 
     def listen(self, sensor: Sensor, receive: Callable[[Reading], None]) -> None:
@@ -75,17 +79,21 @@ class EmbeddedSimulator(OwnSimulator):
     def close(self) -> None:
         super().close()
         self._cameras.clear()
+        self._made.clear()
 
     def _advance(self) -> None:
         pass  # where everybody is follows from the tick alone
 
     def _camera(self, sensor: Sensor) -> AerialWorld:
+        """Sensors of the same optics share one, as each holds a picture and a sensor's noise."""
         raw = self._config.encoding if sensor.encoding == "rgb8" else sensor.encoding
         config = replace(  # where the scripted camera would fly does not matter
             self._config, width=sensor.width, height=sensor.height, encoding=raw,
             fov_deg=sensor.fov_deg, pitch_deg=80.0, altitude_m=15.0,
         )  # fmt: skip
-        return AerialWorld(config, self._aerial.scene)
+        if config not in self._made:
+            self._made[config] = AerialWorld(config, self._aerial.scene)
+        return self._made[config]
 
     def _value(self, sensor: Sensor) -> Value | None:
         if sensor.name not in self._cameras:
@@ -125,21 +133,13 @@ class EmbeddedSimulator(OwnSimulator):
             away -= TILE * np.round(away / TILE)
             nearest = np.linalg.norm(away, axis=2).argmin(axis=1)
             xy = foci[nearest] + away[np.arange(len(xy)), nearest]
-        sizes = self._sizes()
-        n = len(pose)
+        sizes, n = self._sizes, len(pose)
         return Snapshot(
             self._aerial.stamp_ns(self._frame), np.arange(1, n + 1, dtype=np.int32),
             CLASSES[scene.actors.label],
             np.column_stack([xy, sizes[:, 2] / 2]), np.column_stack([velocity, np.zeros(n)]),
             pose[:, 2], sizes, np.zeros(n, bool),
         )  # fmt: skip
-
-    def _sizes(self) -> FloatArray:
-        """(N, 3), of what is drawn."""
-        parts = self._aerial.scene.actors.parts
-        flat = parts.reshape(len(parts), -1, 3)
-        extent: FloatArray = flat.max(axis=1) - flat.min(axis=1)
-        return np.maximum(extent, 0.1)
 
 
 def _focus(craft: Craft) -> FloatArray:

@@ -107,23 +107,32 @@ class Fleet:
             while len(member.inertial) > member.kept:
                 member.inertial.popleft()
 
-    def moment(self, frame: int, world: Moment | None, stamp_ns: int) -> Moment:
+    def joined(self, world: Moment) -> Moment:
         """The world's own actors and the crafts together."""
-        own = self._own(frame, stamp_ns)
-        return own if world is None else merged(world, own)
-
-    def _own(self, frame: int, stamp_ns: int) -> Moment:
         ids = np.array([*self._members], np.int32)
-        crafts = [m.craft for m in self._members.values()]
+        crafts = self.crafts
         n = len(crafts)
         poses = np.array([c.pose for c in crafts]).reshape(n, 4, 4)
         actors = Snapshot(
-            stamp_ns, ids, np.full(n, ObjectClass.UAV, np.uint8), poses[:, :3, 3].copy(),
+            world.stamp_ns, ids, np.full(n, ObjectClass.UAV, np.uint8), poses[:, :3, 3].copy(),
             np.array([c.velocity for c in crafts]).reshape(n, 3),
             np.array([c.yaw for c in crafts]).reshape(n),
             np.tile(BODY[ObjectClass.UAV], (n, 1)), np.ones(n, bool),
         )  # fmt: skip
-        return Moment(frame, actors, poses, np.array([c.rates for c in crafts]).reshape(n, 3))
+        rates = np.array([c.rates for c in crafts]).reshape(n, 3)
+        return merged(world, Moment(world.frame, actors, poses, rates))
+
+    def pose(self, sensor: Sensor, moment: Moment) -> FloatArray | None:
+        """(4, 4) sensor to world, whoever carries it; None: its carrier is gone.
+
+        Raises:
+            InputError: it hangs in a gimbal, on somebody without one.
+        """
+        row = np.flatnonzero(moment.actors.ids == sensor.parent)
+        if not len(row):
+            return None
+        member = self._members.get(sensor.parent)
+        return sensor_pose(sensor, moment.poses[row[0]], member.craft if member else None)
 
     def read(self, sensor: Sensor) -> Value | None:
         """What a sense of a craft says; None: of another kind, or no craft of ours.

@@ -31,7 +31,7 @@ def config_class(world: str) -> type[Config]:
     if world not in WORLDS:
         raise InputError(f"world {world!r:.40}: give one of {', '.join(WORLDS)}")
     module, name = _MODULES[world]
-    found: type[Config] = getattr(_imported(module, world), name)
+    found: type[Config] = getattr(import_module(module), name)
     return found
 
 
@@ -82,21 +82,23 @@ def _sumo(config: Any, seed: int, source: str) -> Simulator:
 
 
 def _mujoco(config: Any, seed: int, source: str) -> Simulator:
-    made: Simulator = _imported("bridges.mujoco_simulator", "mujoco").MujocoSimulator(config)
-    return made
+    from bridges.mujoco_simulator import MujocoSimulator
+
+    return MujocoSimulator(config)
 
 
 def _recorder(config: Any, seed: int, source: str) -> Simulator:
     if not source:
         raise InputError("recorder: give the recording, a CARLA recorder's .log file")
-    module = _imported("bridges.recorder", "recorder")
-    made: Simulator = module.RecorderSimulator(Path(source), config)
-    return made
+    from bridges.recorder import RecorderSimulator
+
+    return RecorderSimulator(Path(source), config)
 
 
 def _carla(config: Any, seed: int, source: str) -> Simulator:
-    made: Simulator = _imported("bridges.carla_simulator", "carla").CarlaSimulator(config)
-    return made
+    from bridges.carla_simulator import CarlaSimulator
+
+    return CarlaSimulator(config)
 
 
 _MAKERS: dict[str, Callable[[Any, int, str], Simulator]] = {
@@ -107,12 +109,3 @@ _MAKERS: dict[str, Callable[[Any, int, str], Simulator]] = {
     "recorder": _recorder,
     "carla": _carla,
 }
-
-
-def _imported(module: str, world: str) -> Any:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        raise InputError(f"world {world}: is not part of this build of leadsight") from None

@@ -7,11 +7,9 @@ says (bridges/traffic.py, bridges/sumo.py), crafts fly as in every other world (
 
 from collections.abc import Callable
 
-import numpy as np
-
 from bridges.actors import TrafficWorld
 from bridges.depth_boxes import boxes_in
-from bridges.fleet import CONTROLS, SENSES, fix, sensor_pose, upright
+from bridges.fleet import CONTROLS, SENSES, fix, upright
 from bridges.mujoco_gl import choose, load_mujoco
 from bridges.mujoco_rays import MujocoRays
 from bridges.mujoco_render import MujocoRenderer, View
@@ -88,7 +86,8 @@ class MujocoSimulator(OwnSimulator):
     def listen(self, sensor: Sensor, receive: Callable[[Reading], None]) -> None:
         self._check()
         refuse_sensor(self, sensor, self._names)
-        sensor_pose(sensor, self.moment.pose(sensor.parent), self._craft(sensor.parent))
+        self.moment.actors.row(sensor.parent)
+        self._fleet.pose(sensor, self.moment)
         if sensor.kind is SensorKind.IMU and sensor.parent not in self._fleet:
             raise InputError(f"{sensor.name}: only UAVs that were spawned carry an IMU here")
         points = sensor.points if sensor.kind is SensorKind.LIDAR else 0
@@ -167,7 +166,7 @@ class MujocoSimulator(OwnSimulator):
         super()._read()
 
     def _value(self, sensor: Sensor) -> Value | None:
-        pose = self._pose(sensor)
+        pose = self._fleet.pose(sensor, self.moment)
         if pose is None:
             return None
         if sensor.kind not in SEEING:
@@ -178,13 +177,6 @@ class MujocoSimulator(OwnSimulator):
             rgb, depth = SensorKind.CAMERA in kinds, bool(kinds - {SensorKind.CAMERA})
             self._views[place] = self._drawing().draw(pose, sensor, rgb, depth, sensor.parent)
         return self._seen(sensor, pose, self._views[place])
-
-    def _pose(self, sensor: Sensor) -> FloatArray | None:
-        """(4, 4) of a sensor; None: its carrier is gone."""
-        row = np.searchsorted(self.moment.actors.ids, sensor.parent)
-        if row >= len(self.moment.actors) or self.moment.actors.ids[row] != sensor.parent:
-            return None
-        return sensor_pose(sensor, self.moment.poses[row], self._craft(sensor.parent))
 
     def _sense(self, sensor: Sensor, pose: FloatArray) -> Value | None:
         if sensor.kind is SensorKind.LIDAR:

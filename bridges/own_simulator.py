@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from bridges.attached import Attached
 from bridges.fleet import Fleet
-from bridges.flight import Craft
 from bridges.simulator import (
     Abilities,
     Control,
@@ -96,12 +95,7 @@ class OwnSimulator(ABC):
         self._attached.read(self._frame, self.moment.stamp_ns, self._value)
 
     def _now(self) -> Moment:
-        world = self._world()
-        return self._fleet.moment(self._frame, world, world.stamp_ns)
-
-    def _craft(self, actor_id: int) -> Craft | None:
-        """A UAV of ours; None: somebody else."""
-        return self._fleet.craft(actor_id) if actor_id in self._fleet else None
+        return self._fleet.joined(self._world())
 
     def _check(self) -> None:
         if self._closed:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bridges.actors import Snapshot
 from bridges.carla_log import BrokenLogError, CarlaLog, LogFrame
-from bridges.fleet import CONTROLS, SENSES, sensor_pose
+from bridges.fleet import CONTROLS, SENSES
 from bridges.odometry import odometry_of
 from bridges.own_simulator import OwnSimulator
 from bridges.recorded import Cast, State, between, rows_of
@@ -192,12 +192,11 @@ class RecorderSimulator(OwnSimulator):
         own = self._fleet.read(sensor)
         if own is not None:
             return own
-        if sensor.parent not in self.moment.actors.ids:
+        pose = self._fleet.pose(sensor, self.moment)
+        if pose is None:
             return None
         if sensor.kind is SensorKind.ODOMETRY:
             return odometry_of(sensor, self.moment)
         if sensor.kind is not SensorKind.BOXES:
             return None
-        body = self.moment.pose(sensor.parent)
-        pose = sensor_pose(sensor, body, self._craft(sensor.parent))
         return seen_boxes(self.moment, pose, sensor, self._nobody_hides)

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from bridges.actors import TrafficWorld
-from bridges.fleet import CONTROLS, SENSES, fix, sensor_pose, upright
+from bridges.fleet import CONTROLS, SENSES, fix, upright
 from bridges.odometry import odometry_of
 from bridges.own_simulator import OwnSimulator
 from bridges.simulator import (
@@ -61,7 +59,7 @@ class TrafficSimulator(OwnSimulator):
         if sensor.parent not in self._fleet:
             if sensor.kind is SensorKind.IMU:
                 raise InputError(f"{sensor.name}: only UAVs that were spawned carry an IMU here")
-            sensor_pose(sensor, np.eye(4), None)
+            self._fleet.pose(sensor, self.moment)
         super().listen(sensor, receive)
 
     def close(self) -> None:
@@ -79,11 +77,9 @@ class TrafficSimulator(OwnSimulator):
         flown = self._fleet.read(sensor)
         if flown is not None:
             return flown
-        found = np.flatnonzero(self.moment.actors.ids == sensor.parent)
-        if not len(found):
+        pose = self._fleet.pose(sensor, self.moment)
+        if pose is None:
             return None
-        body = self.moment.poses[found[0]]
-        pose = sensor_pose(sensor, body, self._craft(sensor.parent))
         if sensor.kind is SensorKind.BOXES:
             return seen_boxes(self.moment, pose, sensor, self._visibility)
         if sensor.kind is SensorKind.GNSS:

@@ -1,5 +1,6 @@
 """What a camera sees of bodies, by geometry alone: boxes in pixels and how much is hidden."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from bridges.simulator import Moment, SeenBoxes, Sensor
 from bridges.visibility import Observer
 from pipeline.box import FloatArray
 
+Rows = npt.NDArray[np.int64]
 LEAST = 0.1
 """Visibility under which an actor is not listed."""
 _NEAREST = 0.2
@@ -49,20 +51,35 @@ def seen_boxes(
     Bodies that reach behind the camera are cut off at 0.2 m. Visibility is the share of the surface
     in the picture (``surfaces``) times the share that is not hidden.
     """
+    observer = Observer(pose[:3, 3], range_m, own_id=sensor.parent)
+
+    def shares(rows: Rows) -> FloatArray:
+        found: FloatArray = surfaces(moment, rows, pose, sensor)[2].sum(axis=1)
+        return found * visibility.shares(observer, moment.actors)[rows] if len(rows) else found
+
+    return boxes_of(moment, pose, sensor, shares, range_m)
+
+
+def boxes_of(
+    moment: Moment, pose: FloatArray, sensor: Sensor, shares: Callable[[Rows], FloatArray],
+    range_m: float,
+) -> SeenBoxes:  # fmt: skip
+    """Boxes round the bodies in view, cut off at the picture's edges.
+
+    shares: (R,) how much is seen of those that may be, rows (R,) of the moment. Who carries the
+    sensor is not listed, nor who is seen by less than ``LEAST``.
+    """
     actors = moment.actors
     low, high = bounds(cuboids(moment), pose, sensor)
     size = np.array([sensor.width, sensor.height], np.float64)
-    clipped_low, clipped_high = np.clip(low, 0, size), np.clip(high, 0, size)
-    away = np.linalg.norm(actors.positions - pose[:3, 3], axis=1)
-    inside = ((clipped_high - clipped_low) > 0).all(axis=1) & (away <= range_m)
-    observer = Observer(pose[:3, 3], range_m, own_id=sensor.parent)
-    rows = np.flatnonzero(inside & (actors.ids != sensor.parent))
-    shares = surfaces(moment, rows, pose, sensor)[2].sum(axis=1)
-    if len(rows):
-        shares *= visibility.shares(observer, actors)[rows]
-    rows, shares = rows[shares >= LEAST], shares[shares >= LEAST]
-    boxes = np.hstack([clipped_low, clipped_high - clipped_low])
-    return SeenBoxes(actors.ids[rows], actors.classes[rows], boxes[rows], shares)
+    low, high = np.clip(low, 0, size), np.clip(high, 0, size)
+    near = np.linalg.norm(actors.positions - pose[:3, 3], axis=1) <= range_m
+    inside = ((high - low) > 0).all(axis=1) & near & (actors.ids != sensor.parent)
+    rows = np.flatnonzero(inside)
+    seen = shares(rows)
+    rows, seen = rows[seen >= LEAST], seen[seen >= LEAST]
+    boxes = np.hstack([low, high - low])[rows]
+    return SeenBoxes(actors.ids[rows], actors.classes[rows], boxes, seen)
 
 
 def _sides() -> tuple[FloatArray, FloatArray]:
@@ -81,7 +98,7 @@ _POINTS, _NORMALS = _sides()
 
 
 def surfaces(
-    moment: Moment, rows: npt.NDArray[np.int64], pose: FloatArray, sensor: Sensor
+    moment: Moment, rows: Rows, pose: FloatArray, sensor: Sensor
 ) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray]:
     """P points on the sides of the cuboids of R actors, as a camera at ``pose`` (4, 4) has them.
 

@@ -15,6 +15,7 @@ from bridges.loop import Step
 from bridges.simulator import Abilities, Inertial, Odometry, SeenBoxes, Sensor, SensorKind
 from bridges.view import OPTICAL
 from evaluation.bags import IMU, OBJECTS, TRUTH_TOPIC, BagWriter
+from evaluation.pursuit_eyes import BOXES, CAMERA
 from pipeline.box import FloatArray
 from pipeline.frame import Frame
 from pipeline.imu import CameraCalibration, GyroCalibration, calibration_yaml
@@ -25,8 +26,6 @@ ODOMETRY = "nav_msgs/msg/Odometry"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 IMAGE_TOPIC, INFO_TOPIC, OBJECTS_TOPIC = "image_raw", "camera_info", "truth_objects"
 BODY, GIMBAL, FELT = "odometry", "gimbal", "imu"
-CAMERA, BOXES = "camera", "boxes"
-"""Names of the sensors."""
 
 
 class FlightWriter(BagWriter):

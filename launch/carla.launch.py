@@ -31,7 +31,7 @@ ARGUMENTS = {
 
 def generate_launch_description() -> LaunchDescription:
     """The bridge, then the stack behind its camera."""
-    return SIM["described"](ARGUMENTS, bridge)
+    return SIM["PIPELINE"]["described"](ARGUMENTS, bridge)
 
 
 def bridge(context: LaunchContext) -> list[LaunchDescriptionEntity]:

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
-    DeclareLaunchArgument,
     GroupAction,
-    OpaqueFunction,
     RegisterEventHandler,
     SetLaunchConfiguration,
     Shutdown,
@@ -40,16 +38,7 @@ Parameters = dict[str, object]
 
 def generate_launch_description() -> LaunchDescription:
     """The simulator, then a stack for each vehicle."""
-    return described(ARGUMENTS, lambda context: simulated(context, {}))
-
-
-def described(arguments: dict[str, tuple[str, str]], start: object) -> LaunchDescription:
-    """Arguments with default and text, then ``start``."""
-    declared = [
-        DeclareLaunchArgument(name, default_value=default, description=text)
-        for name, (default, text) in arguments.items()
-    ]
-    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+    return PIPELINE["described"](ARGUMENTS, lambda context: simulated(context, {}))
 
 
 def simulated(context: LaunchContext, given: Parameters) -> list[LaunchDescriptionEntity]:
@@ -75,9 +64,8 @@ def simulated(context: LaunchContext, given: Parameters) -> list[LaunchDescripti
     }
     node = PIPELINE["node"]("simulator", **parameters, **given)
     ended = OnProcessExit(target_action=node, on_exit=[Shutdown(reason="the simulator has ended")])
-    environment = PIPELINE["described"]({}, lambda context: [])
     stacks = [stack(context, name) for name in vehicles] if world in CAMERAS else []
-    return [environment, node, RegisterEventHandler(ended), *stacks]
+    return [node, RegisterEventHandler(ended), *stacks]
 
 
 def stack(context: LaunchContext, vehicle: str) -> GroupAction:

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -106,9 +107,7 @@ def run_sensors(simulator: CarlaSimulator, ticks: int) -> tuple[float, list[Rate
         begun[simulator.moment.frame + 1] = time.monotonic()
         simulator.tick()
     rate = ticks / (time.monotonic() - start)
-    end = time.monotonic() + SETTLE_S
-    while time.monotonic() < end and any(len(late.get(str(k), ())) < ticks for k in kinds):
-        time.sleep(0.01)
+    _settle(lambda: all(len(late.get(str(k), ())) >= ticks for k in kinds))
     rows = []
     for kind in kinds:
         times = np.array(late.get(str(kind), [np.nan])) * 1e3
@@ -203,9 +202,7 @@ def check_free_camera(simulator: CarlaSimulator, ticks: int = 10) -> Finding:
         orders = [order(camera.id, carla_transform(session.api, pose))]
         session.call("moving a camera", session.client.apply_batch_sync, orders, False)
         frames.append(simulator.tick().frame)
-    end = time.monotonic() + SETTLE_S
-    while len(seen) < ticks and time.monotonic() < end:
-        time.sleep(0.01)
+    _settle(lambda: len(seen) >= ticks)
     lags: Counter[int] = Counter()
     worst = 0.0
     for k, frame in enumerate(frames):
@@ -239,9 +236,7 @@ def check_gnss(simulator: CarlaSimulator) -> Finding:
     )
     time.sleep(session.config.settle_s)
     simulator.tick()
-    end = time.monotonic() + SETTLE_S
-    while not seen and time.monotonic() < end:
-        time.sleep(0.01)
+    _settle(lambda: bool(seen))
     if not seen:
         return Finding("gnss", None, "no reading came")
     town = session.call("asking for the map", session.world.get_map)
@@ -275,3 +270,10 @@ def _place(simulator: CarlaSimulator) -> FloatArray:
         raise InputError("this town has no place to start; load another one")
     at = places[0].location
     return carla_frames.flipped(np.array([at.x, at.y, at.z]))
+
+
+def _settle(done: Callable[[], bool]) -> None:
+    """Wait for what the server still has to send, for ``SETTLE_S`` at most."""
+    end = time.monotonic() + SETTLE_S
+    while not done() and time.monotonic() < end:
+        time.sleep(0.01)

@@ -5,24 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from bridges.follow import FollowConfig, behind, follow, true_sight
 from bridges.loop import LoopConfig, SimulationLoop, Step
 from bridges.make_simulator import config_class, make_simulator, stage_of
-from bridges.simulator import Odometry, SeenBoxes, Sensor, SensorKind, Simulator, SimulatorError
+from bridges.simulator import Odometry, Sensor, SensorKind, Simulator, SimulatorError
 from evaluation.flight_recorder import (
     BODY,
-    BOXES,
-    CAMERA,
     FlightRecorder,
     FlightWriter,
     flight_calibration,
     flight_sensors,
 )
 from evaluation.follow_target import choose_target
+from evaluation.pursuit_eyes import CAMERA, true_box
 from evaluation.video import AnnotatedVideo
 from isp.config import IspConfig
 from isp.make import make_isp
@@ -166,12 +164,8 @@ class _Film:
         frame = step.readings[CAMERA].value if CAMERA in step.readings else None
         if self._video is None or not isinstance(frame, Frame):
             return
-        boxes = step.readings[BOXES].value if BOXES in step.readings else None
-        truth = None
-        if isinstance(boxes, SeenBoxes):
-            row = np.flatnonzero(boxes.ids == self._target)
-            truth = boxes.boxes[row[0]] if len(row) else None
-        self._video.write(self._isp.process(frame).bgr(), truth=truth)
+        found = true_box(step, self._target)
+        self._video.write(self._isp.process(frame).bgr(), truth=found[0] if found else None)
 
     def __enter__(self) -> "_Film":
         return self
