@@ -6,8 +6,9 @@ Right: action, target, direction, speed, risk and reason are all those of the lo
 decoder was taught by. ``learned``: kinds of scenes as in the training, drawn anew; ``held out``:
 kinds (merging, queues, swarms) that were not in it. In time: handed over by the deadline, wall
 clock, on a busy machine too. Goodput: right, in time and not the policy's own. Rows: the rule
-policy alone; the decoder without a thought, with one as long as the deadline lets it, with votes;
-and what the look-ahead itself takes. One thread, one scene after the other.
+policy alone; the decoder without a thought, with one as long as the deadline lets it, the same one
+token after the other, with votes; and what the look-ahead itself takes. One thread, one scene after
+the other.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def row(name: str, paper: str, deadline_ms: float, s: Score) -> str:
     return (
         f"| {name} | {paper} | {deadline_ms:g} | "
         + " | ".join(f"{100 * share:.2f}" for share in shares)
-        + f" | {s.calls:.1f} | {s.p50_ms:.2f} / {s.p99_ms:.2f} |"
+        + f" | {s.tokens:.1f} | {s.p50_ms:.2f} / {s.p99_ms:.2f} |"
     )
 
 
@@ -69,16 +70,18 @@ def main() -> None:
         return Reasoner(ReasonerConfig(), clock, fast)
 
     plain, thinking, voting = reasoner(thought=False), reasoner(), reasoner(votes=args.votes)
+    undrafted = reasoner(drafts=False)
     fixed: list[tuple[str, Decide]] = [
         ("rule policy", by_policy), ("no thought", plain.decide), ("look-ahead", looked_ahead),
     ]  # fmt: skip
     longest = max(args.deadlines)
     rows: list[tuple[str, float, Decide]] = [(name, longest, decide) for name, decide in fixed]
     rows += [("thought", ms, thinking.decide) for ms in args.deadlines]
+    rows += [("thought, no drafts", longest, undrafted.decide)]
     rows += [(f"{args.votes} votes", longest, voting.decide)]
     print(
         "| decided by | scenes | deadline ms | valid % | in time % | right % | action % | "
-        "fallback % | goodput % | calls of thought | ms p50 / p99 |"
+        "fallback % | goodput % | thought's tokens | ms p50 / p99 |"
     )
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
     for title, kinds in PAPERS.items():

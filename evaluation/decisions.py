@@ -62,7 +62,7 @@ class Score:
     """Shares of ``count`` scenes. valid: the JSON text is read back as a decision on its scene.
     in_time: handed over by the deadline. right, action: as the look-ahead's, whole and its action
     alone, among all. goodput: right and in time and not the policy's. fallback: the policy's.
-    p50_ms, p99_ms: time taken. calls: mean of a thought."""
+    p50_ms, p99_ms: time taken. tokens: mean of a thought."""
 
     count: int
     valid: float
@@ -73,7 +73,7 @@ class Score:
     fallback: float
     p50_ms: float
     p99_ms: float
-    calls: float
+    tokens: float
 
 
 def same(a: Decision, b: Decision) -> bool:
@@ -102,17 +102,16 @@ def examine(
         in_time = took_ns <= deadline_ns
         rows[k] = (
             _valid(made, scene), in_time, right, made.action is wanted.action,
-            right and in_time and not by_policy, by_policy, answer.thought_calls,
+            right and in_time and not by_policy, by_policy, answer.thought_tokens,
         )  # fmt: skip
         took_ms[k] = took_ns * 1e-6
     return _score(rows, took_ms)
 
 
 def _score(rows: FloatArray, took_ms: FloatArray) -> Score:
-    *means, calls = rows.mean(axis=0).tolist()
-    p50_ms, p99_ms = np.quantile(took_ms, [0.5, 0.99]).tolist()
-    valid, in_time, right, action, goodput, fallback = means
-    return Score(len(rows), valid, in_time, right, action, goodput, fallback, p50_ms, p99_ms, calls)
+    valid, in_time, right, action, goodput, fallback, tokens = rows.mean(axis=0).tolist()
+    p50, p99 = np.quantile(took_ms, [0.5, 0.99]).tolist()
+    return Score(len(rows), valid, in_time, right, action, goodput, fallback, p50, p99, tokens)
 
 
 def _valid(decision: Decision, scene: Scene) -> bool:

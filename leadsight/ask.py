@@ -107,8 +107,8 @@ def told(answer: Answer, within_ns: int) -> str:
     """How an answer came about, in one line."""
     took, of = answer.took_ns * 1e-6, within_ns * 1e-6
     parts = [f"{took:.2f} ms of {of:g}" + ("" if answer.met else ", too late")]
-    if answer.thought_calls:
-        parts.append(f"a thought of {answer.thought_calls} calls")
+    if answer.thought_tokens:
+        parts.append(f"a thought of {answer.thought_tokens} tokens")
     if answer.votes > 1:
         parts.append(f"{answer.votes} votes")
     if answer.ttft_ns:

@@ -204,6 +204,9 @@ def _fit(columns: FloatArray, took: FloatArray) -> FloatArray:
     return best
 
 
+_REST = 0.02
+
+
 class Drift:
     """How far the machine of today is from the fitted numbers; load and heat change it.
 
@@ -218,20 +221,23 @@ class Drift:
         self._weight, self._step = weight, step
         self._factor = math.log(model.factor)
         self._tail = model.tail
-        self._seen = 0
 
     def observe(self, predicted_ns: float, took_ns: float) -> None:
         """One decision or part of one; predicted_ns: mean by ``costs`` at that time."""
         if not predicted_ns > 0 or not took_ns > 0:
             return
-        self._seen += 1
         error = min(max(math.log(took_ns / predicted_ns), -3.0), 3.0)
-        # The first ones count more: the fit was made on calls alone, not on whole decisions.
-        self._factor += max(self._weight, 1 / (self._seen + 1)) * error
+        self._factor += self._weight * error
         self._factor = min(max(self._factor, -4.0), 6.0)
         over = error > self._tail
         self._tail += self._step * (0.99 if over else -0.01)
         self._tail = min(max(self._tail, 0.02), 4.0)
+
+    def rest(self) -> None:
+        """Nothing was tried since it would take too long: a little back towards the fitted model,
+        so that what a slow moment taught is not believed for ever."""
+        self._factor += _REST * (math.log(self._model.factor) - self._factor)
+        self._tail += _REST * (self._model.tail - self._tail)
 
     @property
     def costs(self) -> CostModel:

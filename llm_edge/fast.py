@@ -1,39 +1,46 @@
 """The fast tier: the shipped decoder, which thinks as long as the deadline lets it, then answers.
 
-A call of the engine reads what the grammar forces together with what was chosen before it. The
-planner says how many calls a thought may take so that the answer is in time in 99 of 100 cases; the
-clock closes it earlier where the machine is slower than that.
+A call of the engine reads a draft of all that is left to say, and gives as many words of it as the
+decoder would have said itself, and one more. The planner says whether there is time for a thought,
+so that the answer is in time in 99 of 100 cases; the clock closes one that takes longer.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from llm_edge import words
 from llm_edge.alarm import Alarm
 from llm_edge.answerer import Reply
 from llm_edge.cache import DecisionCache
 from llm_edge.calibrate import ThreadClock, known_costs
-from llm_edge.coding import Coded, coded_scene
+from llm_edge.coding import Coded, Ints, coded_scene
 from llm_edge.cost import Drift
 from llm_edge.decision import Decision, Source
-from llm_edge.engine import CanceledError, Tokens, softmax
-from llm_edge.grammar import AnswerGrammar, ThoughtGrammar, answers_from, decision_of
+from llm_edge.engine import CanceledError, Tokens
+from llm_edge.grammar import answers_from, decision_of
 from llm_edge.ort_engine import OrtEngine
 from llm_edge.planner import Plan, PlannerConfig, plan
 from llm_edge.scene import Scene
-from llm_edge.words import FIELDS, IDS
+from llm_edge.talk import Talk
+from llm_edge.votes import vote
+from llm_edge.windows import windows_of
+from llm_edge.words import FIELDS
 from pipeline.clock import Clock
 from pipeline.config import Config, option
 from pipeline.errors import InputError
 from pipeline.resources import share_path
 
 ANSWER = (3, *[2] * (len(FIELDS) - 1))
-"""Tokens of the answer's calls: what closes the thought and each field's name with the value before
-it."""
-_DONE, _ACTION = IDS[words.DONE], IDS[FIELDS[0]]
+"""Tokens of the answer's calls without drafts: what closes the thought and each field's name with
+the value before it."""
+AMENDED = (len(FIELDS), 2)
+"""The same with drafts, after a call that held all of it: what it takes where a draft is wrong."""
+CLOSED = (2 + 2 * len(FIELDS), *AMENDED, 2, 2)
+"""The same after a thought that was cut, which is seldom what the draft held."""
+_WEIGHT = 0.02
+"""Of the newest decision in the mean time between calls."""
 
 
 def shipped() -> Path:
@@ -51,6 +58,7 @@ class FastConfig(Config):
 
     model: str = option("", "Decoder, .onnx; empty for the one that comes with leadsight.")
     thought: bool = option(True, "Think where there is time; else answer at once.")
+    drafts: bool = option(True, "Let the decoder check drafts, many words in one call.")
     margin_ms: float = option(
         0.5, "Kept between the predicted answer and the deadline, ms.", low=0, high=1000
     )
@@ -88,13 +96,15 @@ class Fast:
         self._planner = PlannerConfig(margin_ms=config.margin_ms, max_votes=config.votes)
         self._cache = DecisionCache(valid_ns=round(config.cache_ms * 1e6))
         self._random = np.random.default_rng(0)
+        self._between_ns = 200_000.0
 
     def answer(self, scene: Scene, deadline_ns: int) -> Reply:
         begun_ns = self._clock.now_ns()
         if deadline_ns <= begun_ns:
             return Reply(None, "the deadline is over")
         coded = coded_scene(scene)
-        row = words.prompt_tokens(coded)[0]
+        when = windows_of(coded)
+        row = words.prompt_tokens(coded, when)[0]
         prompt = row[row >= 0]
         shown = coded.rows[0][coded.rows[0] >= 0]
         limit = np.float64(scene.platform.limit_mps)  # speeds are told as shares of it
@@ -106,7 +116,7 @@ class Fast:
             return Reply(known, "", {"took_ms": (self._clock.now_ns() - begun_ns) * 1e-6})
         try:
             with self._alarm.set():
-                work = self._worked(coded, prompt, deadline_ns)
+                work = self._worked(coded, when, prompt, deadline_ns)
         except CanceledError:
             return Reply(None, "canceled")
         except InputError as error:  # onnxruntime's: no memory, say
@@ -122,80 +132,97 @@ class Fast:
         took_ms = (now_ns - begun_ns) * 1e-6
         return Reply(made, "", {**work.figures(begun_ns, now_ns), "took_ms": took_ms})
 
-    def _worked(self, coded: Coded, prompt: Tokens, deadline_ns: int) -> "_Work | None":
-        costs = self._drift.costs
-        begun_ns = self._clock.now_ns()
-        longest = 2 + 3 * int(coded.count[0]) if self._config.thought else 0
-        planned = plan(
-            costs, deadline_ns - begun_ns, len(prompt), ANSWER, longest, self._planner,
-            max_lanes=self._engine.max_lanes,
-        )  # fmt: skip
-        if planned is None:
-            return None
-        lane = _Lane(coded)
+    def _worked(self, coded: Coded, when: Ints, prompt: Tokens, deadline_ns: int) -> "_Work | None":
         # All of it in one call each time: in 8 bits the tokens of a call share a scale, so what was
         # read in other pieces would let the last scene speak into this one's decision.
         self._engine.rewind(0)
-        work = _Work(self._engine.feed(prompt), self._clock.now_ns())
-        close_ns = deadline_ns - round(planned.close_ns)
-        if planned.votes > 1:
-            self._vote(coded, planned, close_ns, work)
+        if self._config.votes > 1 and (votes := self._votes(coded, len(prompt), deadline_ns)):
+            work = self._voted(coded, prompt, votes, deadline_ns)
         else:
-            self._think(lane, planned.thought_tokens, close_ns, work)
-            work.values = self._answered(lane, AnswerGrammar(coded), work)
-            work.complete = lane.complete
+            talk = Talk(coded, when, self._config.thought, self._config.drafts)
+            close_ns = self._planned(talk, len(prompt), deadline_ns)
+            if close_ns is None:
+                self._drift.rest()
+                return None
+            work = self._said(talk, prompt, close_ns)
         if self._config.drift:
-            predicted = costs.whole(len(prompt), work.thought_calls, ANSWER, votes=planned.votes)
-            self._drift.observe(predicted, self._clock.now_ns() - begun_ns)
+            self._drift.observe(work.predicted_ns, work.took_ns)
         return work
 
-    def _think(self, lane: "_Lane", most: int, close_ns: int, work: "_Work") -> None:
-        """Think until the thought is complete, takes ``most`` calls, or it is time to close it."""
-        while most > work.thought_calls and self._clock.now_ns() < close_ns:
-            lane.choose(work.logits)
-            if lane.complete:
-                return
-            work.logits = self._engine.feed(np.array(lane.taken(), np.int64))
-            work.thought_calls += 1
-
-    def _answered(self, lane: "_Lane", grammar: AnswerGrammar, work: "_Work") -> Tokens:
-        """The ids of the six values; each call closes a value and names the next field."""
-        values = np.zeros(len(FIELDS), np.int64)
-        waiting = [*lane.taken(), _DONE]
-        for k, field in enumerate(FIELDS):
-            work.logits = self._engine.feed(np.array([*waiting, IDS[field]], np.int64))
-            allowed = grammar.allowed(field, int(values[0]))
-            values[k] = allowed[int(work.logits[allowed].argmax())]
-            waiting = [int(values[k])]
-        return values
-
-    def _vote(self, coded: Coded, planned: Plan, close_ns: int, work: "_Work") -> None:
-        """Several thoughts side by side; what most of them decide, else the first one's."""
-        n, engine = planned.votes, self._engine
-        engine.fork(n)
-        lanes = [_Lane(coded) for _ in range(n)]
-        logits = np.repeat(work.logits[None], n, axis=0)
-        while work.thought_calls < planned.thought_tokens and self._clock.now_ns() < close_ns:
-            for k, lane in enumerate(lanes):
-                if not lane.complete:
-                    lane.choose(logits[k], self._config.warmth if k else 0.0, self._random)
-            if all(lane.complete for lane in lanes):
+    def _planned(self, talk: Talk, prompt: int, deadline_ns: int) -> int | None:
+        """When the thought has to be closed; None if not even an answer without one is in time.
+        Where the draft of a thought is not, there is none."""
+        while True:
+            answer = AMENDED if self._config.drafts else ANSWER
+            if self._config.drafts and talk.thinks:
+                answer = CLOSED
+            size = prompt + len(talk.draft())
+            left_ns = deadline_ns - self._clock.now_ns() - 2 * self._between_ns
+            planned = plan(self._drift.costs, left_ns, size, answer, 0, self._planner)
+            if planned is not None or not talk.thinks:
                 break
-            logits = engine.feed_lanes(*_padded([[] if v.complete else v.taken() for v in lanes]))
-            work.thought_calls += 1
-        grammar = AnswerGrammar(coded)
-        values = np.zeros((n, len(FIELDS)), np.int64)
-        waiting = [[*lane.taken(), _DONE] for lane in lanes]
-        for k, field in enumerate(FIELDS):
-            logits = engine.feed_lanes(*_padded([[*tokens, IDS[field]] for tokens in waiting]))
-            for row in range(n):
-                allowed = grammar.allowed(field, int(values[row, 0]))
-                values[row, k] = allowed[int(logits[row, allowed].argmax())]
-            waiting = [[int(v)] for v in values[:, k]]
-        same = (values[:, None] == values[None]).all(axis=2).sum(axis=1)
-        work.values = values[int(same.argmax())]
-        work.complete = all(lane.complete for lane in lanes)
-        work.votes = n
+            talk.close()
+        if planned is None:
+            return None
+        return deadline_ns - round(planned.close_ns + 2 * self._between_ns)
+
+    def _said(self, talk: Talk, prompt: Tokens, close_ns: int) -> "_Work":
+        """Think until the thought is complete or it is time to close it, and answer."""
+        engine, costs, clock = self._engine, self._drift.costs, self._clock
+        work, begun_ns = _Work(), clock.now_ns()
+        waiting = prompt.tolist()
+        while True:
+            draft = talk.draft()
+            predicted_ns = costs.step(len(waiting) + len(draft), engine.length)
+            call_ns = clock.now_ns()
+            # One more call may just have begun when it is time.
+            if talk.thinks and work.calls and call_ns + predicted_ns > close_ns:
+                talk.close()
+                continue
+            logits = engine.feed_last(np.array([*waiting, *draft], np.int64), len(draft) + 1)
+            work.called(predicted_ns, call_ns, clock.now_ns())
+            said = talk.hear(draft, logits)
+            if talk.over:
+                break
+            engine.rewind(engine.length - len(draft) + said)
+            waiting = [talk.last]
+        between_ns = (clock.now_ns() - begun_ns - work.took_ns) / work.calls
+        self._between_ns += _WEIGHT * (between_ns - self._between_ns)
+        work.values = np.array(talk.values)
+        work.complete, work.thought_tokens = talk.complete, talk.thought_tokens
+        return work
+
+    def _votes(self, coded: Coded, prompt: int, deadline_ns: int) -> Plan | None:
+        """None where there is not the time for more than one."""
+        longest = 2 + 3 * int(coded.count[0]) if self._config.thought else 0
+        planned = plan(
+            self._drift.costs, deadline_ns - self._clock.now_ns(), prompt, ANSWER, longest,
+            self._planner, max_lanes=self._engine.max_lanes,
+        )  # fmt: skip
+        return planned if planned is not None and planned.votes > 1 else None
+
+    def _voted(self, coded: Coded, prompt: Tokens, planned: Plan, deadline_ns: int) -> "_Work":
+        work = _Work(votes=planned.votes)
+        close_ns = deadline_ns - round(planned.close_ns)
+        begun_ns = self._clock.now_ns()
+        logits = self._engine.feed(prompt)
+        work.called(0.0, begun_ns, self._clock.now_ns())
+
+        def going(calls: int) -> bool:
+            return calls < planned.thought_tokens and self._clock.now_ns() < close_ns
+
+        made = vote(
+            self._engine, coded, logits, planned.votes, going, self._config.warmth, self._random
+        )
+        work.values, work.complete, work.thought_tokens = (
+            made.values, made.complete, made.thought_tokens
+        )  # fmt: skip
+        work.calls += made.calls
+        work.took_ns = self._clock.now_ns() - begun_ns
+        thought = made.calls - len(ANSWER)
+        costs = self._drift.costs
+        work.predicted_ns = costs.whole(len(prompt), thought, ANSWER, votes=planned.votes)
+        return work
 
     def prepare(self, scene: Scene) -> None:
         """Nothing: reading a whole prompt takes less time than being told of it."""
@@ -210,70 +237,34 @@ class Fast:
         self._engine.close()
 
 
-class _Lane:
-    """One thought as it grows; what was chosen waits for the call that reads it."""
-
-    def __init__(self, coded: Coded) -> None:
-        self._grammar = ThoughtGrammar(coded)
-        self._waiting: list[int] = []
-        self.complete = False
-
-    def choose(
-        self,
-        logits: npt.NDArray[np.float32],
-        warmth: float = 0.0,
-        random: np.random.Generator | None = None,
-    ) -> None:
-        """Take the likeliest of what is allowed, or draw one, and what is forced after it."""
-        low, high = self._grammar.allowed()
-        if warmth and random is not None:
-            chances = softmax(logits[low:high] / warmth)
-            token = low + int(random.choice(high - low, p=chances))
-        else:
-            token = low + int(logits[low:high].argmax())
-        self._take(token)
-        while not self.complete and (span := self._grammar.allowed())[1] - span[0] == 1:
-            self._take(span[0])
-
-    def _take(self, token: int) -> None:
-        self.complete = self._grammar.take(token)
-        if not self.complete:  # what closes it is read with the answer
-            self._waiting.append(token)
-
-    def taken(self) -> list[int]:
-        """What has to be read; it is then."""
-        waiting, self._waiting = self._waiting, []
-        return waiting
-
-
 @dataclass(slots=True)
 class _Work:
     """What one scene came to."""
 
-    logits: npt.NDArray[np.float32]
-    first_ns: int
-    thought_calls: int = 0
-    votes: int = 1
-    complete: bool = False
     values: Tokens = None  # type: ignore[assignment]
+    complete: bool = False
+    thought_tokens: int = 0
+    votes: int = 1
+    calls: int = 0
+    predicted_ns: float = 0.0
+    took_ns: int = 0
+    first_ns: int = 0
+
+    def called(self, predicted_ns: float, begun_ns: int, now_ns: int) -> None:
+        """One call of the engine is over."""
+        self.first_ns = self.first_ns or now_ns
+        self.calls += 1
+        self.predicted_ns += predicted_ns
+        self.took_ns += now_ns - begun_ns
 
     def figures(self, begun_ns: int, now_ns: int) -> dict[str, float]:
         return {
             "ttft_ms": (self.first_ns - begun_ns) * 1e-6,
-            "thought_calls": self.thought_calls,
+            "thought_tokens": self.thought_tokens,
             "votes": self.votes,
-            "forwards": 1 + self.thought_calls + len(ANSWER),
-            "call_ms": (now_ns - self.first_ns) * 1e-6 / (self.thought_calls + len(ANSWER)),
+            "calls": self.calls,
+            "token_ms": (now_ns - begun_ns) * 1e-6 / (self.thought_tokens + len(FIELDS)),
         }
-
-
-def _padded(rows: list[list[int]]) -> tuple[Tokens, npt.NDArray[np.int64]]:
-    """(n, K) tokens, the shorter ones with 0 behind, and how many are real."""
-    counts = np.array([len(row) for row in rows])
-    made = np.zeros((len(rows), max(1, counts.max())), np.int64)
-    for row, tokens in zip(made, rows, strict=True):
-        row[: len(tokens)] = tokens
-    return made, counts
 
 
 def make(clock: Clock, **options: object) -> Fast:

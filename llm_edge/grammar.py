@@ -103,34 +103,37 @@ def decision_of(
 
 
 class ThoughtGrammar:
-    """What may follow in a thought: the wish, slot by slot what is left after it, the best."""
+    """What may follow in a thought: the wish, slot by slot what is left after it, the best.
+
+    next: the kind of word whose turn it is: wish, slot, news, aside, meets, best, done.
+    """
 
     def __init__(self, scenes: Coded) -> None:
         self._count = int(scenes.count[0])
         self._slot = 0
-        self._next = "wish"
+        self.next = "wish"
 
     def allowed(self) -> tuple[int, int]:
         """Ids from the first to before the second; after the best one only ``DONE``."""
-        if self._next == "done":
+        if self.next == "done":
             return IDS[words.DONE], IDS[words.DONE] + 1
-        if self._next == "slot":
+        if self.next == "slot":
             return FIRST["slot"] + self._slot, FIRST["slot"] + self._slot + 1
-        if self._next == "news":  # "same" stands before the first of "straight"
+        if self.next == "news":  # "same" stands before the first of "straight"
             return IDS["same"], FIRST["straight"] + 16
-        return FIRST[self._next], FIRST[self._next] + len(words.TABLE[self._next])
+        return FIRST[self.next], FIRST[self.next] + len(words.TABLE[self.next])
 
     def take(self, token: int) -> bool:
         """Go on by a token that was allowed; whether the thought is complete."""
         if token == IDS[words.DONE]:
             return True
-        if self._next == "slot":
+        if self.next == "slot":
             self._slot += 1
-            self._next = "news"
-        elif self._next == "news" and token != IDS["same"]:
-            self._next = "aside"
-        elif self._next in ("aside", "best"):
-            self._next = {"aside": "meets", "best": "done"}[self._next]
+            self.next = "news"
+        elif self.next == "news" and token != IDS["same"]:
+            self.next = "aside"
+        elif self.next in ("aside", "best"):
+            self.next = {"aside": "meets", "best": "done"}[self.next]
         else:
-            self._next = "slot" if self._slot < self._count else "best"
+            self.next = "slot" if self._slot < self._count else "best"
         return False

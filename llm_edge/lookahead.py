@@ -73,7 +73,7 @@ def look_ahead(scenes: Coded) -> Outcome:
     speeds = speeds_of(scenes)
     first = _meetings(scenes, speeds)
     blocks = np.isfinite(first)
-    wish = _wish(scenes, speeds)
+    wish = wish_of(scenes, speeds)
     at = np.take_along_axis(first, wish[:, None, None], axis=2)[..., 0]
     by_wish = np.take_along_axis(blocks, wish[:, None, None], axis=2)[..., 0]
     meets = np.where(by_wish, np.clip(np.ceil(at), 1, LATEST), 0).astype(np.int64)
@@ -126,17 +126,21 @@ def speeds_of(scenes: Coded) -> Ints:
 def ego_ways(scenes: Coded, speeds: Ints) -> tuple[FloatArray, ...]:
     """(B, 10, T) each: distance along; sideways, as the platform is said to move and in half the
     time, for the way there is swept between both; and speed."""
-    stop = coding.STOP_S[scenes.stop][:, None, None]
-    now = (scenes.speed / coding.RUNGS)[:, None, None]
-    aim = (speeds[:, LEVEL_OF] / coding.RUNGS)[..., None]
-    rate = np.where(aim < now, 1.0 / stop, 0.5 / stop)
-    change = np.minimum(np.abs(aim - now), rate * TIMES)
-    speed = now + np.sign(aim - now) * change
-    along = driven(now, aim, stop, TIMES)
+    along, speed = (way[:, LEVEL_OF] for way in ego_along(scenes, speeds))
     share = TIMES / coding.SHIFT_S[scenes.shift][:, None]
     sides = np.array([0.0, 1.0, -1.0])[SIDE_OF][:, None]
     aside, soon = (sides * smooth(f * share)[:, None] for f in (1.0, 2.0))
-    return tuple(np.broadcast_to(v, along.shape) for v in (along, aside, soon, speed))
+    return along, aside, soon, speed
+
+
+def ego_along(scenes: Coded, speeds: Ints) -> tuple[FloatArray, FloatArray]:
+    """(B, 4, T) each: distance along and speed at each of the levels."""
+    stop = coding.STOP_S[scenes.stop][:, None, None]
+    now = (scenes.speed / coding.RUNGS)[:, None, None]
+    aim = (speeds / coding.RUNGS)[..., None]
+    rate = np.where(aim < now, 1.0 / stop, 0.5 / stop)
+    change = np.minimum(np.abs(aim - now), rate * TIMES)
+    return driven(now, aim, stop, TIMES), now + np.sign(aim - now) * change
 
 
 def reacting(scenes: Coded) -> Bools:
@@ -145,7 +149,8 @@ def reacting(scenes: Coded) -> Bools:
     return np.asarray(_REACTS[kinds] & (coding.GAP_S[scenes.gap] < 0))
 
 
-def _wish(scenes: Coded, speeds: Ints) -> Ints:
+def wish_of(scenes: Coded, speeds: Ints) -> Ints:
+    """(B,) the maneuver that the mission wants. speeds: (B, 4) of the levels."""
     straight = [MANEUVERS.index((0, level)) for level in range(4)]
     v, cruise = scenes.speed, scenes.cruise
     going = np.where(v < cruise, straight[0], np.where(v > cruise, straight[2], straight[1]))
@@ -157,7 +162,8 @@ def _wish(scenes: Coded, speeds: Ints) -> Ints:
     search = searching[np.clip(scenes.state - 3, 0, 2), calm]
     shut = ((scenes.state == 3) & (scenes.left == 0)) | ((scenes.state == 5) & (scenes.right == 0))
     search = np.where(shut, calm, search)
-    following = np.where(scenes.followed, _follow(scenes, speeds), going)
+    followed = scenes.followed
+    following = np.where(followed, _follow(scenes, speeds), going) if followed.any() else going
     wish = np.where(scenes.mission == Mission.FOLLOW, np.where(lost, search, following), going)
     return np.where(scenes.mission == Mission.HOLD, straight[3], wish)
 

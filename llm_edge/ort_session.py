@@ -162,7 +162,10 @@ class Step:
         lanes: slice,
         size: int,
         rows: npt.NDArray[np.int64],
+        logits: FloatTensor | None = None,
     ) -> None:
+        """rows: after which tokens there shall be logits. logits: where they go, (B, R, V),
+        contiguous; an array of its own where left out."""
         from onnxruntime import OrtValue
 
         values = cache.values[:, :, lanes]
@@ -170,7 +173,8 @@ class Step:
         self.tokens = np.zeros((b, size), np.int64)
         self.seqlens = np.zeros(b, np.int32)
         self.total = np.zeros(1, np.int32)
-        self.logits: FloatTensor = np.zeros((b, len(rows), shape.vocab), np.float32)
+        own = np.zeros((b, len(rows), shape.vocab), np.float32) if logits is None else logits
+        self.logits: FloatTensor = own
         binding = session.io_binding()
         self._kept: list[Any] = [values, rows, binding]  # onnxruntime holds addresses only
 
@@ -184,9 +188,9 @@ class Step:
         bind("seqlens", self.seqlens)
         bind("total", self.total)
         bind("rows", rows)
-        logits = OrtValue.ortvalue_from_numpy(self.logits)
-        self._kept.append(logits)
-        binding.bind_ortvalue_output("logits", logits)
+        out = OrtValue.ortvalue_from_numpy(self.logits)
+        self._kept.append(out)
+        binding.bind_ortvalue_output("logits", out)
         for i in range(shape.layers):
             for j, kind in enumerate("kv"):
                 value = bind(f"past_{kind}{i}", values[i, j])

@@ -32,14 +32,13 @@ class PlannerConfig(Config):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """thought_tokens: the most that the thought may take. votes: thoughts side by side, 1 or more.
-    draft: the most tokens to draft in each step, 0 for none. mean_ns, p99_ns: predicted time to
+    mean_ns, p99_ns: predicted time to
     the answer's end. close_ns: when no more than this is left to the deadline, close the thought
     and answer, however few tokens it took.
     """
 
     thought_tokens: int
     votes: int
-    draft: int
     mean_ns: float
     p99_ns: float
     close_ns: float
@@ -53,7 +52,6 @@ def plan(
     longest_thought: int,
     config: PlannerConfig | None = None,
     held: int = 0,
-    draft: int = 0,
     max_lanes: int = 0,
 ) -> Plan | None:
     """The longest thought whose answer is in time; None if not even the answer alone is, so that
@@ -61,8 +59,7 @@ def plan(
 
     left_ns: until the deadline. prefill: tokens of the prompt that the state does not hold yet.
     answer: tokens of each of its calls, the first one with what closes the thought. held: tokens
-    in the state. longest_thought: what a whole thought takes at most. draft: what speculation
-    would draft, taken up where one lane thinks. max_lanes: of the engine.
+    in the state. longest_thought: what a whole thought takes at most. max_lanes: of the engine.
     """
     config = config or PlannerConfig()
     spare_ns = left_ns - config.margin_ms * 1e6
@@ -93,7 +90,6 @@ def plan(
     return Plan(
         thought_tokens=thought,
         votes=votes,
-        draft=draft if thought and votes == 1 else 0,
         mean_ns=mean,
         p99_ns=worst,
         close_ns=costs.p99(end) + config.margin_ms * 1e6,

@@ -27,7 +27,6 @@ from llm_edge.thread_worker import ThreadWorker
 from llm_edge.worker import Work, Worker
 from pipeline.clock import Clock
 from pipeline.config import Config, option
-from pipeline.errors import InputError
 
 MAX_WAIT_NS = 3_600_000_000_000
 LESSONS = frozenset((Source.THOUGHT, Source.GGUF, Source.REMOTE))
@@ -35,7 +34,7 @@ LESSONS = frozenset((Source.THOUGHT, Source.GGUF, Source.REMOTE))
 _OVER = "the deadline is over"
 
 Feedback = Callable[[str, int], None]
-"""Told the stage that was reached and how many calls a thought took."""
+"""Told the stage that was reached and how many tokens a thought had."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class ReasonerConfig(Config):
         low=0, high=1 << 20,
     )  # fmt: skip
     pace_slow: bool = option(
-        False, "Stop the GGUF model's process while the tracker is expected to work."
+        True, "Stop the GGUF model's process while the tracker is expected to work."
     )
     reserve_ms: float = option(
         0.3, "Kept before the deadline to judge and hand over an answer.", low=0, high=1000
@@ -72,18 +71,18 @@ class ReasonerConfig(Config):
 class Answer:
     """decision: by whomever. met: whether it was there by the deadline. why: what came of those
     that were asked and not taken, a clause each; empty where the best one asked was taken.
-    thought_calls, votes: of the decoder. ttft_ns: until its first logits; call_ns: mean of its
-    calls after that; 0 where it did not answer. refused: whether the policy let a decision of a
-    model not pass."""
+    thought_tokens, votes: of the decoder. ttft_ns: until its first logits; token_ns: of its
+    time a token that it said; 0 where it did not answer. refused: whether the policy let a decision
+    of a model not pass."""
 
     decision: Decision
     met: bool
     took_ns: int
     why: str = ""
-    thought_calls: int = 0
+    thought_tokens: int = 0
     votes: int = 0
     ttft_ns: int = 0
-    call_ns: int = 0
+    token_ns: int = 0
     refused: bool = False
 
 
@@ -111,8 +110,7 @@ class Reasoner:
     stopped meanwhile. prepares: whether anybody makes use of ``prepare`` and ``learn``.
 
     Raises:
-        InputError: the decoder runs inline and its model cannot be read, the endpoint is none, or a
-            thread is to be stopped.
+        InputError: the decoder runs inline and its model cannot be read, or the endpoint is none.
     """
 
     def __init__(
@@ -130,10 +128,6 @@ class Reasoner:
         self._canceled = False
         self.rhythm: Rhythm | None = None
         self._pacer: Pacer | None = None
-        if config.pace_slow and config.slow == "thread":
-            raise InputError(
-                "reasoner.pace_slow: a thread cannot be stopped; give reasoner.slow process"
-            )
         if remote is not None and remote.url:
             self._hosts["remote"] = ThreadWorker(partial(Remote, remote, clock), clock)
         if slow is not None and slow.model:
@@ -179,17 +173,17 @@ class Reasoner:
         replies: dict[str, Reply] = {}
         if self._inline is not None:
             replies["fast"] = self._inline.answer(scene, until_ns)
-            tell("fast", int(replies["fast"].figures.get("thought_calls", 0)))
+            tell("fast", int(replies["fast"].figures.get("thought_tokens", 0)))
         for name, answer in asked.items():
             replies[name] = self._awaited(name, answer, others_ns)
-            tell(name, int(replies[name].figures.get("thought_calls", 0)))
+            tell(name, int(replies[name].figures.get("thought_tokens", 0)))
         decision, why, refused = self._best(policy, own, replies)
         figures = replies.get("fast", Reply(None)).figures
         met = self._clock.now_ns() <= deadline_ns
         answer_ = Answer(
-            decision, met, 0, why, int(figures.get("thought_calls", 0)),
+            decision, met, 0, why, int(figures.get("thought_tokens", 0)),
             int(figures.get("votes", 0)), round(figures.get("ttft_ms", 0.0) * 1e6),
-            round(figures.get("call_ms", 0.0) * 1e6), refused,
+            round(figures.get("token_ms", 0.0) * 1e6), refused,
         )  # fmt: skip
         return self._finished(answer_, begun_ns)
 
@@ -260,5 +254,5 @@ class Reasoner:
             self._inline.close()
 
 
-def _nothing(stage: str, calls: int) -> None:
+def _nothing(stage: str, tokens: int) -> None:
     pass

@@ -15,7 +15,7 @@ from llm_edge.lookahead import (
     HORIZON_S,
     TICK_S,
     TIMES,
-    ego_ways,
+    ego_along,
     followed,
     outline,
     reacting,
@@ -39,7 +39,7 @@ for _k, _span in enumerate(SPANS):
 
 def windows_of(scenes: Coded) -> Ints:
     """(B, 8, 7): in the three corridors, then beside the ego going up, keep, down and stop."""
-    along, _, _, pace = (w[:, None, :4] for w in ego_ways(scenes, speeds_of(scenes)))
+    along, pace = (way[:, None] for way in ego_along(scenes, speeds_of(scenes)))
     x, y, vx, vy = (v[..., None, None] for v in states(scenes))
     gone = traveled(scenes)
     reach_x, reach_y = (r[..., None] for r in outline(scenes))

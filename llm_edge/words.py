@@ -93,8 +93,11 @@ CONTEXT = 192
 assert len(IDS) == len(WORDS) and MAX_PROMPT + MAX_THOUGHT + 1 + MAX_ANSWER <= CONTEXT
 
 
-def prompt_tokens(scenes: Coded) -> Ints:
-    """(B, ``MAX_PROMPT``) ids; slots that are not taken are −1."""
+def prompt_tokens(scenes: Coded, when: Ints | None = None) -> Ints:
+    """(B, ``MAX_PROMPT``) ids; slots that are not taken are −1.
+
+    when: the scenes' windows, where they are known already.
+    """
     b = len(scenes)
     made = np.full((b, MAX_PROMPT), -1)
     made[:, 0] = IDS[START]
@@ -103,7 +106,7 @@ def prompt_tokens(scenes: Coded) -> Ints:
     for k, name in enumerate(HEADER):
         value = given[name] if name in given else getattr(scenes, name)
         made[:, 1 + k] = FIRST[name] + value
-    when = windows_of(scenes)
+    when = windows_of(scenes) if when is None else when
     columns = [
         FIRST["kind"] + scenes.kind + scenes.told * len(_KINDS),
         *(FIRST[name] + getattr(scenes, name) for name in ("gap", "side", "along", "drift")),

@@ -79,7 +79,7 @@ def diagnostics_of(
         "refused [%]": 100 * fare.refused,
         "goodput [1/s]": fare.goodput_hz,
         "first token p50 [ms]": fare.first_token_ms,
-        "decoder, a call [ms]": fare.call_ms,
+        "decoder, a token [ms]": fare.token_ms,
         "decision p50 [ms]": fare.took_ms,
         "decision p99 [ms]": fare.took_p99_ms,
     }

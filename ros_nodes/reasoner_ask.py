@@ -90,7 +90,7 @@ class Asking:
             result = Ask.Result(
                 decision=self._message(answer, built),
                 missed=not answer.met,
-                thought_calls=answer.thought_calls,
+                thought_tokens=answer.thought_tokens,
                 votes=answer.votes,
                 first_token_ns=answer.ttft_ns,
                 took_ns=answer.took_ns,
@@ -113,10 +113,10 @@ def _teller(handle: Any) -> Callable[[str, int], None]:
     """Feedback on each new stage, and now and then within one."""
     last: list[Any] = ["", 0]
 
-    def tell(stage: str, calls: int) -> None:
+    def tell(stage: str, tokens: int) -> None:
         now_ns = STEADY.now().nanoseconds
         if stage != last[0] or now_ns - last[1] >= FEEDBACK_NS:
             last[:] = stage, now_ns
-            handle.publish_feedback(Ask.Feedback(stage=stage[:80], thought_calls=calls))
+            handle.publish_feedback(Ask.Feedback(stage=stage[:80], thought_tokens=tokens))
 
     return tell

@@ -118,5 +118,5 @@ def test_how_it_came_about_names_who_and_what_it_took():
     line = told(Answer(made, False, 7_250_000, "gguf: too slow", 5, 3, 1_500_000), 5_000_000)
     assert line == (
         "by the shipped decoder, its thought cut or none: 7.25 ms of 5, too late, a thought of 5 "
-        "calls, 3 votes, first token after 1.50 ms; gguf: too slow"
+        "tokens, 3 votes, first token after 1.50 ms; gguf: too slow"
     )

@@ -29,7 +29,7 @@ def test_answers_come_in_the_order_of_the_questions_and_then_the_desk_is_free():
     case = Case(calls=3)
     told = []
     for k in range(3):
-        case.ask(done=lambda answer, why, k=k: case.answers.append((k, answer.thought_calls)),
+        case.ask(done=lambda answer, why, k=k: case.answers.append((k, answer.thought_tokens)),
                  tell=lambda *stage: told.append(stage))  # fmt: skip
     assert case.desk.busy
     assert wait(lambda: len(case.answers) == 3)
@@ -85,7 +85,7 @@ def test_a_deadline_cuts_the_thought():
     case.ask(within_s=0.05)
     assert wait(lambda: case.answers)
     answer, why = case.answers[0]
-    assert why == "deadline" and answer.met and 0 < answer.thought_calls < 60
+    assert why == "deadline" and answer.met and 0 < answer.thought_tokens < 60
     case.desk.close()
 
 

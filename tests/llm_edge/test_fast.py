@@ -10,6 +10,7 @@ import pytest
 from llm_edge import scenarios
 from llm_edge.decision import Source, parse
 from llm_edge.fast import Fast, FastConfig
+from llm_edge.words import FIELDS
 from pipeline.clock import SimClock, WallClock
 from pipeline.errors import InputError
 from tests.llm_edge.crowds import crowd
@@ -62,10 +63,25 @@ def test_whatever_it_says_is_a_decision_on_the_scene(make, options):
 def test_with_time_the_thought_is_complete_and_without_thought_there_is_none(make):
     replies = [asked(make(), scene) for scene in SCENES[:20]]
     assert all(r.decision.source is Source.THOUGHT for r in replies)
-    assert any(r.figures["thought_calls"] > 3 for r in replies)
+    assert any(r.figures["thought_tokens"] > 3 for r in replies)
     plain = [asked(make(thought=False), scene) for scene in SCENES[:20]]
     assert all(r.decision.source is Source.FAST for r in plain)
-    assert all(r.figures["forwards"] == 7 for r in plain)
+    assert all(r.figures["thought_tokens"] == 0 for r in plain)
+
+
+@pytest.mark.parametrize("thought", [True, False])
+def test_drafts_save_calls_and_change_no_decision(make, thought):
+    drafted, plain = make(thought=thought), make(thought=thought, drafts=False)
+    saved = 0
+    for scene in SCENES:
+        one, other = asked(drafted, scene), asked(plain, scene)
+        assert one.decision == other.decision
+        assert one.figures["thought_tokens"] == other.figures["thought_tokens"]
+        assert one.figures["calls"] <= other.figures["calls"]
+        saved += other.figures["calls"] - one.figures["calls"]
+        if not thought:
+            assert other.figures["calls"] == len(FIELDS)
+    assert saved > 0
 
 
 def test_the_same_scene_gets_the_same_answer_whatever_was_asked_before(tmp_path):
@@ -103,14 +119,23 @@ def test_a_thought_is_closed_when_its_time_is_over(make):
     for scene, reply in cut:
         whole = asked(fast, scene, 10.0, clock)
         assert whole.decision.source is Source.THOUGHT
-        assert reply.figures["thought_calls"] <= whole.figures["thought_calls"]
-    assert any(r.figures["thought_calls"] for _, r in cut)
+        assert reply.figures["thought_tokens"] <= whole.figures["thought_tokens"]
+    assert any(r.figures["thought_tokens"] for _, r in cut)
 
 
 def test_a_deadline_that_is_over_or_too_near_gets_a_reason(make):
     fast = make()
     assert "over" in fast.answer(SCENES[0], WallClock().now_ns() - S).why
     assert "fits" in asked(fast, SCENES[0], 2e-4).why
+
+
+def test_a_slow_moment_is_forgotten_where_nothing_is_tried_any_more(make):
+    fast = make()
+    for _ in range(60):
+        fast._drift.observe(1e6, 1e8)
+    assert asked(fast, SCENES[0], 0.05).decision is None
+    replies = (asked(fast, SCENES[0], 0.05) for _ in range(1000))
+    assert any(reply.decision is not None for reply in replies)
 
 
 def test_the_cache_gives_the_same_scene_the_same_answer_and_says_so(make):

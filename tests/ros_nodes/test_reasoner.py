@@ -230,7 +230,7 @@ def test_the_real_reasoner_decides_in_time_and_outlives_its_engine(ros, decoder,
     assert ros.spin(lambda: live() or value(status, line, "fast") == "ready")
     late = sum(d.late for d in vehicle.decisions)
     assert late <= 0.1 * len(vehicle.decisions)  # of a machine that does much else
-    assert ros.spin(lambda: live() or float(value(status, line, "decoder, a call [ms]")) > 0)
+    assert ros.spin(lambda: live() or float(value(status, line, "decoder, a token [ms]")) > 0)
     assert float(value(status, line, "deadline met [%]")) > 90
 
     first = engine(vehicle.process)
@@ -392,7 +392,7 @@ def test_a_question_on_a_given_scene_has_feedback_and_a_result(ros):
     )
     found = vehicle.result(handle)
     assert found.status == GoalStatus.STATUS_SUCCEEDED
-    assert (found.result.thought_calls, found.result.missed) == (30, False)
+    assert (found.result.thought_tokens, found.result.missed) == (30, False)
     assert found.result.decision.action == own.Decision.PROCEED
     assert parse(decision_of(found.result.decision).to_json(), scene)
     assert ros.spin(lambda: told) and told[0].stage == "thought"
