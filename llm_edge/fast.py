@@ -96,7 +96,7 @@ class Fast:
         self._planner = PlannerConfig(margin_ms=config.margin_ms, max_votes=config.votes)
         self._cache = DecisionCache(valid_ns=round(config.cache_ms * 1e6))
         self._random = np.random.default_rng(0)
-        self._between_ns = 200_000.0
+        self._between_ns = 200_000.0  # each call, beside the engine's time: drafting, hearing
 
     def answer(self, scene: Scene, deadline_ns: int) -> Reply:
         begun_ns = self._clock.now_ns()

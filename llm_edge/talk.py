@@ -6,16 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from llm_edge import coding, words
+from llm_edge import words
 from llm_edge.coding import Coded, Ints
 from llm_edge.draft import Draft
 from llm_edge.engine import Tokens
 from llm_edge.grammar import AnswerGrammar, ThoughtGrammar
-from llm_edge.words import FIELDS, FIRST, IDS
+from llm_edge.words import FIELDS, IDS
 
 _DONE = IDS[words.DONE]
 _NAMES = [IDS[field] for field in FIELDS]
-_FORCED = frozenset({_DONE, *_NAMES, *range(FIRST["slot"], FIRST["slot"] + coding.SLOTS)})
 
 
 class Talk:
@@ -62,19 +61,28 @@ class Talk:
         return self._likely
 
     def _drafted(self) -> list[int]:
+        if not self._drafts or self._misses > 1:  # an answer beyond its draft goes value by value
+            return self._forced()
         likely: list[int] = []
         tally = self._tally
         if not self._answers:
             likely, tally = self._draft.thought(tally, self._grammar.next)
             if self._closed:
                 likely = [_DONE]
-        if self._misses > 1:  # this answer is beyond the draft; one value after the other is sure
-            return [] if self._named else [_NAMES[len(self.values)]]
         values = self._draft.answer(tally, self.values)
         for k in range(len(self.values), len(FIELDS)):
             likely += [_NAMES[k], values[k]]
-        likely = likely[1:-1] if self._named else likely[:-1]
-        return likely if self._drafts else _forced(likely)
+        return likely[1:-1] if self._named else likely[:-1]
+
+    def _forced(self) -> list[int]:
+        if self._named:
+            return []
+        if self._answers:
+            return [_NAMES[len(self.values)]]
+        if self._closed or self._grammar.next == "done":
+            return [_DONE, _NAMES[0]]
+        low, high = self._grammar.allowed()
+        return [low] if high - low == 1 else []
 
     def hear(self, draft: Sequence[int], logits: npt.NDArray[np.float32]) -> int:
         """Say on until a word is not the draft's, or all is said; how many of the draft's were.
@@ -107,9 +115,3 @@ class Talk:
             self._tally.take(self._grammar.next, self.last)
             self._grammar.take(self.last)
             self.thought_tokens += 1
-
-
-def _forced(likely: Sequence[int]) -> list[int]:
-    """The first ones, as far as they are forced."""
-    free = (k for k, token in enumerate(likely) if token not in _FORCED)
-    return list(likely[: next(free, len(likely))])
