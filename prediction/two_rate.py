@@ -126,7 +126,9 @@ class _Targets:
     ids, labels, scores, status: as in ``Tracks``, of the last answer. fresh_ns: (M,) int64, stamp
     of the newest frame in which the target was seen. strays: (M,) int64, answers in a row that
     lay elsewhere than the path. sure: (M,) int64, sure ones in a row that lay on it.
-    look: (M, LOOK), what the target looked like in the last sure answer.
+    look: (M, LOOK), what the target looked like in the last sure answer. said: (M, 4), place that
+    the last answer on the path gave. apart: (M, 4), from the path's place in that frame to it, the
+    first two in sides.
     """
 
     ids: npt.NDArray[np.int32]
@@ -137,6 +139,8 @@ class _Targets:
     strays: npt.NDArray[np.int64]
     sure: npt.NDArray[np.int64]
     look: FloatArray
+    said: FloatArray
+    apart: FloatArray
 
 
 class TwoRate:
@@ -185,6 +189,8 @@ class TwoRate:
             np.empty(0, np.int64),
             np.empty(0, np.int64),
             np.empty((0, LOOK)),
+            np.empty((0, 4)),
+            np.empty((0, 4)),
         )
         self._own, self._background = (Walk(predictor) for predictor in self._predictors)
         self._waiting: list[Tracks | Detections] = []
@@ -256,6 +262,7 @@ class TwoRate:
         follow = (rows >= 0) & (agreed | ~(sure | (again & ~lost)))
         true = follow & agreed & ~lost
         self._correct(rows[true], at, places[true], noise[true])
+        self._remember(rows[true], at, places[true])
         self._note(rows[follow], tracks.selected(follow), agreed[follow])
         self._keep(np.flatnonzero(~np.isin(self._targets.ids, tracks.ids[~follow])))
         new = np.flatnonzero(~follow)[: MAX_TARGETS - len(self._targets.ids)]
@@ -301,14 +308,23 @@ class TwoRate:
     def guide(self, target: int, stamp_ns: int) -> FloatArray | None:
         """Where a tracker should look for a target in the frame of that stamp, (4,) x y w h.
 
+        It is the tracker's own last answer, moved along the path, with half of the growth. The
+        path's own box would hand the tracker the path's errors as its own, and growth is what a
+        path is least sure of.
+
         None where the path is not to be trusted with it: the target was not seen in the newest
         frame, or one of the last ``guide_after`` answers was doubtful or somewhere else.
         """
         row = self._row(target)
         if row is None or not self._config.guided or not self._path.seen[-1, row]:
             return None
-        sure = self._targets.sure[row] >= self._config.guide_after
-        return self.predict(np.array([stamp_ns])).boxes[row, 0] if sure else None
+        if self._targets.sure[row] < self._config.guide_after:
+            return None
+        box = self.predict(np.array([stamp_ns])).boxes[row, 0]
+        said, apart = self._targets.said[row], self._targets.apart[row]
+        center = box[:2] + (0.5 + apart[:2]) * box[2:]
+        sides = np.exp((np.log(box[2:]) + apart[2:] + said[2:]) / 2)
+        return np.concatenate([center - sides / 2, sides])
 
     def _compared(
         self, tracks: Tracks, at: int
@@ -372,6 +388,12 @@ class TwoRate:
         if sure.any():
             t.look[rows[sure]] = self._look(tracks.stamp_ns, tracks.boxes[sure])
 
+    def _remember(self, rows: Indices, at: int, places: FloatArray) -> None:
+        """What answers said, and how far the corrected path is from it."""
+        apart = places - self._path.place[at, rows]
+        apart[:, :2] /= np.exp(self._path.place[at, rows, 2:])
+        self._targets.said[rows], self._targets.apart[rows] = places, apart
+
     def _look(self, stamp_ns: int, boxes: FloatArray) -> FloatArray:
         """(n, LOOK); NaN, which compares with nothing, where the frame is gone."""
         looks = self._propagator.look(stamp_ns, boxes)
@@ -429,6 +451,8 @@ class TwoRate:
             np.zeros(m, np.int64),
             np.where(tracks.status == TrackStatus.TRACKED, trust, 0),
             self._look(int(path.stamps_ns[at]), tracks.boxes),
+            places,
+            np.zeros((m, 4)),
         )
         old = len(self._targets.ids)
         self._targets = join(self._targets, new)

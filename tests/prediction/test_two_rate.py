@@ -222,6 +222,27 @@ def test_guides_only_where_the_path_is_sure():
     assert off.guide(0, 10 * NS) is None
 
 
+def test_the_tracker_is_guided_by_its_own_answer_moved_along_the_path():
+    two, _ = made(guide_after=1)
+    fly(two, 10)
+    wide = truth(8) + [-4, -3, 8, 6]
+    two.answer(answer(8, wide))
+    carried = two.tracks(frame(9)).boxes[0]
+    assert carried[2] < wide[2] - 2  # the path believes an answer in part only
+    np.testing.assert_allclose(two.guide(0, 9 * NS), wide + np.r_[VELOCITY, 0, 0], atol=0.2)
+
+
+def test_the_tracker_is_guided_by_half_of_what_a_target_grew():
+    two, steps = made(guide_after=1)
+    steps.growth = 0.05
+    fly(two, 10)
+    two.answer(answer(5))
+    two.answer(answer(5))
+    box = two.guide(0, 9 * NS)
+    np.testing.assert_allclose(np.log(box[2:] / [40, 30]), 4 * 0.05 / 2, atol=0.01)
+    assert two.tracks(frame(9)).boxes[0, 2] > 1.2 * 40
+
+
 def test_a_sharp_turn_at_speed_is_followed_from_the_next_frame_on():
     two, steps = made()
     fly(two, 10)
