@@ -12,7 +12,7 @@ to a quarter of the time constant before. Stamps decide it, so the same frames g
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ from isp.grid import (
 )
 from isp.levels import Table, toned_tables
 from isp.operators import FIELD, Operators, Parameters, default_parameters
-from isp.raw import Mosaic
+from isp.raw import Mosaic, Rgb
 from isp.smoothing import Smoother
 from pipeline.errors import InputError
 from pipeline.frame import Frame
@@ -189,9 +189,13 @@ class TaskAwareIsp:
             detail=views.get("detector"),
         )  # fmt: skip
 
-    def develop(self, frame: Frame, consumers: tuple[str, ...]) -> dict[str, Frame]:
+    def develop(
+        self, frame: Frame, consumers: tuple[str, ...], into: Mapping[str, Rgb] | None = None
+    ) -> dict[str, Frame]:
         """A Bayer frame as some of ``CONSUMERS`` shall see it, each (h, w, 3) uint8 ``rgb8``; an
         8-bit color or gray picture passes unchanged.
+
+        into: contiguous arrays of the frame's size for whole pictures; else those are new arrays.
 
         Raises:
             InputError: unknown encoding, an image of another type or size than the encoding says,
@@ -227,7 +231,8 @@ class TaskAwareIsp:
                 assert linear is not None
                 image = self._operators(linear, given)
             else:
-                image = self._whole(mosaic, layout, shift, consumer, given)
+                out = into.get(consumer) if into else None
+                image = self._whole(mosaic, layout, shift, consumer, given, out)
             made[consumer] = Frame(image, frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
         return made
 
@@ -270,8 +275,14 @@ class TaskAwareIsp:
         return Choice(stamp_ns, of, levels, bright, clipped, noise, "")
 
     def _whole(
-        self, mosaic: Mosaic, layout: Layout, shift: int, consumer: str, given: Parameters
-    ) -> npt.NDArray[np.uint8]:
+        self,
+        mosaic: Mosaic,
+        layout: Layout,
+        shift: int,
+        consumer: str,
+        given: Parameters,
+        into: Rgb | None,
+    ) -> Rgb:
         """The whole picture through the consumer's tables, demosaiced."""
         codes = _codes(given)
         before = self._tables.get(consumer)
@@ -284,7 +295,7 @@ class TaskAwareIsp:
             )  # fmt: skip
             before = self._tables[consumer] = (codes, shift, tables)
         layout.apply_tables(mosaic, shift, before[2], self._coded)
-        return np.asarray(cv2.cvtColor(self._coded, layout.demosaic))
+        return np.asarray(cv2.cvtColor(self._coded, layout.demosaic, dst=into))
 
 
 def parameters_of(row: list[float], field: FloatImage, slope: float, floor: float) -> Parameters:

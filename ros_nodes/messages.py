@@ -45,8 +45,8 @@ def stamp_of(head: Header) -> int:
     return int(head.stamp.sec) * 10**9 + int(head.stamp.nanosec)
 
 
-def frame_of(message: Image, index: int) -> Frame:
-    """The picture over the message's own bytes.
+def frame_of(message: Any, index: int) -> Frame:
+    """The picture of a sensor_msgs/Image, or of what has its fields, over the message's own bytes.
 
     Raises:
         InputError: an unknown encoding, an impossible size, or data that ends too early.
@@ -58,15 +58,17 @@ def image_of(frame: Frame) -> Image:
     """sensor_msgs/Image; one copy of the pixels."""
     image = np.ascontiguousarray(frame.image)
     width, height = frame.size
-    return Image(
+    message = Image(
         header=header(frame.stamp_ns, frame.frame_id),
         height=height,
         width=width,
         encoding=frame.encoding,
         is_bigendian=0,
         step=image.strides[0],
-        data=packed("B", image),
     )
+    if image.size:  # memoryview cannot cast what is empty
+        message.data.frombytes(image.data.cast("B"))  # the setter would copy twice more
+    return message
 
 
 def imu_samples(taken: list[Imu]) -> ImuSamples:
