@@ -220,7 +220,7 @@ class TaskAwareIsp:
             linear = self._sampler(mosaic, shift)
             small = seen = thumbnail(linear)
             if self._shading is not None:
-                linear = Linear(linear.planes * self._shading, linear.greens * self._shading[1])
+                linear = Linear(linear.sampled * self._shading)
                 small = thumbnail(linear)
             self.chosen = chosen = self._choose(small, seen, frame.stamp_ns)
             self._measured_ns = frame.stamp_ns
@@ -331,7 +331,7 @@ def even_grid(grid: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _grid_shading(layout: Layout, grid: tuple[int, int]) -> FloatImage | None:
-    """(3, h, w) lens shading gains of R, G, B on the grid."""
+    """(4, h, w) lens shading gains of R, G, B and of G's variance on the grid."""
     if layout.shading is None:
         return None
     planes: dict[str, list[npt.NDArray[np.float32]]] = {"R": [], "G": [], "B": []}
@@ -339,4 +339,5 @@ def _grid_shading(layout: Layout, grid: tuple[int, int]) -> FloatImage | None:
         plane = np.ascontiguousarray(layout.shading[site // 2 :: 2, site % 2 :: 2])
         small = np.asarray(cv2.resize(plane, grid, interpolation=cv2.INTER_AREA), np.float32)
         planes[name[0]].append(small)
-    return np.stack([np.mean(p, axis=0) for p in planes.values()])
+    red, green, blue = (np.mean(p, axis=0) for p in planes.values())
+    return np.stack([red, green, blue, green**2])

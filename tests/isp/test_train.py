@@ -165,6 +165,6 @@ def test_the_networks_features_are_those_of_the_isp():
     from isp.grid import Linear
 
     greens = np.zeros(shot.planes.shape[1:], np.float32)
-    small = thumbnail(Linear(shot.planes, greens))
+    small = thumbnail(Linear.of(shot.planes, greens))
     np.testing.assert_allclose(features(small)[:3], shot.features[:3], atol=1e-5)
     assert measured_noise(small)[1] <= shot.noise[1] + 1e-9
