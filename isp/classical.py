@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isp.config import IDENTITY, IspConfig
-from isp.front import BAND_ROWS, READY, Front, Layout
+from isp.front import BAND_ROWS, READY, FrameLayout, Front
 from isp.levels import Table, apply_curve, curve_table, site_tables
 from isp.raw import Mosaic, Rgb
 from isp.white_balance import GainSmoother, gray_world, white_patch
@@ -43,7 +43,7 @@ class ClassicalIsp:
         }.get(self.config.white_balance)
         self._linear = self.config.color_matrix != IDENTITY
         self._front = Front(self.config)
-        self._layout: Layout | None = None
+        self._layout: FrameLayout | None = None
         self._tables: list[Table] = []
         self._tables_shift = 0
         self._tables_gains: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -99,7 +99,7 @@ class ClassicalIsp:
         return dict.fromkeys(consumers, self.process(frame, first))
 
     def _white_balance(
-        self, mosaic: Mosaic, layout: Layout, shift: int, stamp_ns: int
+        self, mosaic: Mosaic, layout: FrameLayout, shift: int, stamp_ns: int
     ) -> tuple[float, ...]:
         if self._measure is None:
             return self.config.wb_gains
@@ -114,7 +114,7 @@ class ClassicalIsp:
         measured = self._measure(blocks, self.config.wb_max_gain)
         return tuple(self._smoother.update(stamp_ns, measured).tolist())
 
-    def _tables_of(self, layout: Layout, shift: int, gains: tuple[float, ...]) -> list[Table]:
+    def _tables_of(self, layout: FrameLayout, shift: int, gains: tuple[float, ...]) -> list[Table]:
         into = self._tables if self._tables_shift == shift else []
         if into:
             change = np.abs(np.divide(gains, self._tables_gains) - 1).max()
@@ -127,7 +127,7 @@ class ClassicalIsp:
         self._tables_shift, self._tables_gains = shift, gains
         return self._tables
 
-    def _color(self, layout: Layout, into: Rgb | None) -> Rgb:
+    def _color(self, layout: FrameLayout, into: Rgb | None) -> Rgb:
         """Demosaic, then the matrix and the curve band by band."""
         if self._rgb16 is None:
             return np.asarray(cv2.cvtColor(self._coded, layout.demosaic, dst=into))

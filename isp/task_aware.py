@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isp.config import IspConfig
-from isp.front import READY, Front, Layout
+from isp.front import READY, FrameLayout, Front
 from isp.grid import (
     THUMBNAIL,
     FloatImage,
@@ -153,7 +153,7 @@ class TaskAwareIsp:
             self._problem = f"isp.model: {error}; fixed parameters are taken"
         self.detector_grid = detector_grid
         self._front = Front(self.config)
-        self._layout: Layout | None = None
+        self._layout: FrameLayout | None = None
         self._smoother = Smoother(self.config.time_constant_ms * 1e6)
         self._tables: dict[str, tuple[FloatImage, int, list[Table]]] = {}
         self._measured_ns = 0
@@ -277,7 +277,7 @@ class TaskAwareIsp:
     def _whole(
         self,
         mosaic: Mosaic,
-        layout: Layout,
+        layout: FrameLayout,
         shift: int,
         consumer: str,
         given: Parameters,
@@ -330,7 +330,7 @@ def even_grid(grid: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def _grid_shading(layout: Layout, grid: tuple[int, int]) -> FloatImage | None:
+def _grid_shading(layout: FrameLayout, grid: tuple[int, int]) -> FloatImage | None:
     """(4, h, w) lens shading gains of R, G, B and of G's variance on the grid."""
     if layout.shading is None:
         return None

@@ -58,7 +58,10 @@ class IspNode(Node):
 
     def _make(self, config: IspConfig) -> Isp:
         """A set that cannot be is refused; at the start the node goes on without it."""
-        return make_isp(config, complain=None if self._started else self._stage.warn)
+        isp = make_isp(config, complain=None if self._started else self._stage.warn)
+        if config.ignored:
+            self._stage.warn(config.ignored)
+        return isp
 
     def _reset(self) -> None:
         self._isp.made.reset()
