@@ -13,6 +13,7 @@ to a quarter of the time constant before. Stamps decide it, so the same frames g
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,21 +57,28 @@ _LEAST_NOISE = 1e-12  # a slope of 0 has no logarithm to be smoothed
 GridOf = Callable[[tuple[int, int]], tuple[int, int]]
 
 
+class Light(NamedTuple):
+    """How light a frame is. levels: (3,) mean of R, G, B; parts of the range. bright: level of the
+    brightest color that 99 % of the picture do not exceed. clipped: share of the picture at the
+    white level."""
+
+    levels: FloatImage
+    bright: float
+    clipped: float
+
+
 class Choice(NamedTuple):
     """For the frame of ``stamp_ns``.
 
-    of: each consumer's parameters. levels: (3,) mean of R, G, B; parts of the range. bright: level
-    of the brightest color that 99 % of the picture do not exceed. clipped: share of the picture at
-    the white level. noise: slope and floor of G's variance on the grid. problem: why the network
-    had no say, "" where it did.
+    of: each consumer's parameters. noise: slope and floor of G's variance on the grid. light:
+    measures how light the frame is, for who asks. problem: why the network had no say, "" where it
+    did.
     """
 
     stamp_ns: int
     of: dict[str, Parameters]
-    levels: FloatImage
-    bright: float
-    clipped: float
     noise: tuple[float, float]
+    light: Callable[[], Light]
     problem: str
 
 
@@ -247,17 +255,13 @@ class TaskAwareIsp:
 
     def _choose(self, small: FloatImage, seen: FloatImage, stamp_ns: int) -> Choice:
         """small: the thumbnail. seen: the same before lens shading, for what the sensor clips."""
-        noise = measured_noise(small)
-        levels = small[:3].reshape(3, -1).mean(axis=1)
-        brightest = seen[:3].max(axis=0).ravel()
-        bright = float(np.partition(brightest, _BRIGHT)[_BRIGHT])
-        clipped = float((brightest > _CLIPPED).mean())
+        noise, light = measured_noise(small), partial(measured_light, small, seen)
         found = None if self._model is None else self._model(features(small), noise)
         if found is None:
-            given = default_parameters(levels, noise)
+            given = default_parameters(light().levels, noise)
             of = dict.fromkeys(CONSUMERS, given)
             problem = self._problem or _NO_PARAMETERS
-            return Choice(stamp_ns, of, levels, bright, clipped, noise, problem)
+            return Choice(stamp_ns, of, noise, light, problem)
         chosen, field = found
         packed = np.concatenate(
             [np.log(chosen).ravel(), field.ravel(), np.log(np.maximum(noise, _LEAST_NOISE))]
@@ -272,7 +276,7 @@ class TaskAwareIsp:
             consumer: parameters_of(row, field, slope, floor)
             for consumer, row in zip(CONSUMERS, values.tolist(), strict=True)
         }
-        return Choice(stamp_ns, of, levels, bright, clipped, noise, "")
+        return Choice(stamp_ns, of, noise, light, "")
 
     def _whole(
         self,
@@ -296,6 +300,14 @@ class TaskAwareIsp:
             before = self._tables[consumer] = (codes, shift, tables)
         layout.apply_tables(mosaic, shift, before[2], self._coded)
         return np.asarray(cv2.cvtColor(self._coded, layout.demosaic, dst=into))
+
+
+def measured_light(small: FloatImage, seen: FloatImage) -> Light:
+    """small: the thumbnail. seen: the same before lens shading, for what the sensor clips."""
+    levels = small[:3].reshape(3, -1).mean(axis=1)
+    brightest = seen[:3].max(axis=0).ravel()
+    bright = float(np.partition(brightest, _BRIGHT)[_BRIGHT])
+    return Light(levels, bright, float((brightest > _CLIPPED).mean()))
 
 
 def parameters_of(row: list[float], field: FloatImage, slope: float, floor: float) -> Parameters:

@@ -490,7 +490,8 @@ def test_a_bad_frame_first_or_with_a_new_size_does_not_stop_the_stream(first: st
 def test_lens_shading_is_not_taken_for_clipped_light() -> None:
     isp = isp_of(lens_shading_radial=(1.5,))
     views(np.full((120, 160), 2000, np.uint16), isp=isp)
-    assert isp.chosen.clipped == 0 and isp.chosen.bright < 0.6
+    light = isp.chosen.light()
+    assert light.clipped == 0 and light.bright < 0.6
 
 
 def test_options_that_have_no_say_are_named_in_a_line():
