@@ -19,7 +19,7 @@ FloatImage = npt.NDArray[np.float32]
 THUMBNAIL = 64
 _SMALLEST = 1e-4
 _WIDEST = 40  # cells to a block, beyond which most of its matrix is zeros
-_BAND_BYTES = 1 << 20  # of lines, so that they stay in the cache until they are averaged along
+_BAND_BYTES = 1 << 21  # of lines, so that they stay in the cache until they are averaged along
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +78,15 @@ class GridSampler:
         repeats = math.gcd(height // 2, down)
         bands = -(-repeats * 8 * width * (down // repeats) // _BAND_BYTES)
         together = -(-repeats // bands)
-        self._steps = _steps(height // 2, down)
-        self._lines = np.zeros((together * down // repeats, 2 * width), np.float32)
-        self._bands = [
-            (
-                slice(first * height // 2 // repeats, (first + together) * height // 2 // repeats),
-                slice(first * down // repeats, min(first + together, repeats) * down // repeats),
-            )
-            for first in range(0, repeats, together)
-        ]
+        all_lines = np.zeros((together * down // repeats, 2 * width), np.float32)
+        self._bands = []
+        for first in range(0, repeats, together):
+            last = min(first + together, repeats)
+            covered = slice(first * height // 2 // repeats, last * height // 2 // repeats)
+            cells = slice(first * down // repeats, last * down // repeats)
+            lines = all_lines[: cells.stop - cells.start]
+            steps = [(source, lines[to], part) for source, to, part in _steps(height // 2, down)]
+            self._bands.append((covered, steps, lines, cells))
         self._matrices: list[FloatImage] = []
         self._block = _block(width // 2, across)
         if self._block:
@@ -99,10 +99,10 @@ class GridSampler:
     def __call__(self, mosaic: Mosaic, shift: int = 0) -> Linear:
         """mosaic: (H, W) counts, ``shift`` bits up. The result lives until the next call."""
         pairs = np.ascontiguousarray(mosaic).reshape(self._pairs)
-        for covered, cells in self._bands:
-            part, lines = pairs[covered], self._lines[: cells.stop - cells.start]
-            for source, target, share in self._steps:
-                cv2.accumulateWeighted(part[source], lines[target], share)
+        for covered, steps, lines, cells in self._bands:
+            rows = pairs[covered]
+            for source, target, share in steps:
+                cv2.accumulateWeighted(rows[source], target, share)
             self._along(lines, [plane[cells] for plane in self._sites])
         scale = [self._scale[site] / (1 << shift) for site in self._site_at]
         black = [self._black[site] for site in self._site_at]
