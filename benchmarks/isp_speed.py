@@ -1,12 +1,13 @@
 """Milliseconds a frame of both ISPs on one core, beside what else a user could take.
 
-    python -m benchmarks.isp_speed [--repeats 41] [--published FILE]
+    python -m benchmarks.isp_speed [--repeats 41] [--published FILE] [--warm]
 
 Input: 12-bit RGGB of a seeded synthetic scene, right-justified in 16 bits, so that every row works
 on the same pixels. All rows of a size are timed in turn within one run, round after round, so that
 other load on the machine falls on each alike, and each row finds its data out of the nearer caches.
 Ratios are of medians, to the first row: the least that makes a picture of a RAW frame with OpenCV,
-which is the cut to 8 bits, the bilinear demosaic and a table of 256 codes for each color.
+which is the cut to 8 bits, the bilinear demosaic and a table of 256 codes for each color. With
+``--warm`` each row is timed frame after frame, as a node runs it that has its core to itself.
 
 ``--published`` is a model of TA-ISP's operators, made by ``python -m isp.train --operators
 published``; they are timed alone, on the detector's grid.
@@ -240,16 +241,19 @@ def dng(mosaic: npt.NDArray[np.uint16]) -> bytes:
     return head + entries + bytes(4) + extra + mosaic.astype("<u2").tobytes()
 
 
-def timed(rows: dict[str, Row], repeats: int) -> dict[str, list[float]]:
+def timed(rows: dict[str, Row], repeats: int, warm: bool) -> dict[str, list[float]]:
     """Milliseconds of every row, the first round left out."""
     times: dict[str, list[float]] = {name: [] for name in rows}
-    for i in range(repeats + 1):
-        for name, call in rows.items():
-            if name.startswith("rawpy") and i > 5:
-                continue  # slow, and the median of five tells
-            start = time.process_time_ns()
-            call(i)
-            times[name].append((time.process_time_ns() - start) / 1e6)
+    rounds = range(repeats + 1)
+    order = (
+        [(i, n) for n in rows for i in rounds] if warm else [(i, n) for i in rounds for n in rows]
+    )
+    for i, name in order:
+        if name.startswith("rawpy") and i > 5:
+            continue  # slow, and the median of five tells
+        start = time.process_time_ns()
+        rows[name](i)
+        times[name].append((time.process_time_ns() - start) / 1e6)
     return {name: taken[1:] for name, taken in times.items()}
 
 
@@ -257,6 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=41)
     parser.add_argument("--published", type=Path, metavar="FILE")
+    parser.add_argument("--warm", action="store_true", help="each row frame after frame")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     table: dict[str, list[list[float]]] = {}
@@ -267,7 +272,7 @@ def main() -> None:
             if args.published:
                 rows |= published(args.published)
             rows |= rawpy_rows(mosaic, Path(folder))
-            for name, taken in timed(rows, args.repeats).items():
+            for name, taken in timed(rows, args.repeats, args.warm).items():
                 table.setdefault(name, []).append(taken)
     if not args.published:
         print("no --published model: its row is left out\n")

@@ -10,16 +10,16 @@ so with one the lookup stays linear in 16 bits and the curve comes last. Light i
 white level before the matrix, or saturated highlights would turn magenta.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from isp.config import IDENTITY, IspConfig
-from isp.front import BAND_ROWS, READY, Front, Layout
+from isp.front import BAND_ROWS, READY, FrameLayout, Front
 from isp.levels import Table, apply_curve, curve_table, site_tables
-from isp.raw import Mosaic
+from isp.raw import Mosaic, Rgb
 from isp.white_balance import GainSmoother, gray_world, white_patch
 from pipeline.frame import Frame
 
@@ -29,7 +29,7 @@ _GAIN_STEP = 0.002  # a smaller change of a gain is under half a code: the table
 class ClassicalIsp:
     """A camera's ISP: holds the white balance and the buffers of one stream; one thread uses it.
 
-    Each picture that ``process`` returns is a new array.
+    Each picture that ``process`` returns is a new array, or the one given for it.
     """
 
     def __init__(self, config: IspConfig | None = None) -> None:
@@ -43,7 +43,7 @@ class ClassicalIsp:
         }.get(self.config.white_balance)
         self._linear = self.config.color_matrix != IDENTITY
         self._front = Front(self.config)
-        self._layout: Layout | None = None
+        self._layout: FrameLayout | None = None
         self._tables: list[Table] = []
         self._tables_shift = 0
         self._tables_gains: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -64,10 +64,11 @@ class ClassicalIsp:
         self._smoother.reset()
         self._tables = []
 
-    def process(self, frame: Frame) -> Frame:
+    def process(self, frame: Frame, into: Rgb | None = None) -> Frame:
         """Develop a Bayer frame into ``rgb8``; an 8-bit color or gray picture passes unchanged.
 
-        The result has the frame's stamp, index and frame_id and an image (H, W, 3) uint8.
+        The result has the frame's stamp, index and frame_id and an image (H, W, 3) uint8: ``into``
+        where a contiguous array of that size is given for a Bayer frame.
 
         Raises:
             InputError: unknown encoding, an image of another type or size than the encoding says,
@@ -87,14 +88,18 @@ class ClassicalIsp:
         gains = self._white_balance(mosaic, layout, shift, frame.stamp_ns)
         tables = self._tables_of(layout, shift, gains)
         layout.apply_tables(mosaic, shift, tables, self._coded)
-        return Frame(self._color(layout), frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
+        return Frame(self._color(layout, into), frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
 
-    def develop(self, frame: Frame, consumers: tuple[str, ...]) -> dict[str, Frame]:
-        """The same picture for each of the consumers, as ``process`` gives it."""
-        return dict.fromkeys(consumers, self.process(frame))
+    def develop(
+        self, frame: Frame, consumers: tuple[str, ...], into: Mapping[str, Rgb] | None = None
+    ) -> dict[str, Frame]:
+        """The same picture for each of the consumers, as ``process`` gives it; into: an array for
+        the first of them."""
+        first = into.get(consumers[0]) if into and consumers else None
+        return dict.fromkeys(consumers, self.process(frame, first))
 
     def _white_balance(
-        self, mosaic: Mosaic, layout: Layout, shift: int, stamp_ns: int
+        self, mosaic: Mosaic, layout: FrameLayout, shift: int, stamp_ns: int
     ) -> tuple[float, ...]:
         if self._measure is None:
             return self.config.wb_gains
@@ -109,7 +114,7 @@ class ClassicalIsp:
         measured = self._measure(blocks, self.config.wb_max_gain)
         return tuple(self._smoother.update(stamp_ns, measured).tolist())
 
-    def _tables_of(self, layout: Layout, shift: int, gains: tuple[float, ...]) -> list[Table]:
+    def _tables_of(self, layout: FrameLayout, shift: int, gains: tuple[float, ...]) -> list[Table]:
         into = self._tables if self._tables_shift == shift else []
         if into:
             change = np.abs(np.divide(gains, self._tables_gains) - 1).max()
@@ -122,12 +127,14 @@ class ClassicalIsp:
         self._tables_shift, self._tables_gains = shift, gains
         return self._tables
 
-    def _color(self, layout: Layout) -> npt.NDArray[np.uint8]:
+    def _color(self, layout: FrameLayout, into: Rgb | None) -> Rgb:
         """Demosaic, then the matrix and the curve band by band."""
         if self._rgb16 is None:
-            return cv2.cvtColor(self._coded, layout.demosaic)  # type: ignore[return-value]
+            return np.asarray(cv2.cvtColor(self._coded, layout.demosaic, dst=into))
         cv2.cvtColor(self._coded, layout.demosaic, dst=self._rgb16)
-        out = np.empty(self._rgb16.shape, np.uint8)
+        out = into
+        if out is None or out.shape != self._rgb16.shape:
+            out = np.empty(self._rgb16.shape, np.uint8)
         for top in range(0, len(out), BAND_ROWS):
             rows = slice(top, top + BAND_ROWS)
             apply_curve(cv2.transform(self._rgb16[rows], self._matrix), self._curve, out[rows])

@@ -1,6 +1,6 @@
 """Options of the ISP, classical and task-aware."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -9,6 +9,10 @@ from pipeline.config import Config, option
 from pipeline.errors import InputError
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+_CLASSICAL = (
+    "white_balance", "wb_gains", "wb_max_gain", "wb_time_constant_ms", "exposure_gain", "curve",
+    "gamma", "curve_points",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,19 @@ class IspConfig(Config):
             )
         if any(np.diff(self.curve_points) < 0):
             raise InputError("curve_points: a later code lies below an earlier one; let them rise")
+
+    @property
+    def ignored(self) -> str:
+        """A line on options that are given but have no say in this mode; "" where none are."""
+        if self.mode == "classical":
+            return ""
+        usual = {field.name: field.default for field in fields(self)}
+        names = [name for name in _CLASSICAL if getattr(self, name) != usual[name]]
+        if not names:
+            return ""
+        return (
+            f"{', '.join(f'isp.{name}' for name in names)}: for isp.mode=classical alone, ignored"
+        )
 
     def with_metadata(self, metadata: RawMetadata) -> "IspConfig":
         """The same with a camera file's levels, color matrix and, where fixed, its balance."""

@@ -35,7 +35,7 @@ _RATIOS = (1.0, 5 / 4, 4 / 3, 1.5, 1.6, 16 / 9, 1.9)
 
 
 @dataclass(frozen=True)
-class Layout:
+class DumpLayout:
     """size: (width, height). pixel: 8, 16, 10p or 12p, the end of an encoding's name. step: bytes
     from row to row. unlike: how much bytes two rows apart differ, as a part of what bytes anywhere
     do; 1 is no picture."""
@@ -65,7 +65,7 @@ class Layout:
 
 def guess_layouts(
     data: bytes, size: tuple[int, int] | None = None, step: int = 0, pixel: str = ""
-) -> list[Layout]:
+) -> list[DumpLayout]:
     """Layouts that the whole file fits, the likeliest first, at most five.
 
     size, step, pixel: what is known already ("" or 0 where not).
@@ -131,7 +131,7 @@ def _difference(a: Bytes, b: Bytes) -> float:
 
 def _layout(
     flat: Bytes, step: int, unlike: float, size: tuple[int, int] | None, pixel: str
-) -> Layout | None:
+) -> DumpLayout | None:
     """What the rows of this step hold; None where that is no picture."""
     height = len(flat) // step if size is None else size[1]
     if not LEAST_SIDE_PX <= height <= MAX_SIDE_PX or height % 2 or height * step > len(flat):
@@ -155,7 +155,7 @@ def _layout(
         return None
     if encoding.row_bytes(width) > step:
         return None
-    return Layout((width, height), kind, step, kind == "16" and _is_big_endian(rows), unlike)
+    return DumpLayout((width, height), kind, step, kind == "16" and _is_big_endian(rows), unlike)
 
 
 def _constant_end(rows: Bytes) -> int:
@@ -201,7 +201,7 @@ def _roughness(rows: Bytes, period: int) -> npt.NDArray[np.float64]:
     return np.array(result)
 
 
-def _badness(layout: Layout) -> float:
+def _badness(layout: DumpLayout) -> float:
     """Lower is likelier: unlike rows, and sizes that no sensor has."""
     width, height = layout.size
     ratio = width / height
@@ -211,7 +211,7 @@ def _badness(layout: Layout) -> float:
     return float(np.log(max(layout.unlike, 1e-3)) + shape)
 
 
-def _convinces(layout: Layout) -> bool:
+def _convinces(layout: DumpLayout) -> bool:
     width, height = layout.size
     return layout.unlike < (_UNLIKE if 0.5 < width / height < 3 else _UNLIKE / 2)
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 import numpy as np
 
 from isp.smoothing import Smoother
-from isp.task_aware import Choice
+from isp.task_aware import Choice, Light
 from pipeline.box import FloatArray
 from pipeline.config import Config, option
 from pipeline.errors import InputError
@@ -210,10 +210,11 @@ class ExposureAdvisor:
         ):
             return None
         self._last_ns = stamp_ns
-        level = float(np.dot((0.25, 0.5, 0.25), chosen.levels))
+        seen = chosen.light()
+        level = float(np.dot((0.25, 0.5, 0.25), seen.levels))
         known = max(level, _DARKEST)
         noise = math.sqrt(chosen.noise[0] * known + chosen.noise[1]) / known
-        light, reason = self._light(known, chosen)
+        light, reason = self._light(known, seen)
         speed = self._meter.speed(stamp_ns, width)
         if math.isnan(speed):
             speed = self.config.speed_px_s
@@ -227,14 +228,14 @@ class ExposureAdvisor:
             exposure_s, gain, reason = self._settings(camera, light, noise, speed, reason)
             light = exposure_s * gain / (camera.exposure_s * camera.gain)
         return Advice(
-            stamp_ns, exposure_s, gain, light, level, chosen.clipped, noise, blur_px, reason
+            stamp_ns, exposure_s, gain, light, level, seen.clipped, noise, blur_px, reason
         )
 
-    def _light(self, level: float, chosen: Choice) -> tuple[float, Reason]:
+    def _light(self, level: float, seen: Light) -> tuple[float, Reason]:
         """The factor on exposure time times gain that the levels ask for."""
         wanted = self.config.target_level / level
         allowed = self.config.bright_level / (
-            max(chosen.bright, _DARKEST) * (1 + _CLIPPED_WEIGHT * chosen.clipped)
+            max(seen.bright, _DARKEST) * (1 + _CLIPPED_WEIGHT * seen.clipped)
         )
         if allowed < min(wanted, 1.0):
             return allowed, Reason.HIGHLIGHTS

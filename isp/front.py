@@ -37,7 +37,7 @@ _ROWS_SEEN = 256
 _GRID = (48, 64)  # blocks that are looked at, rows and columns at least
 
 
-class Layout:
+class FrameLayout:
     """What depends on the frames' size and encoding only, with the buffers to work in."""
 
     def __init__(self, config: IspConfig, encoding: BayerEncoding, size: tuple[int, int]) -> None:
@@ -120,7 +120,7 @@ class Front:
 
     def __init__(self, config: IspConfig) -> None:
         self.config = config
-        self.layout: Layout | None = None
+        self.layout: FrameLayout | None = None
         self._key: tuple[object, ...] = ()
         self._left: bool | None = None
         self._looks = 0
@@ -131,7 +131,7 @@ class Front:
         """Forget the stream: justification is found anew."""
         self._left = None
 
-    def layout_of(self, frame: Frame) -> Layout:
+    def layout_of(self, frame: Frame) -> FrameLayout:
         """The frame's layout: another one than before where size, encoding or levels changed.
 
         Raises:
@@ -146,7 +146,7 @@ class Front:
         key = (frame.encoding, frame.size)
         if self.layout is None or key != self._key:
             encoding.check_size(*frame.size)
-            self.layout, self.found = Layout(self.config, encoding, frame.size), ""
+            self.layout, self.found = FrameLayout(self.config, encoding, frame.size), ""
             self._key = key
             self._looks = _LOOKS if _levels_are_open(self.config, encoding) else 0
             self.reset()
@@ -170,12 +170,12 @@ class Front:
             said += f", black about {black:g}"
         self._looks = 0
         try:
-            self.layout = Layout(config, encoding, frame.size)
+            self.layout = FrameLayout(config, encoding, frame.size)
         except InputError:  # a given level does not fit what was found: it was no finding
             return
         self.found = f"{said}; set it to be sure (`leadsight raw-doctor` tells more)"
 
-    def read(self, frame: Frame, layout: Layout) -> tuple[Mosaic, int]:
+    def read(self, frame: Frame, layout: FrameLayout) -> tuple[Mosaic, int]:
         """The mosaic without defect pixels, and how many unused bits lie below its values.
 
         Raises:
@@ -185,7 +185,7 @@ class Front:
         shift = self._shift(mosaic, layout)
         return self._without_defects(mosaic, layout, shift), shift
 
-    def _shift(self, mosaic: Mosaic, layout: Layout) -> int:
+    def _shift(self, mosaic: Mosaic, layout: FrameLayout) -> int:
         """How many unused bits lie below a pixel's significant ones."""
         if not layout.spare_bits or layout.justified == "right":
             return 0
@@ -206,7 +206,7 @@ class Front:
             self._left = bool(high)
         return layout.spare_bits if self._left else 0
 
-    def _without_defects(self, mosaic: Mosaic, layout: Layout, shift: int) -> Mosaic:
+    def _without_defects(self, mosaic: Mosaic, layout: FrameLayout, shift: int) -> Mosaic:
         if self.config.defect_threshold > 0:
             threshold = int(self.config.defect_threshold * layout.white) << shift
             replace_outliers(mosaic, threshold, layout.mosaic)

@@ -19,19 +19,30 @@ FloatImage = npt.NDArray[np.float32]
 THUMBNAIL = 64
 _SMALLEST = 1e-4
 _WIDEST = 40  # cells to a block, beyond which most of its matrix is zeros
-_BAND_BYTES = 1 << 20  # of lines, so that they stay in the cache until they are averaged along
+_BAND_BYTES = 1 << 21  # of lines, so that they stay in the cache until they are averaged along
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
     """A frame in linear light on a grid: levels are parts of the range from black to white.
 
-    planes: (3, h, w) R, G, B; noise may bring a level below 0. greens: (h, w) difference of the two
-    green sites, which is noise (and what the eye of a needle lets through of edges).
+    sampled: (4, h, w) R, G, B, of which noise may bring a level below 0, and the variance of G that
+    each cell's two greens show.
     """
 
-    planes: FloatImage
-    greens: FloatImage
+    sampled: FloatImage
+
+    @property
+    def planes(self) -> FloatImage:
+        """(3, h, w) R, G, B."""
+        return self.sampled[:3]
+
+    @staticmethod
+    def of(planes: FloatImage, greens: FloatImage) -> "Linear":
+        """planes: (3, h, w) R, G, B. greens: (h, w) difference of the two green sites, which is
+        their noise (and what the eye of a needle lets through of edges): a quarter of its square is
+        the variance of their mean."""
+        return Linear(np.concatenate([planes, greens[None] ** 2 / 4]))
 
 
 class GridSampler:
@@ -67,15 +78,15 @@ class GridSampler:
         repeats = math.gcd(height // 2, down)
         bands = -(-repeats * 8 * width * (down // repeats) // _BAND_BYTES)
         together = -(-repeats // bands)
-        self._steps = _steps(height // 2, down)
-        self._lines = np.zeros((together * down // repeats, 2 * width), np.float32)
-        self._bands = [
-            (
-                slice(first * height // 2 // repeats, (first + together) * height // 2 // repeats),
-                slice(first * down // repeats, min(first + together, repeats) * down // repeats),
-            )
-            for first in range(0, repeats, together)
-        ]
+        all_lines = np.zeros((together * down // repeats, 2 * width), np.float32)
+        self._bands = []
+        for first in range(0, repeats, together):
+            last = min(first + together, repeats)
+            covered = slice(first * height // 2 // repeats, last * height // 2 // repeats)
+            cells = slice(first * down // repeats, last * down // repeats)
+            lines = all_lines[: cells.stop - cells.start]
+            steps = [(source, lines[to], part) for source, to, part in _steps(height // 2, down)]
+            self._bands.append((covered, steps, lines, cells))
         self._matrices: list[FloatImage] = []
         self._block = _block(width // 2, across)
         if self._block:
@@ -88,10 +99,10 @@ class GridSampler:
     def __call__(self, mosaic: Mosaic, shift: int = 0) -> Linear:
         """mosaic: (H, W) counts, ``shift`` bits up. The result lives until the next call."""
         pairs = np.ascontiguousarray(mosaic).reshape(self._pairs)
-        for covered, cells in self._bands:
-            part, lines = pairs[covered], self._lines[: cells.stop - cells.start]
-            for source, target, share in self._steps:
-                cv2.accumulateWeighted(part[source], lines[target], share)
+        for covered, steps, lines, cells in self._bands:
+            rows = pairs[covered]
+            for source, target, share in steps:
+                cv2.accumulateWeighted(rows[source], target, share)
             self._along(lines, [plane[cells] for plane in self._sites])
         scale = [self._scale[site] / (1 << shift) for site in self._site_at]
         black = [self._black[site] for site in self._site_at]
@@ -100,7 +111,8 @@ class GridSampler:
             cv2.addWeighted(plane, scale[place], plane, 0, -black[place], dst=plane)
         cv2.addWeighted(green, scale[1], other, -scale[3], black[3] - black[1], dst=other)
         cv2.addWeighted(green, scale[1], other, -0.5, -black[1], dst=green)
-        return Linear(self._sampled[:3], other)
+        cv2.multiply(other, other, dst=other, scale=0.25)  # as in ``Linear.of``
+        return Linear(self._sampled)
 
     def _along(self, lines: FloatImage, sites: list[FloatImage]) -> None:
         """Lines (n, 2 · W), averaged along each half, to the four sites' planes (n, w)."""
@@ -157,22 +169,16 @@ def _shares(size: int, cells: int, step: int) -> list[tuple[slice, slice, FloatI
 
 
 def thumbnail(linear: Linear) -> FloatImage:
-    """(4, 64, 64): R, G, B and the variance of G by its noise, averaged over the picture's parts.
-
-    The two greens of a cell differ by the noise of both: a quarter of that square is the variance
-    of their mean.
-    """
+    """(4, 64, 64): R, G, B and G's variance by its noise, averaged over the picture's parts."""
     out = np.empty((4, THUMBNAIL, THUMBNAIL), np.float32)
-    squared = cv2.multiply(linear.greens, linear.greens, scale=0.25)
-    height, width = squared.shape
+    height, width = linear.sampled.shape[1:]
     if min(width, height) < THUMBNAIL:
-        for plane, small in zip((*linear.planes, squared), out, strict=True):
+        for plane, small in zip(linear.sampled, out, strict=True):
             cv2.resize(plane, out.shape[1:], dst=small, interpolation=cv2.INTER_AREA)
         return out
     lines = np.empty((4, THUMBNAIL, width), np.float32)
     for cells, values, share in _shares(height, THUMBNAIL, _STEP):
-        np.matmul(share.T, linear.planes[:, values], out=lines[:3, cells])
-        np.matmul(share.T, squared[values], out=lines[3, cells])
+        np.matmul(share.T, linear.sampled[:, values], out=lines[:, cells])
     for cells, values, share in _shares(width, THUMBNAIL, 2 * _STEP):
         np.matmul(lines[:, :, values], share, out=out[:, :, cells])
     return out

@@ -20,8 +20,9 @@ LUMA = (0.25, 0.5, 0.25)
 COLORS = ((1 - LUMA[0], -LUMA[1], -LUMA[2]), (-LUMA[0], -LUMA[1], 1 - LUMA[2]))
 """R and B less luma."""
 FIELD = 16
-WINDOW = 5
-"""Side of the window over which averages and variances are taken."""
+WINDOW, FINE_WINDOW = 5, 3
+"""Sides of the windows on the half grid over which averages and variances are taken, the second
+for fine luma."""
 SITES = (2.0, 1.0, 2.0)  # variance of R, G, B over that of G, which two sites see
 TINY = 1e-24
 """Least squared noise, so that it is never none."""
@@ -63,9 +64,9 @@ def default_parameters(levels: FloatImage, noise: tuple[float, float]) -> Parame
 class Operators:
     """Applies parameters to frames of one grid; keeps its buffers.
 
-    It makes about 70 passes over planes that fit the cache, and what they cost is the number of
-    them: gains are folded into the mixes of colors, a weight is a division, and the curve's black
-    and the clip to codes go with the conversion to 8 bits.
+    What it costs is the number of passes over full planes, so there are as few as can be: weights
+    are found on the half grid, luma and color go up from there together, gains are folded into the
+    mixes of colors, and the curve's black and the clip to codes into the conversion to 8 bits.
     """
 
     def __init__(self, grid: tuple[int, int], matrix: Sequence[float] = IDENTITY) -> None:
@@ -74,7 +75,7 @@ class Operators:
         self._plain, self._mix = color_mix(IDENTITY), color_mix(matrix)
         width, height = self._grid = grid
         half = self._half = (width // 2, height // 2)
-        self._full = np.empty((4, height, width), np.float32)
+        self._full = np.empty((3, height, width), np.float32)
         self._small = np.empty((7, *half[::-1]), np.float32)
         self._rgb = np.empty((3, height, width), np.float32)
         self._codes = list(np.empty((3, height, width), np.uint8))
@@ -89,11 +90,9 @@ class Operators:
         flat = self._rgb.reshape(-1, self._grid[0])
         cv2.max(flat, given.toe, dst=flat)  # type: ignore[call-overload]
         cv2.log(flat, dst=flat)
-        gain, power = (
-            cv2.resize(part * np.float32(math.log(2)), self._grid, dst=out)
-            for part, out in zip(given.field, self._full, strict=False)
-        )
-        cv2.exp(power, dst=power)
+        field = given.field * np.float32(math.log(2))
+        gain = cv2.resize(field[0], self._grid, dst=self._full[0])
+        power = cv2.resize(cv2.exp(field[1]), self._grid, dst=self._full[1])
         for plane, exponent in zip(self._rgb, given.exponents, strict=True):
             cv2.scaleAdd(gain, 1.0, plane, dst=plane)
             cv2.multiply(plane, power, dst=plane, scale=exponent)
@@ -107,7 +106,7 @@ class Operators:
         """Balanced planes with less noise and the toe on them, into ``self._rgb``: fine luma on the
         grid, coarse luma and color on half of it, each towards its mean where it holds no more than
         noise."""
-        y, fine, weight, variance = self._full
+        y, fine, weight = self._full
         y2, cr, cb, mean, mean2, weight2, variance2 = self._small
         of_red, of_green, of_blue = given.gains
         cv2.addWeighted(planes[0], LUMA[0] * of_red, planes[2], LUMA[2] * of_blue, 0, dst=y)
@@ -118,6 +117,9 @@ class Operators:
         cv2.addWeighted(cb, of_blue, y2, -1, 0, dst=cb)
         cv2.resize(y2, self._grid, dst=fine)
         cv2.subtract(y, fine, dst=fine)
+        cv2.multiply(fine, fine, dst=weight)
+        cv2.resize(weight, self._half, dst=mean2, interpolation=cv2.INTER_AREA)
+        _blur(mean2, mean2, FINE_WINDOW)
 
         slope, floor = color_noise(given, (LUMA,))
         _blur(y2, mean)
@@ -127,12 +129,10 @@ class Operators:
         _divisor(variance2, mean, slope / 4, floor / 4, given.strengths[1], weight2)
         cv2.divide(y2, weight2, dst=y2)
         cv2.add(y2, mean, dst=y2)
-        cv2.resize(y2, self._grid, dst=y)
-        cv2.multiply(fine, fine, dst=variance)
-        _blur(variance, variance)
-        _divisor(variance, y, slope, floor, given.strengths[0], weight)
-        cv2.divide(fine, weight, dst=fine)
-        cv2.addWeighted(y, 1, fine, 1, given.toe, dst=y)
+        _divisor(mean2, y2, slope, floor, given.strengths[0], weight2)
+        cv2.divide(1, weight2, dst=weight2)
+        cv2.resize(weight2, self._grid, dst=weight)
+        cv2.multiply(fine, weight, dst=fine)
 
         slope, floor = color_noise(given, COLORS)
         for color, average in ((cr, mean), (cb, mean2)):
@@ -148,17 +148,18 @@ class Operators:
         share = matrix_share(cv2.mean(y2)[0], *color_noise(given, (LUMA,)))
         mix = (self._plain + (self._mix - self._plain) * share) * given.saturation
         for plane, (of_cr, of_cb) in zip(self._rgb, mix.tolist(), strict=True):
-            cv2.addWeighted(cr, of_cr, cb, of_cb, 0, dst=mean)
+            cv2.addWeighted(cr, of_cr, cb, of_cb, given.toe, dst=mean)
+            cv2.add(mean, y2, dst=mean)
             cv2.resize(mean, self._grid, dst=plane)
-            cv2.scaleAdd(plane, 1.0, y, dst=plane)
+            cv2.add(plane, fine, dst=plane)
 
 
-_MEAN = np.full(WINDOW, 1 / WINDOW, np.float32)
+_MEANS = {side: np.full(side, 1 / side, np.float32) for side in (WINDOW, FINE_WINDOW)}
 
 
-def _blur(source: FloatImage, out: FloatImage) -> None:
+def _blur(source: FloatImage, out: FloatImage, side: int = WINDOW) -> None:
     """Mean over the window: as ``cv2.blur`` takes it, in two thirds of the time on floats."""
-    cv2.sepFilter2D(source, -1, _MEAN, _MEAN, dst=out)
+    cv2.sepFilter2D(source, -1, _MEANS[side], _MEANS[side], dst=out)
 
 
 def _divisor(

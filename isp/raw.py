@@ -18,6 +18,8 @@ from pipeline.frame import Frame
 from pipeline.images import MAX_SIDE_PX, frame_from_bytes
 
 Mosaic = npt.NDArray[Any]
+Rgb = npt.NDArray[np.uint8]
+"""(H, W, 3)."""
 """(H, W) uint8 or uint16, one value a pixel."""
 
 ORDERS = ("rggb", "bggr", "grbg", "gbrg")

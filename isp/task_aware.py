@@ -12,7 +12,8 @@ to a quarter of the time constant before. Stamps decide it, so the same frames g
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isp.config import IspConfig
-from isp.front import READY, Front, Layout
+from isp.front import READY, FrameLayout, Front
 from isp.grid import (
     THUMBNAIL,
     FloatImage,
@@ -33,7 +34,7 @@ from isp.grid import (
 )
 from isp.levels import Table, toned_tables
 from isp.operators import FIELD, Operators, Parameters, default_parameters
-from isp.raw import Mosaic
+from isp.raw import Mosaic, Rgb
 from isp.smoothing import Smoother
 from pipeline.errors import InputError
 from pipeline.frame import Frame
@@ -56,21 +57,28 @@ _LEAST_NOISE = 1e-12  # a slope of 0 has no logarithm to be smoothed
 GridOf = Callable[[tuple[int, int]], tuple[int, int]]
 
 
+class Light(NamedTuple):
+    """How light a frame is. levels: (3,) mean of R, G, B; parts of the range. bright: level of the
+    brightest color that 99 % of the picture do not exceed. clipped: share of the picture at the
+    white level."""
+
+    levels: FloatImage
+    bright: float
+    clipped: float
+
+
 class Choice(NamedTuple):
     """For the frame of ``stamp_ns``.
 
-    of: each consumer's parameters. levels: (3,) mean of R, G, B; parts of the range. bright: level
-    of the brightest color that 99 % of the picture do not exceed. clipped: share of the picture at
-    the white level. noise: slope and floor of G's variance on the grid. problem: why the network
-    had no say, "" where it did.
+    of: each consumer's parameters. noise: slope and floor of G's variance on the grid. light:
+    measures how light the frame is, for who asks. problem: why the network had no say, "" where it
+    did.
     """
 
     stamp_ns: int
     of: dict[str, Parameters]
-    levels: FloatImage
-    bright: float
-    clipped: float
     noise: tuple[float, float]
+    light: Callable[[], Light]
     problem: str
 
 
@@ -153,7 +161,7 @@ class TaskAwareIsp:
             self._problem = f"isp.model: {error}; fixed parameters are taken"
         self.detector_grid = detector_grid
         self._front = Front(self.config)
-        self._layout: Layout | None = None
+        self._layout: FrameLayout | None = None
         self._smoother = Smoother(self.config.time_constant_ms * 1e6)
         self._tables: dict[str, tuple[FloatImage, int, list[Table]]] = {}
         self._measured_ns = 0
@@ -189,9 +197,13 @@ class TaskAwareIsp:
             detail=views.get("detector"),
         )  # fmt: skip
 
-    def develop(self, frame: Frame, consumers: tuple[str, ...]) -> dict[str, Frame]:
+    def develop(
+        self, frame: Frame, consumers: tuple[str, ...], into: Mapping[str, Rgb] | None = None
+    ) -> dict[str, Frame]:
         """A Bayer frame as some of ``CONSUMERS`` shall see it, each (h, w, 3) uint8 ``rgb8``; an
         8-bit color or gray picture passes unchanged.
+
+        into: contiguous arrays of the frame's size for whole pictures; else those are new arrays.
 
         Raises:
             InputError: unknown encoding, an image of another type or size than the encoding says,
@@ -216,7 +228,7 @@ class TaskAwareIsp:
             linear = self._sampler(mosaic, shift)
             small = seen = thumbnail(linear)
             if self._shading is not None:
-                linear = Linear(linear.planes * self._shading, linear.greens * self._shading[1])
+                linear = Linear(linear.sampled * self._shading)
                 small = thumbnail(linear)
             self.chosen = chosen = self._choose(small, seen, frame.stamp_ns)
             self._measured_ns = frame.stamp_ns
@@ -227,7 +239,8 @@ class TaskAwareIsp:
                 assert linear is not None
                 image = self._operators(linear, given)
             else:
-                image = self._whole(mosaic, layout, shift, consumer, given)
+                out = into.get(consumer) if into else None
+                image = self._whole(mosaic, layout, shift, consumer, given, out)
             made[consumer] = Frame(image, frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
         return made
 
@@ -242,17 +255,13 @@ class TaskAwareIsp:
 
     def _choose(self, small: FloatImage, seen: FloatImage, stamp_ns: int) -> Choice:
         """small: the thumbnail. seen: the same before lens shading, for what the sensor clips."""
-        noise = measured_noise(small)
-        levels = small[:3].reshape(3, -1).mean(axis=1)
-        brightest = seen[:3].max(axis=0).ravel()
-        bright = float(np.partition(brightest, _BRIGHT)[_BRIGHT])
-        clipped = float((brightest > _CLIPPED).mean())
+        noise, light = measured_noise(small), partial(measured_light, small, seen)
         found = None if self._model is None else self._model(features(small), noise)
         if found is None:
-            given = default_parameters(levels, noise)
+            given = default_parameters(light().levels, noise)
             of = dict.fromkeys(CONSUMERS, given)
             problem = self._problem or _NO_PARAMETERS
-            return Choice(stamp_ns, of, levels, bright, clipped, noise, problem)
+            return Choice(stamp_ns, of, noise, light, problem)
         chosen, field = found
         packed = np.concatenate(
             [np.log(chosen).ravel(), field.ravel(), np.log(np.maximum(noise, _LEAST_NOISE))]
@@ -267,11 +276,17 @@ class TaskAwareIsp:
             consumer: parameters_of(row, field, slope, floor)
             for consumer, row in zip(CONSUMERS, values.tolist(), strict=True)
         }
-        return Choice(stamp_ns, of, levels, bright, clipped, noise, "")
+        return Choice(stamp_ns, of, noise, light, "")
 
     def _whole(
-        self, mosaic: Mosaic, layout: Layout, shift: int, consumer: str, given: Parameters
-    ) -> npt.NDArray[np.uint8]:
+        self,
+        mosaic: Mosaic,
+        layout: FrameLayout,
+        shift: int,
+        consumer: str,
+        given: Parameters,
+        into: Rgb | None,
+    ) -> Rgb:
         """The whole picture through the consumer's tables, demosaiced."""
         codes = _codes(given)
         before = self._tables.get(consumer)
@@ -284,7 +299,15 @@ class TaskAwareIsp:
             )  # fmt: skip
             before = self._tables[consumer] = (codes, shift, tables)
         layout.apply_tables(mosaic, shift, before[2], self._coded)
-        return np.asarray(cv2.cvtColor(self._coded, layout.demosaic))
+        return np.asarray(cv2.cvtColor(self._coded, layout.demosaic, dst=into))
+
+
+def measured_light(small: FloatImage, seen: FloatImage) -> Light:
+    """small: the thumbnail. seen: the same before lens shading, for what the sensor clips."""
+    levels = small[:3].reshape(3, -1).mean(axis=1)
+    brightest = seen[:3].max(axis=0).ravel()
+    bright = float(np.partition(brightest, _BRIGHT)[_BRIGHT])
+    return Light(levels, bright, float((brightest > _CLIPPED).mean()))
 
 
 def parameters_of(row: list[float], field: FloatImage, slope: float, floor: float) -> Parameters:
@@ -319,8 +342,8 @@ def even_grid(grid: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def _grid_shading(layout: Layout, grid: tuple[int, int]) -> FloatImage | None:
-    """(3, h, w) lens shading gains of R, G, B on the grid."""
+def _grid_shading(layout: FrameLayout, grid: tuple[int, int]) -> FloatImage | None:
+    """(4, h, w) lens shading gains of R, G, B and of G's variance on the grid."""
     if layout.shading is None:
         return None
     planes: dict[str, list[npt.NDArray[np.float32]]] = {"R": [], "G": [], "B": []}
@@ -328,4 +351,5 @@ def _grid_shading(layout: Layout, grid: tuple[int, int]) -> FloatImage | None:
         plane = np.ascontiguousarray(layout.shading[site // 2 :: 2, site % 2 :: 2])
         small = np.asarray(cv2.resize(plane, grid, interpolation=cv2.INTER_AREA), np.float32)
         planes[name[0]].append(small)
-    return np.stack([np.mean(p, axis=0) for p in planes.values()])
+    red, green, blue = (np.mean(p, axis=0) for p in planes.values())
+    return np.stack([red, green, blue, green**2])

@@ -48,7 +48,8 @@ BATCH = 4
 RATE = 3e-3
 CHECKPOINT_EVERY = 100
 KEPT_APART = 8
-"""Of so many pictures one is kept apart for the card's figures."""
+"""Of so many pictures one is kept apart for the card's figures; of so many folders one, if there
+are more, so that frames of one video do not fall on both sides."""
 
 
 class Watcher:
@@ -248,8 +249,9 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     ]
     judge = Judge(watchers, OnnxModule.load(args.tracker) if args.tracker else None)
     rng = np.random.default_rng([args.seed, 1])
-    apart = paths[::KEPT_APART] if len(paths) > KEPT_APART else []
-    used = [p for p in paths if p not in set(apart)]
+    used, apart = split(paths)
+    used = drawn(used, max(args.views // 2, 1), rng)
+    apart = drawn(apart, max(args.views // KEPT_APART, 1), np.random.default_rng([0, 5]))
     count = max(2, -(-args.views // len(used)))
     net = PublishedNet() if args.operators == "published" else ParameterNet()
     held = judge.views(apart, 2, np.random.default_rng([0, 4]))
@@ -258,9 +260,29 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     after = figures(net, judge, held) if held else {}
     export(net, args.out)
     found = {name: (before[name], after[name]) for name in after}
-    args.out.with_suffix(".md").write_text(card(args, len(paths), len(apart), found), "utf-8")
+    text = card(args, len(used) + len(apart), len(apart), found)
+    args.out.with_suffix(".md").write_text(text, "utf-8")
     Path(f"{args.out}.checkpoint").unlink(missing_ok=True)
     return after
+
+
+def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Pictures to train on, and those kept apart: whole folders where there are many of them."""
+    folders = sorted({p.parent for p in paths})
+    if len(folders) > KEPT_APART:
+        left_out = set(folders[::KEPT_APART])
+        apart = [p for p in paths if p.parent in left_out]
+    else:
+        apart = paths[::KEPT_APART] if len(paths) > KEPT_APART else []
+    kept = set(apart)
+    return [p for p in paths if p not in kept], apart
+
+
+def drawn(paths: list[Path], most: int, rng: np.random.Generator) -> list[Path]:
+    """All of them, or so many at random: their views stay in memory, some 2 MB each."""
+    if len(paths) <= most:
+        return paths
+    return [paths[k] for k in np.sort(rng.permutation(len(paths))[:most])]
 
 
 def card(
@@ -295,7 +317,10 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", nargs="+", type=Path, required=True, help="folders")
+    parser.add_argument(
+        "--pictures", nargs="+", type=Path, required=True,
+        help="folders; frames of a video in one of their own",
+    )  # fmt: skip
     parser.add_argument(
         "--detectors", nargs="+", required=True, metavar="FILE:LAYOUT",
         help=f"ONNX detectors to train for; layouts: {', '.join(LOSSES)}",
@@ -310,7 +335,11 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("task-aware.onnx"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--views", type=int, default=264, help="of all pictures together, kept")
+    parser.add_argument(
+        "--views", type=int, default=264,
+        help="of all pictures together, kept in memory; of more pictures than half of that a part "
+        "is drawn",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--license", default="", help="a sentence for the card")
     args = parser.parse_args(words)

@@ -7,7 +7,16 @@ from torch import nn
 from torch.nn import functional
 
 from isp.config import IDENTITY
-from isp.operators import COLORS, LUMA, SITES, TINY, WINDOW, color_mix, matrix_share
+from isp.operators import (
+    COLORS,
+    FINE_WINDOW,
+    LUMA,
+    SITES,
+    TINY,
+    WINDOW,
+    color_mix,
+    matrix_share,
+)
 
 
 def develop(
@@ -25,10 +34,11 @@ def develop(
     gains, exponents = given[:, 0:3], given[:, 3:6]
     saturation, toe, strengths = given[:, 6], given[:, 7], given[:, 8:11]
     x = shrink(planes * _up(gains), noise, gains, strengths, mix, saturation)
+    field = torch.cat([math.log(2) * field[:, :1], torch.exp2(field[:, 1:])], 1)
     size = list(planes.shape[2:])
     field = functional.interpolate(field, size, mode="bilinear", align_corners=False)
-    z = torch.log(x.clamp(min=0) + _up(toe[:, None])) + math.log(2) * field[:, :1]
-    y = torch.exp(z * _up(exponents) * torch.exp2(field[:, 1:]))
+    z = torch.log(x.clamp(min=0) + _up(toe[:, None])) + field[:, :1]
+    y = torch.exp(z * _up(exponents) * field[:, 1:])
     black = _up(toe[:, None] ** exponents)
     return (torch.maximum(y, black) - black).clamp(max=1)
 
@@ -60,9 +70,9 @@ def shrink(
     detail = y2 - mean
     n = (mean.clamp(min=0) * slope + floor) / 4
     y2 = mean + detail * _weight(blur(detail * detail), n, strengths[:, 1])
-    y = _double(y2)
-    n = y.clamp(min=0) * slope + floor
-    y = y + fine * _weight(blur(fine * fine), n, strengths[:, 0])
+    n = y2.clamp(min=0) * slope + floor
+    variance = blur(functional.avg_pool2d(fine * fine, 2), FINE_WINDOW)
+    fine = fine * _double(_weight(variance, n, strengths[:, 0]))
 
     slope, floor = _mixed(noise, gains, x.new_tensor(COLORS))
     n = (y2.clamp(min=0) * slope + floor) / 4
@@ -73,13 +83,13 @@ def shrink(
     share = matrix_share(y2.mean((2, 3), keepdim=True), *_mixed(noise, gains, luma[None]))
     plain = torch.from_numpy(color_mix(IDENTITY))
     mix = (plain + (mix - plain) * share[:, 0]) * saturation[:, None, None]
-    return y + _double(torch.einsum("nchw,nrc->nrhw", color, mix))
+    return fine + _double(y2 + torch.einsum("nchw,nrc->nrhw", color, mix))
 
 
-def blur(x: torch.Tensor) -> torch.Tensor:
+def blur(x: torch.Tensor, side: int = WINDOW) -> torch.Tensor:
     """Mean over the window, as ``cv2.blur`` takes it at the border."""
-    padded = functional.pad(x, [WINDOW // 2] * 4, mode="reflect")
-    return functional.avg_pool2d(padded, WINDOW, stride=1)
+    padded = functional.pad(x, [side // 2] * 4, mode="reflect")
+    return functional.avg_pool2d(padded, side, stride=1)
 
 
 def _double(x: torch.Tensor) -> torch.Tensor:
@@ -147,6 +157,9 @@ HEADS = 13
 """Numbers that the network says of a consumer before they are made parameters."""
 _BRIGHTEN = 0.25
 _MAX_GAIN_LN = math.log(64.0)
+_DEFAULTS = (1.0,) * 3 + (1 / 2.2,) * 3 + (1.0, 0.002) + (2.0,) * 3
+"""Gains, exponents, saturation, toe, strengths; times e to the power of at most"""
+_REACH = (_MAX_GAIN_LN,) * 3 + (0.8,) * 3 + (1.0, 2.5) + (2.5,) * 3
 
 
 def settings(raw: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
@@ -159,9 +172,5 @@ def settings(raw: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
     share = torch.sigmoid(raw[..., 0:1] + 1.4)
     brighten = _BRIGHTEN * torch.tanh(raw[..., 1:2]) * (math.log(0.1) - light[:, 1:2, None])
     ln_gain = share * balance + brighten + raw[..., 2:5]
-    gains = torch.exp(_MAX_GAIN_LN * torch.tanh(ln_gain / _MAX_GAIN_LN))
-    exponents = torch.exp(0.8 * torch.tanh(raw[..., 5:8])) / 2.2
-    saturation = torch.exp(torch.tanh(raw[..., 8:9]))
-    toe = 0.002 * torch.exp(2.5 * torch.tanh(raw[..., 9:10]))
-    strengths = 2 * torch.exp(2.5 * torch.tanh(raw[..., 10:13]))
-    return torch.cat([gains, exponents, saturation, toe, strengths], -1)
+    turned = torch.tanh(torch.cat([ln_gain / _MAX_GAIN_LN, raw[..., 5:]], -1))
+    return raw.new_tensor(_DEFAULTS) * torch.exp(raw.new_tensor(_REACH) * turned)

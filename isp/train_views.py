@@ -111,7 +111,7 @@ def random_shot(view: Picture, rng: np.random.Generator, day: bool) -> Shot:
     x, y = (int(rng.integers(n - CROP)) for n in (light.shape[1], light.shape[0]))
     part = counts[:, y : y + CROP, x : x + CROP]
     planes = np.stack([cv2.resize(p, GRID, interpolation=cv2.INTER_AREA) for p in counts])
-    linear = Linear(_three(planes), planes[1] - planes[2])
+    linear = Linear.of(_three(planes), planes[1] - planes[2])
     small = thumbnail(linear)
     return Shot(
         linear.planes,

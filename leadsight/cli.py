@@ -691,6 +691,8 @@ def _configs(file: Path | None, settings: list[str] | None, models: Path | None)
     from leadsight.stack import CONFIGS
 
     configs = config.build(CONFIGS, file, settings or ())
+    if configs["isp"].ignored:
+        console.print(f"[yellow]{configs['isp'].ignored}[/]", soft_wrap=True)
     folder = models or (None if configs["tracker"].models else find_data("models"))
     if folder is not None:
         configs["tracker"] = replace(configs["tracker"], models=str(folder))

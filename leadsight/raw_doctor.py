@@ -13,7 +13,7 @@ from rich.table import Table
 
 from isp.doctor import SURE, Diagnosis, examine, matches
 from leadsight.raw_sheet import write_sheet
-from leadsight.raw_source import RawSource, parse_size, read_source
+from leadsight.raw_source import RawSource, bits_of, parse_size, read_source
 from pipeline.errors import InputError
 
 _MANY_HOT = 1e-5
@@ -36,7 +36,9 @@ def run_raw_doctor(
     """
     path = Path(source)
     if source.startswith("/") and not path.exists() and _TOPIC.fullmatch(source):
-        return _ask_topic(source, out)
+        if size or step:
+            raise InputError(f"{source}: a message says its own size and step; leave out these two")
+        return _ask_topic(source, out, bits_of(bits))
     parsed = parse_size(size) if size else None
     report(read_source(path, parsed, step, bits, topic), out, console)
     return 0
@@ -67,13 +69,14 @@ def report(source: RawSource, out: Path, console: Console) -> None:
     console.print(f"wrote {out}: the four candidates, the chosen one framed", soft_wrap=True)
 
 
-def _ask_topic(topic: str, out: Path) -> int:
+def _ask_topic(topic: str, out: Path, bits: int) -> int:
     """Let the node look at one message; it is a process of its own, as this one knows no ROS."""
     if importlib.util.find_spec("rclpy") is None:
         raise InputError(
             f"{topic}: no such file, and a topic needs ROS 2: source one, or `make install-ros`"
         )
-    arguments = ["-r", f"image_raw:={topic}", "-p", f"raw_doctor.out:={out.absolute()}"]
+    parameters = f"raw_doctor.out:={out.absolute()}", f"raw_doctor.bits:={bits}"
+    arguments = ["-r", f"image_raw:={topic}", *(w for p in parameters for w in ("-p", p))]
     command = [sys.executable, "-m", "ros_nodes.raw_doctor", "--ros-args", *arguments]
     return subprocess.run(command, check=False).returncode
 

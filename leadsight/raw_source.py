@@ -11,7 +11,7 @@ import PIL.Image
 
 from evaluation.bags import Bag
 from evaluation.sources import is_bag
-from isp.dump_layout import Layout, guess_layouts
+from isp.dump_layout import DumpLayout, guess_layouts
 from isp.raw import BayerEncoding, Mosaic, mosaic_of, read_raw_file
 from pipeline.errors import InputError, first_line
 from pipeline.frame import Frame
@@ -46,7 +46,7 @@ class RawSource:
     mosaic: Mosaic
     said: Said = field(default_factory=Said)
     bits: int = 0
-    layouts: tuple[Layout, ...] = ()
+    layouts: tuple[DumpLayout, ...] = ()
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -59,6 +59,17 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise InputError(f"--size {text:.40}: give WIDTHxHEIGHT, for example 1920x1080")
     return int(match[1]), int(match[2])
+
+
+def bits_of(pixel: str) -> int:
+    """Significant bits of one of ``PIXELS``; 0 where none is given.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if pixel and pixel not in PIXELS:
+        raise InputError(f"--bits {pixel:.20}: give one of {', '.join(PIXELS)}")
+    return int(pixel.rstrip("p") or 0)
 
 
 def read_source(
@@ -76,9 +87,7 @@ def read_source(
     Raises:
         InputError: nothing there that can be read as one.
     """
-    if pixel and pixel not in PIXELS:
-        raise InputError(f"--bits {pixel:.20}: give one of {', '.join(PIXELS)}")
-    bits = int(pixel.rstrip("p") or 0)
+    bits = bits_of(pixel)
     if not path.exists():
         raise InputError(f"{path}: no such file; give a RAW file, a bag or a topic, as /camera/raw")
     if is_bag(path):

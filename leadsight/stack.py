@@ -97,6 +97,8 @@ class Stack:
             self._detector.grid if self._detector else None,
             partial(on_error, "isp") if on_error is not None else None,
         )
+        if configs["isp"].ignored and on_error is not None:
+            on_error("isp", configs["isp"].ignored)
         self._isp_problem = self._isp_found = ""
         self._advisor = ExposureAdvisor(configs["exposure"])
         self._on_exposure = on_exposure

@@ -24,6 +24,7 @@ from isp.make import Isp, make_isp
 from isp.task_aware import TaskAwareIsp
 from pipeline.frame import Frame
 from ros_nodes import messages, process, qos
+from ros_nodes.image_topics import OutgoingImage, ReceivedImage, subscribe
 from ros_nodes.parameters import Live
 from ros_nodes.stage import Stage
 
@@ -52,30 +53,33 @@ class IspNode(Node):
         self._exposure = self.create_publisher(Exposure, "~/exposure", qos.results())
         self.create_subscription(TrackArray, "tracks", self._see, qos.results())
         self.create_subscription(Exposure, "~/camera_state", self._tell, qos.results())
-        self.create_subscription(
-            Image, "image_raw", self._receive, qos.images(), qos_overriding_options=overrides
-        )
+        self._outgoing = {consumer: OutgoingImage() for consumer in OUTPUTS}
+        subscribe(self, "image_raw", self._receive, self._stage, overrides)
 
     def _make(self, config: IspConfig) -> Isp:
         """A set that cannot be is refused; at the start the node goes on without it."""
-        return make_isp(config, complain=None if self._started else self._stage.warn)
+        isp = make_isp(config, complain=None if self._started else self._stage.warn)
+        if config.ignored:
+            self._stage.warn(config.ignored)
+        return isp
 
     def _reset(self) -> None:
         self._isp.made.reset()
         self._advisor.reset()
 
-    def _receive(self, message: Image, info: Any) -> None:
+    def _receive(self, message: ReceivedImage, info: Any) -> None:
         self._stage.handle(message.header, info, lambda index: self._develop(message, index))
 
-    def _develop(self, message: Image, index: int) -> bool:
+    def _develop(self, message: ReceivedImage, index: int) -> bool:
         wanted = tuple(c for c, to in self._images.items() if to.get_subscription_count())
         isp = self._isp.made
         advised = isinstance(isp, TaskAwareIsp) and self._exposure.get_subscription_count()
         if not wanted and not advised:
             return False
         frame = messages.frame_of(message, index)
-        for consumer, picture in isp.develop(frame, wanted).items():
-            self._images[consumer].publish(messages.image_of(picture))
+        rooms = {c: self._outgoing[c].room(*frame.size) for c in wanted if c != "detector"}
+        for consumer, picture in isp.develop(frame, wanted, rooms).items():
+            self._images[consumer].publish(self._outgoing[consumer].message(picture))
         if isp.found != self._told:
             self._told = isp.found
             if isp.found:

@@ -11,7 +11,7 @@ from leadsight_msgs import msg as own
 from sensor_msgs.msg import CameraInfo, Image, Imu
 from std_msgs.msg import Header
 
-from isp.exposure import Advice, CameraState, Reason
+from isp.exposure import Advice, CameraState
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.images import image_frame
@@ -45,8 +45,8 @@ def stamp_of(head: Header) -> int:
     return int(head.stamp.sec) * 10**9 + int(head.stamp.nanosec)
 
 
-def frame_of(message: Image, index: int) -> Frame:
-    """The picture over the message's own bytes.
+def frame_of(message: Any, index: int) -> Frame:
+    """The picture of a sensor_msgs/Image, or of what has its fields, over the message's own bytes.
 
     Raises:
         InputError: an unknown encoding, an impossible size, or data that ends too early.
@@ -58,15 +58,17 @@ def image_of(frame: Frame) -> Image:
     """sensor_msgs/Image; one copy of the pixels."""
     image = np.ascontiguousarray(frame.image)
     width, height = frame.size
-    return Image(
+    message = Image(
         header=header(frame.stamp_ns, frame.frame_id),
         height=height,
         width=width,
         encoding=frame.encoding,
         is_bigendian=0,
         step=image.strides[0],
-        data=packed("B", image),
     )
+    if image.size:  # memoryview cannot cast what is empty
+        message.data.frombytes(image.data.cast("B"))  # the setter would copy twice more
+    return message
 
 
 def imu_samples(taken: list[Imu]) -> ImuSamples:
@@ -145,25 +147,6 @@ def exposure_message(advice: Advice, frame_id: str) -> own.Exposure:
         blur_px=advice.blur_px,
         reason=int(advice.reason),
     )
-
-
-def advice_of(message: own.Exposure) -> Advice:
-    """Raises:
-    InputError: an exposure time, gain or factor that cannot be set, or an unknown reason."""
-    if not (np.isnan(message.exposure_s) and np.isnan(message.gain)):
-        camera_state_of(message)
-    told = (message.level, message.clipped, message.noise)
-    if not (0 < message.factor < np.inf and np.isfinite(told).all()):
-        raise InputError(
-            f"Exposure: factor {message.factor:g} with level, clipped and noise {told} cannot be; "
-            "its sender is at fault"
-        )
-    if message.reason > max(Reason):
-        raise InputError(f"Exposure.reason is {message.reason}: know 0 to {max(Reason)} only")
-    return Advice(
-        stamp_of(message.header), message.exposure_s, message.gain, message.factor, *told,
-        message.blur_px, Reason(message.reason),
-    )  # fmt: skip
 
 
 def camera_state_of(message: own.Exposure) -> CameraState:

@@ -20,6 +20,7 @@ from pipeline.frame import Frame
 from pipeline.span import Span
 from pipeline.tracks import Forecasts, Tracks
 from ros_nodes import messages, process, qos
+from ros_nodes.image_topics import ReceivedImage, subscribe
 from ros_nodes.imu import ImuInput, gyro_diagnostics
 from ros_nodes.latency_monitor import MonitorConfig, diagnostics_of
 from ros_nodes.parameters import Live
@@ -72,9 +73,7 @@ class PipelineNode(Node):
         self._selection.choose = self._stack.select_detection
         self._jumps = 0
         self._stack.start()
-        self.create_subscription(
-            Image, "image_raw", self._receive, qos.images(), qos_overriding_options=overrides
-        )
+        subscribe(self, "image_raw", self._receive, self._stage, overrides)
         self.create_subscription(Exposure, "isp/camera_state", self._tell, qos.results())
         self.create_timer(1 / live["latency_monitor"].config.rate_hz, self._report, clock=STEADY)
         self.create_timer(1.0, self._diagnose, clock=STEADY)
@@ -83,10 +82,10 @@ class PipelineNode(Node):
         self._stack.stop()
         super().destroy_node()
 
-    def _receive(self, message: Image, info: Any) -> None:
+    def _receive(self, message: ReceivedImage, info: Any) -> None:
         self._stage.handle(message.header, info, lambda index: self._feed(message, index))
 
-    def _feed(self, message: Image, index: int) -> bool:
+    def _feed(self, message: ReceivedImage, index: int) -> bool:
         frame = messages.frame_of(message, index)
         self._frame_id = frame.frame_id
         if self._imu is not None:

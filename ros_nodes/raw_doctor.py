@@ -25,6 +25,7 @@ class RawDoctorConfig(Config):
     """Where the result goes, and how long a picture is waited for."""
 
     out: str = option("raw-doctor.png", "Path of the picture with the four candidates.")
+    bits: int = option(0, "Significant bits of a pixel; 0 finds them.", low=0, high=16)
     wait_s: float = option(10.0, "Longest wait for a picture.", low=0.1, high=3600)
 
 
@@ -45,7 +46,7 @@ class RawDoctorNode(Node):
             return
         self._done = True
         try:
-            source = source_of(messages.frame_of(message, 0), self._topic)
+            source = source_of(messages.frame_of(message, 0), self._topic, self._options.bits)
             report(source, Path(self._options.out), console)
             process.finish()
         except InputError as error:

@@ -8,13 +8,13 @@ from leadsight_msgs.msg import TrackArray
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import Image
 
 from perception.target import TargetTracker
 from perception.tracker import TrackerConfig
 from pipeline.config import Config, option
 from pipeline.errors import InputError
 from ros_nodes import messages, process, qos
+from ros_nodes.image_topics import ReceivedImage, subscribe
 from ros_nodes.parameters import Live
 from ros_nodes.select import TargetSelection
 from ros_nodes.stage import Stage
@@ -60,9 +60,7 @@ class TrackerNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._selection.tracker = self._target
-        self._images = self.create_subscription(
-            Image, "image", self._receive, qos.images(), qos_overriding_options=self._overrides
-        )
+        self._images = subscribe(self, "image", self._receive, self._stage, self._overrides)
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -76,10 +74,10 @@ class TrackerNode(LifecycleNode):
         self._target = None
         return TransitionCallbackReturn.SUCCESS
 
-    def _receive(self, message: Image, info: Any) -> None:
+    def _receive(self, message: ReceivedImage, info: Any) -> None:
         self._stage.handle(message.header, info, lambda index: self._track(message, index))
 
-    def _track(self, message: Image, index: int) -> bool:
+    def _track(self, message: ReceivedImage, index: int) -> bool:
         if self._target is None:
             return False
         frame = messages.frame_of(message, index)

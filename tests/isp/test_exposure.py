@@ -16,7 +16,7 @@ from isp.exposure import (
     best_exposure,
 )
 from isp.sensor import PROFILES, bayer
-from isp.task_aware import Choice, TaskAwareIsp
+from isp.task_aware import Choice, Light, TaskAwareIsp
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.tracks import Tracks, TrackStatus
@@ -30,7 +30,7 @@ def seen(
 ) -> Choice:
     """What the ISP says of a gray frame."""
     levels = np.full(3, level, np.float32)
-    return Choice(stamp_ns, {}, levels, bright, clipped, (slope, 1e-8), "")
+    return Choice(stamp_ns, {}, (slope, 1e-8), lambda: Light(levels, bright, clipped), "")
 
 
 def target(stamp_ns: int, x: float, identity: int = 3, width: int = WIDTH, **changes) -> Tracks:

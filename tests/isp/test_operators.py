@@ -23,7 +23,7 @@ PLAIN = {
 def apply(planes, **options):
     """(h, w, 3) as ints."""
     planes = np.ascontiguousarray(planes, np.float32)
-    linear = Linear(planes, np.zeros(planes.shape[1:], np.float32))
+    linear = Linear.of(planes, np.zeros(planes.shape[1:], np.float32))
     out = Operators(planes.shape[:0:-1])(linear, Parameters(**{**PLAIN, **options}))
     assert out.dtype == np.uint8
     return out.astype(int)
@@ -62,7 +62,7 @@ def test_training_and_camera_develop_alike_by_day_and_in_deep_night(exposure, se
     batch = [planes, np.array([slope, floor], np.float32), given, field, color_mix(matrix)]
     trained = develop(*(torch.from_numpy(a)[None] for a in batch))[0].numpy() * 255
     parameters = parameters_of(given.tolist(), field, slope, floor)
-    found = Operators(GRID, matrix)(Linear(planes, planes[1]), parameters)
+    found = Operators(GRID, matrix)(Linear.of(planes, planes[1]), parameters)
     assert 10 < found.mean() < 250
     assert np.abs(found - trained.transpose(1, 2, 0)).max() <= 1
 
@@ -129,8 +129,8 @@ def test_the_same_frame_gives_the_same_bits_whatever_came_before():
     first, second = (picture(rng, exposure, 1e-4, 1e-6) for exposure in (0.5, 0.05))
     parameters = default_parameters(np.array([0.2, 0.3, 0.25], np.float32), (1e-4, 1e-6))
     operators = Operators(GRID)
-    before = operators(Linear(first, first[1]), parameters)
+    before = operators(Linear.of(first, first[1]), parameters)
     kept = before.copy()
-    operators(Linear(second, second[1]), parameters)
+    operators(Linear.of(second, second[1]), parameters)
     np.testing.assert_array_equal(before, kept)  # a new array each time
-    np.testing.assert_array_equal(operators(Linear(first, first[1]), parameters), kept)
+    np.testing.assert_array_equal(operators(Linear.of(first, first[1]), parameters), kept)

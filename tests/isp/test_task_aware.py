@@ -490,4 +490,12 @@ def test_a_bad_frame_first_or_with_a_new_size_does_not_stop_the_stream(first: st
 def test_lens_shading_is_not_taken_for_clipped_light() -> None:
     isp = isp_of(lens_shading_radial=(1.5,))
     views(np.full((120, 160), 2000, np.uint16), isp=isp)
-    assert isp.chosen.clipped == 0 and isp.chosen.bright < 0.6
+    light = isp.chosen.light()
+    assert light.clipped == 0 and light.bright < 0.6
+
+
+def test_options_that_have_no_say_are_named_in_a_line():
+    assert IspConfig(curve="gamma", exposure_gain=2.0).ignored == ""
+    assert IspConfig(mode="task_aware", black_level=(64.0,), color_matrix=(1.0,) * 9).ignored == ""
+    line = IspConfig(mode="task_aware", curve="gamma", wb_gains=(2.0, 1.0, 1.5)).ignored
+    assert line == "isp.wb_gains, isp.curve: for isp.mode=classical alone, ignored"

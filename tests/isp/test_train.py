@@ -1,5 +1,7 @@
 """Training end to end with small detectors: the file that comes out, resuming, and refusals."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -165,6 +167,24 @@ def test_the_networks_features_are_those_of_the_isp():
     from isp.grid import Linear
 
     greens = np.zeros(shot.planes.shape[1:], np.float32)
-    small = thumbnail(Linear(shot.planes, greens))
+    small = thumbnail(Linear.of(shot.planes, greens))
     np.testing.assert_allclose(features(small)[:3], shot.features[:3], atol=1e-5)
     assert measured_noise(small)[1] <= shot.noise[1] + 1e-9
+
+
+def test_frames_of_one_folder_stay_on_one_side_where_there_are_many_folders():
+    few = [Path(f"a/{k}.jpg") for k in range(20)]
+    used, apart = training.split(few)
+    assert apart == few[:: training.KEPT_APART] and sorted([*used, *apart]) == sorted(few)
+    many = [Path(f"video{v:02}/{k}.jpg") for v in range(20) for k in range(5)]
+    used, apart = training.split(many)
+    assert len(apart) == 3 * 5 and len(used) == 17 * 5
+    assert not {p.parent for p in used} & {p.parent for p in apart}
+
+
+def test_of_many_pictures_a_part_is_drawn():
+    paths = [Path(f"{k:04}.jpg") for k in range(1000)]
+    few = training.drawn(paths, 132, np.random.default_rng(0))
+    assert len(few) == len(set(few)) == 132 and few == sorted(few)
+    assert few == training.drawn(paths, 132, np.random.default_rng(0))
+    assert training.drawn(paths[:9], 132, np.random.default_rng(0)) == paths[:9]

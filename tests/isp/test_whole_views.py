@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from isp.config import IspConfig
+from isp.classical import ClassicalIsp
+from isp.config import IDENTITY, IspConfig
 from isp.levels import apply_tables, toned_tables
 from isp.task_aware import TaskAwareIsp
 from pipeline.frame import Frame
@@ -121,3 +122,17 @@ def test_noise_without_a_slope_leaves_the_parameters_finite():
         given = view.chosen.of["detector"]
         assert np.isfinite([given.slope, given.floor, *given.gains]).all()
         assert given.slope > 0
+
+
+@pytest.mark.parametrize("mode", ["classical", "task_aware"])
+@pytest.mark.parametrize("matrix", [IDENTITY, (1.5, -0.5, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)])
+def test_a_whole_picture_is_made_in_the_array_given_for_it_where_that_fits(mode, matrix):
+    config = IspConfig(mode=mode, black_level=(64.0,), color_matrix=matrix)
+    image = mosaic(0.5)
+    kinds = {"classical": ClassicalIsp, "task_aware": TaskAwareIsp}
+    expected = kinds[mode](config).develop(frame(image, 0), ("human",))["human"].image
+    for shape, fits in ((*SIZE, 3), True), ((*SIZE[::-1], 3), False):
+        room = np.zeros(shape, np.uint8)
+        found = kinds[mode](config).develop(frame(image, 0), ("human",), {"human": room})
+        np.testing.assert_array_equal(found["human"].image, expected)
+        assert np.shares_memory(found["human"].image, room) == fits

@@ -244,3 +244,10 @@ def test_a_topic_without_ros_is_one_line(tmp_path):
 def test_help_teaches_with_an_example(tmp_path):
     done = doctor("--help", cwd=tmp_path)
     assert "leadsight raw-doctor frame.raw --size 1920x1080" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("given", [("--size", "640x480"), ("--step", "1300")])
+def test_a_topic_says_its_own_size_and_step(given, tmp_path):
+    done = doctor("/camera/raw", *given, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "a message says its own size and step" in done.stderr

@@ -91,12 +91,13 @@ def test_in_classical_mode_all_consumers_get_the_same_picture_and_no_advice(ros)
 
 
 def test_the_mode_changes_while_it_runs(ros) -> None:
-    ros.start("isp", *TASK_AWARE[1:])
+    process = ros.start("isp", *TASK_AWARE[1:], "isp.gamma:=1.8")
     camera, detector = Camera(ros), ros.heard(Image, "isp/detector")
     assert camera.until(lambda: detector)
     assert detector[-1].width == 160
     assert put(ros, "isp.mode", "task_aware").successful
     assert camera.until(lambda: detector[-1].width == 80)
+    assert "isp.gamma: for isp.mode=classical alone, ignored" in process.text()
     refused = put(ros, "isp.model", "/no/such/model.onnx")
     assert not refused.successful and "/no/such/model.onnx: cannot be read" in refused.reason
     assert camera.until(lambda: len(detector) > 5)
@@ -109,13 +110,13 @@ def test_advice_is_relative_until_the_driver_says_what_the_camera_does(ros) -> N
     tracker = ros.node.create_publisher(own.TrackArray, "tracks", qos.results())
     dark = counts(light() * 0.2)
     assert camera.until(lambda: advice, dark)
-    first = messages.advice_of(advice[-1])
+    first = advice[-1]
     assert math.isnan(first.exposure_s) and math.isnan(first.gain) and math.isnan(first.blur_px)
     assert (first.factor, first.reason) == (pytest.approx(1.5), Reason.DARK)
 
     driver.publish(own.Exposure(exposure_s=0.004, gain=2.0))
     assert camera.until(lambda: not math.isnan(advice[-1].exposure_s), dark)
-    known = messages.advice_of(advice[-1])
+    known = advice[-1]
     assert known.exposure_s == pytest.approx(0.006)  # nothing moves
     assert known.blur_px == 0.0
 
@@ -128,7 +129,7 @@ def test_advice_is_relative_until_the_driver_says_what_the_camera_does(ros) -> N
         return advice[-1].blur_px > 5
 
     assert camera.until(moving, dark)
-    fast = messages.advice_of(advice[-1])
+    fast = advice[-1]
     assert fast.blur_px == pytest.approx(3000 * 0.004, rel=0.5)
     assert fast.exposure_s < 0.004 and fast.gain > 2
 

@@ -23,7 +23,8 @@ def test_a_topic_is_examined_and_its_encoding_contradicted(ros, tmp_path: Path) 
     mosaic = AerialWorld(world).render(4).frame.image
     publisher = ros.node.create_publisher(Image, "/nose/raw", qos.images())
     image = messages.image_of(Frame(mosaic, 10**9, "bayer_gbrg16"))
-    process = ros.run([*COMMAND, "/nose/raw", "-o", str(tmp_path / "four.png")])
+    given = ["--bits", "14", "-o", str(tmp_path / "four.png")]
+    process = ros.run([*COMMAND, "/nose/raw", *given])
 
     def ended() -> bool:
         if publisher.get_subscription_count():
@@ -32,7 +33,7 @@ def test_a_topic_is_examined_and_its_encoding_contradicted(ros, tmp_path: Path) 
 
     assert ros.spin(ended, 40)
     assert process.popen.returncode == 0, process.text()
-    assert "isp.order=rggb --set isp.bits=12 --set isp.justified=right" in process.text()
+    assert "isp.order=rggb --set isp.bits=14 --set isp.justified=right" in process.text()
     assert "It says gbrg itself, another green diagonal: trust the pixels" in process.text()
     assert cv2.imread(str(tmp_path / "four.png")) is not None
 
