@@ -34,7 +34,7 @@ import numpy as np
 from benchmarks.v2x_codec import NOW, Pki
 from comms import codec
 from comms.config import V2xConfig
-from comms.envelope import ClockQuality, Content, Envelope, Layer, pack
+from comms.envelope import Body, ClockQuality, Content, Envelope, Layer, pack
 from comms.gate import Gate
 from comms.request import Plan, Sight
 from comms.signing import Signer, TrustStore, Verifier
@@ -49,6 +49,7 @@ SIDE_M = 300.0
 SPACING_M = 9.0
 FREE_M = 40.0
 EGO = 1
+BODY = Body(ObjectClass.CAR, 4.5, 1.8, 1.5)
 WORK = ("incoming", "see", "fused", "outgoing")
 
 
@@ -105,7 +106,7 @@ def messages(town: Town, signers: list[Signer], step: int, content: Content) -> 
         payload = b"\0" + codec.encode(objects, pose, stamp_ns, content, signer.station)
         envelope = Envelope(
             signer.station, step, stamp_ns, 3000, pose, ClockQuality.PTP, Layer.OBJECTS, content,
-            0, 1, payload,
+            BODY, payload,
         )  # fmt: skip
         out.append(signer.sign(pack(envelope), stamp_ns))
     return out

@@ -63,6 +63,11 @@ class V2xConfig(Config):
         False, "Tell the mean velocity over the delay of what turns, instead of the present one."
     )
     credentials: str = option("", "Folder with key and certificate (`leadsight v2x-pki`).")
+    certificate_s: float = option(
+        10.0,
+        "The certificate goes along so often, besides where it is asked for; for who only listens.",
+        low=0.25, high=60,
+    )  # fmt: skip
     trust: str = option("", "Folder with root certificate and revocation list.")
     require_signature: bool = option(True, "Refuse unsigned messages, where trust is given.")
     length_m: float = option(4.5, "Of this vehicle, which tells of itself as well.", low=0, high=50)

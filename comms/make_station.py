@@ -20,7 +20,10 @@ def make_station(config: V2xConfig, copies: int = 1) -> Station:
             "switch it on, or give no trust"
         )
     verifier = Verifier(TrustStore.load(Path(config.trust))) if config.trust else None
-    signer = Signer(Credentials.load(Path(config.credentials))) if config.credentials else None
+    signer = None
+    if config.credentials:
+        every_ns = round(1e9 * config.certificate_s)
+        signer = Signer(Credentials.load(Path(config.credentials)), every_ns)
     gate = Gate(config.station, config.frame_id, verifier, config.max_future_ms, config.ttl_ms)
     clock = ClockQuality[config.clock.upper()]
     return Station(config, gate, signer, clock=clock, copies=copies)

@@ -15,9 +15,9 @@ from scipy.optimize import linear_sum_assignment
 
 from bridges.actors import Snapshot
 from comms.alignment import ALIGN
+from comms.codec import SELF_ID
 from comms.fusion import Fused
 from comms.motion import predicted
-from comms.station import SELF_ID
 from evaluation.v2x_fleet import Fleet, Run, make_station, show
 from evaluation.v2x_scenes import PoseError, Scene, View, relevant
 from pipeline.box import FloatArray
