@@ -228,8 +228,9 @@ class Attack:
         place = replace(cars(self._now_ns, 8), positions=np.tile(PLANTED, (8, 1)))
         at = pose(self._now_ns, 0.0)
         payload = codec.encode(place, at, self._now_ns, Content.COMPACT)
+        sequence = (self._now_ns // MS + (1 << 20) + k) % 2**32
         message = Envelope(
-            SENDER, (self._now_ns // MS + (1 << 20) + k) % 2**32, self._now_ns, 2000, at, ClockQuality.GNSS, Layer.OBJECTS,
+            SENDER, sequence, self._now_ns, 2000, at, ClockQuality.GNSS, Layer.OBJECTS,
             Content.COMPACT, BODY, payload,
         )  # fmt: skip
         return pack(message)

@@ -19,7 +19,7 @@ TOLERABLE_M, TOLERABLE_VULNERABLE_M = 1.0, 0.7
 """An estimate that is farther off is not good enough."""
 DEPARTED_SHARE = 0.7
 """Of the tolerable: sigma of a departure that receivers can bear."""
-SURE_SHARE = 0.5
+SURE_SHARE = 0.3
 """Of the deviation at which receivers drop a place: from there on it is worth telling again."""
 MAX_LOSS = 0.95
 FORGET_S = 10.0

@@ -72,10 +72,22 @@ SELF_ID = 65535
 
 def sender(pose: Pose, body: Body, station: int = 0) -> Objects:
     """Who sends, as an object at its pose, whose own error is not in it: receivers add that."""
-    covariance = np.diag([1e-4, 1e-4, 1e-4, 0.1, 0.1, 0.1])
-    return Objects(
-        pose.stamp_ns, pose.stamp_ns, np.array([SELF_ID], np.int32), np.array([station], np.uint32),
-        pose.position[None], pose.velocity[None], np.array([pose.yaw]),
-        np.array([[body.length_m, body.width_m, body.height_m]]), covariance[None],
-        np.array([body.kind], np.uint8), np.ones(1), np.array([pose.stamp_ns]),
-    )  # fmt: skip
+    return _SENDER.derived(
+        stamp_ns=pose.stamp_ns,
+        ready_ns=pose.stamp_ns,
+        stations=np.array([station], np.uint32),
+        positions=pose.position[None],
+        velocities=pose.velocity[None],
+        yaws=np.array([pose.yaw]),
+        sizes=np.array([[body.length_m, body.width_m, body.height_m]]),
+        classes=np.array([body.kind], np.uint8),
+        measured_ns=np.array([pose.stamp_ns]),
+    )
+
+
+_SENDER = Objects(
+    0, 0, np.array([SELF_ID], np.int32), np.zeros(1, np.uint32), np.zeros((1, 3)),
+    np.zeros((1, 3)), np.zeros(1), np.zeros((1, 3)),
+    np.diag([1e-4, 1e-4, 1e-4, 0.1, 0.1, 0.1])[None], np.zeros(1, np.uint8), np.ones(1),
+    np.zeros(1, np.int64),
+)  # fmt: skip

@@ -11,16 +11,15 @@ in steps of 10 % and three correlations. What rounding does to a state is counte
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from comms.bits import Ints, Reader, Writer, widths_of
 from comms.envelope import Envelope
 from comms.reasons import Reason, Rejected
-from comms.statures import TYPICAL, sizes_of, steps_of
+from comms.statures import SIZE_STEPS, TYPICAL, sizes_of, steps_of
 from comms.uncertainty import correlation_matrix, excess, normalized, rounded_correlations
 from pipeline.box import FloatArray
 from pipeline.errors import InputError
-from pipeline.objects import ObjectClass, Objects
+from pipeline.objects import MAX_METERS, MAX_SPEED, ObjectClass, Objects
 from pipeline.pose import Pose
 
 HEAD_BYTES, OBJECT_BYTES = 16, 14
@@ -69,6 +68,28 @@ _FIXED = np.array([f.width for f in _FIELDS.values()])
 _SIGNED = np.array([f.signed for f in _FIELDS.values()])
 _LEAST = ("place", "speed", "up", "climb")
 """Whose smallest code stands in the head."""
+_AT = {name: k for k, name in enumerate(_FIELDS)}
+_ID, _AGE, _YAW, _CLASS, _EXISTS, _AXIS = (
+    _AT[name] for name in ("id", "age", "yaw", "class", "quality", "axis")
+)
+_PLACE, _VELOCITY = slice(_AT["x"], _AT["z"] + 1), slice(_AT["vx"], _AT["vz"] + 1)
+_SIZES = slice(_AT["length"], _AT["height"] + 1)
+_LIFTED = [_AT[name] for name in ("z", *_LEAST)]
+_DEVIATIONS = [_AT[name] for name in ("place", "across", "up", "speed", "speed across", "climb")]
+_CORRELATIONS = slice(_AT["rho"], _AT["rho up"] + 1)
+_THREE = np.arange(3)
+_NONE = Objects.none(0)
+_PLACE_UNITS = np.array([PLACE_UNIT, PLACE_UNIT, HEIGHT_UNIT])
+
+
+def _size_table() -> FloatArray:
+    """(classes, 3, codes) m; code 0 is an unknown size."""
+    far = np.arange(2 * SIZE_STEPS + 1)
+    steps = steps_of(TYPICAL)[:, :, None] + np.where(far % 2, -(far + 1) // 2, far // 2)
+    return np.concatenate([np.zeros((*steps.shape[:2], 1)), sizes_of(steps)], axis=2)
+
+
+_SIZE_TABLE = _size_table()
 
 
 def encode(objects: Objects, pose: Pose, capture_ns: int) -> bytes:
@@ -83,8 +104,7 @@ def encode(objects: Objects, pose: Pose, capture_ns: int) -> bytes:
     if len(objects) > MAX_COUNT:
         raise InputError(f"{len(objects)} objects; cut them into messages of {MAX_COUNT}")
     objects = objects.selected(np.argsort(objects.ids, kind="stable"))
-    units = np.array([PLACE_UNIT, PLACE_UNIT, HEIGHT_UNIT])
-    places = np.rint((objects.positions - np.rint(100 * pose.position) / 100) / units)
+    places = np.rint((objects.positions - np.rint(100 * pose.position) / 100) / _PLACE_UNITS)
     if np.abs(places).max(initial=0) >= _MAX_PLACE:
         raise InputError("Objects.positions: over 10,000 km from the sender")
     x, y, z = places.astype(np.int64).T
@@ -130,50 +150,46 @@ def decode(payload: bytes, envelope: Envelope) -> Objects:
     count = got.take(8)
     if not count:
         got.records(0, [], _SIGNED[:0])
-        return Objects.none(envelope.capture_ns)
+        return _NONE.derived(stamp_ns=envelope.capture_ns, ready_ns=envelope.capture_ns)
     first, lowest = got.take_long(), got.take_long()
-    least = {name: got.take(7) for name in _LEAST}
+    least = [got.take(7) for _ in _LEAST]
     widths = [field.width or got.take(field.bits) for field in _FIELDS.values()]
-    v = dict(zip(_FIELDS, got.records(count, widths, _SIGNED).T, strict=True))
-    if v["class"].max() >= len(ObjectClass):
-        raise Rejected(Reason.MALFORMED, f"a class of {v['class'].max()}")
-    ids = first + np.cumsum(v["id"])
+    v = got.records(count, widths, _SIGNED)
+    classes, codes = v[:, _CLASS], v[:, _SIZES]
+    if classes.max() >= len(ObjectClass) or codes.max() >= _SIZE_TABLE.shape[2]:
+        raise Rejected(Reason.MALFORMED, "a class or size that there is not")
+    v[:, _ID] += np.array([first] + [0] * (count - 1))
+    ids = np.cumsum(v[:, _ID])
     if not -(2**31) <= ids[0] <= ids[-1] < 2**31:
         raise Rejected(Reason.MALFORMED, "an id of over 32 bits")
-    places = np.stack([v["x"], v["y"], v["z"] + lowest], axis=1)
-    classes = v["class"].astype(np.uint8)
-    yaws = v["yaw"] * (2 * np.pi / _YAWS)
-    yaws[v["yaw"] == _YAWS] = np.nan
-    try:
-        return Objects(
-            stamp_ns=envelope.capture_ns,
-            ready_ns=envelope.capture_ns,
-            ids=ids.astype(np.int32),
-            stations=np.full(count, envelope.station, np.uint32),
-            positions=envelope.pose.position + places * [PLACE_UNIT, PLACE_UNIT, HEIGHT_UNIT],
-            velocities=np.stack([v["vx"], v["vy"], v["vz"]], axis=1) * VELOCITY_UNIT,
-            yaws=yaws,
-            sizes=_sizes(np.stack([v["length"], v["width"], v["height"]], axis=1), classes),
-            covariances=_covariances(v, least),
-            classes=classes,
-            quality=_QUALITY[v["quality"]],
-            measured_ns=envelope.capture_ns - _AGE_UNIT_NS * v["age"],
-        )
-    except ValueError as error:  # InputError is one
-        raise Rejected(Reason.MALFORMED, str(error)) from None
+    v[:, _LIFTED] += [lowest, *least]
+    yaws = v[:, _YAW] * (2 * np.pi / _YAWS)
+    yaws[v[:, _YAW] == _YAWS] = np.nan
+    places, velocities = v[:, _PLACE] * _PLACE_UNITS, v[:, _VELOCITY] * VELOCITY_UNIT
+    if max(places.max(), -places.min()) > MAX_METERS - 1e5:
+        raise Rejected(Reason.MALFORMED, "a place beyond any")
+    if max(velocities.max(), -velocities.min()) > MAX_SPEED:
+        raise Rejected(Reason.MALFORMED, "an absurd velocity")
+    return _NONE.derived(
+        stamp_ns=envelope.capture_ns,
+        ready_ns=envelope.capture_ns,
+        ids=ids.astype(np.int32),
+        stations=np.full(count, envelope.station, np.uint32),
+        positions=envelope.pose.position + places,
+        velocities=velocities,
+        yaws=yaws,
+        sizes=_SIZE_TABLE[classes[:, None], _THREE, codes],
+        covariances=_covariances(v),
+        classes=classes.astype(np.uint8),
+        quality=_QUALITY[v[:, _EXISTS]],
+        measured_ns=envelope.capture_ns - _AGE_UNIT_NS * v[:, _AGE],
+    )
 
 
 def _size_codes(objects: Objects) -> Ints:
     """(N, 3): 0 of an unknown one, else 1 and more by how far it is from the usual one."""
     off = steps_of(np.abs(objects.sizes)) - steps_of(TYPICAL[objects.classes])
     return np.where(objects.sizes > 0, 1 + np.where(off < 0, -2 * off - 1, 2 * off), 0)
-
-
-def _sizes(codes: Ints, classes: npt.NDArray[np.uint8]) -> FloatArray:
-    """(N, 3) m."""
-    far = np.maximum(codes - 1, 0)
-    steps = steps_of(TYPICAL[classes]) + np.where(far % 2, -(far + 1) // 2, far // 2)
-    return np.where(codes > 0, sizes_of(steps), 0.0)
 
 
 def _uncertainty(objects: Objects) -> dict[str, Ints]:
@@ -203,26 +219,22 @@ def _uncertainty(objects: Objects) -> dict[str, Ints]:
     }  # fmt: skip
 
 
-def _covariances(v: dict[str, Ints], least: dict[str, int]) -> FloatArray:
+def _covariances(v: Ints) -> FloatArray:
     """(N, 6, 6) of the fields.
 
     Raises:
-        ValueError: of deviations or correlations that there are not.
+        Rejected: MALFORMED: of deviations or correlations that there are not.
     """
-    place, speed = v["place"] + least["place"], v["speed"] + least["speed"]
-    codes = np.stack(
-        [place, place + v["across"], v["up"] + least["up"], speed, speed + v["speed across"],
-         v["climb"] + least["climb"]], axis=1,
-    )  # fmt: skip
-    rho = v["rho"][:, None] + np.stack(
-        [np.zeros_like(v["rho"]), v["rho across"], v["rho up"]], axis=1
-    )
+    codes = v[:, _DEVIATIONS]
+    codes[:, [1, 4]] += codes[:, [0, 3]]
+    rho = v[:, _CORRELATIONS]
+    rho[:, 1:] += rho[:, :1]
     if codes.min() < 0 or codes.max() >= len(_SIGMAS) or np.abs(rho).max() >= _RHO_UNITS:
-        raise ValueError("a covariance that there is not")
+        raise Rejected(Reason.MALFORMED, "a covariance that there is not")
     sigma = _SIGMAS[codes]
     matrix = correlation_matrix(rho / _RHO_UNITS, _PAIRS, 6)
     matrix *= sigma[:, :, None] * sigma[:, None, :]
-    return _turned(matrix, np.asarray(_AXIS_UNIT * v["axis"]))
+    return _turned(matrix, np.asarray(_AXIS_UNIT * v[:, _AXIS]))
 
 
 def _axis(covariances: FloatArray) -> FloatArray:

@@ -91,7 +91,7 @@ class Apc:
 
     asks = True
 
-    def __init__(self, max_sigma_m: float = 1.6) -> None:
+    def __init__(self, max_sigma_m: float) -> None:
         self._max_sigma_m = max_sigma_m
 
     def choose(self, scene: Scene) -> Choice:

@@ -36,7 +36,7 @@ from comms.peers import Peer, Peers
 from comms.reasons import Reason, Rejected
 from comms.request import Plan, Sight
 from comms.selectors import Scene, make_selector
-from comms.signing import OVERHEAD_BYTES, UNSIGNED, Signer, frame_unsigned, hint_of, split
+from comms.signing import ASKING, OVERHEAD_BYTES, UNSIGNED, Signer, frame_unsigned, hint_of, split
 from comms.turning import TurnRates, along_chord
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass, Objects, joined
@@ -358,7 +358,7 @@ class Station:
         try:
             envelope = self._gate.admit(data, now_ns)
             self._take(envelope, now_ns)
-            if self._signer is not None:
+            if self._signer is not None and data[0] & ASKING:
                 self._signer.heard(split(data).asked)
             return envelope
         except Rejected as rejected:
@@ -391,7 +391,7 @@ class Station:
         if cells is None:  # maps take longer to make
             self._delays.append(max(0, now_ns - envelope.capture_ns))
         itself = codec.sender(envelope.pose, envelope.body, envelope.station)
-        peer.put(envelope, itself if objects is None else joined([itself, objects]))
+        peer.put(envelope, joined([itself, objects]) if objects else itself)
         if cells is not None:
             peer.put_features(envelope, cells)
         if wish is not None and (
