@@ -68,8 +68,9 @@ class V2xConfig(Config):
         "The certificate goes along so often, besides where it is asked for; for who only listens.",
         low=0.25, high=60,
     )  # fmt: skip
-    trust: str = option("", "Folder with root certificate and revocation list.")
-    require_signature: bool = option(True, "Refuse unsigned messages, where trust is given.")
+    trust: str = option(
+        "", "Folder with root certificate and revocation list; with it, unsigned ones are refused."
+    )
     length_m: float = option(4.5, "Of this vehicle, which tells of itself as well.", low=0, high=50)
     width_m: float = option(1.8, "Of this vehicle.", low=0, high=10)
     height_m: float = option(1.5, "Of this vehicle.", low=0, high=10)

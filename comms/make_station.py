@@ -7,18 +7,11 @@ from comms.envelope import ClockQuality
 from comms.gate import Gate
 from comms.signing import Credentials, Signer, TrustStore, Verifier
 from comms.station import Station
-from pipeline.errors import InputError
 
 
 def make_station(config: V2xConfig, copies: int = 1) -> Station:
     """Raises:
-    InputError: credentials or trust that cannot be read, or are of another station; trust that
-        would not be asked for."""
-    if config.trust and not config.require_signature:
-        raise InputError(
-            "v2x.trust is given but v2x.require_signature is off: nothing would be verified; "
-            "switch it on, or give no trust"
-        )
+    InputError: credentials or trust that cannot be read, or are of another station."""
     verifier = Verifier(TrustStore.load(Path(config.trust))) if config.trust else None
     signer = None
     if config.credentials:

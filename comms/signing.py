@@ -56,7 +56,9 @@ CERTIFICATE_EVERY_NS = 10_000_000_000
 CERTIFICATE_MET_NS = 1_000_000_000
 """After which it goes along once more where a station is met, which may not know it."""
 CERTIFICATE_ASKED_NS = 250_000_000
-"""However often strangers ask for it."""
+"""However often it is asked for."""
+STRANGER_NS = 1_000_000_000
+"""The same where nothing proves who asks: two stations may not know each other."""
 CERTIFICATE_FILE, KEY_FILE = "certificate.bin", "key.pem"
 ROOT_FILE, REVOKED_FILE = "root.bin", "revoked.bin"
 MAX_CACHED = 1024
@@ -173,11 +175,11 @@ class Signer:
         """A station was heard that may not know the certificate."""
         self._wait_ns = min(self._wait_ns, CERTIFICATE_MET_NS)
 
-    def heard(self, asked: Sequence[bytes]) -> None:
-        """What somebody asked for; if it is this certificate, it goes along with the next message
-        unless it did just now."""
+    def heard(self, asked: Sequence[bytes], known: bool) -> None:
+        """What somebody asked for, who is known or not; if it is this certificate, it goes along
+        with the next message unless it did just now."""
         if self._hint in asked:
-            self._wait_ns = min(self._wait_ns, CERTIFICATE_ASKED_NS)
+            self._wait_ns = min(self._wait_ns, CERTIFICATE_ASKED_NS if known else STRANGER_NS)
 
     def ask(self, hint: bytes) -> None:
         """Ask in the next message for a certificate that is not known."""

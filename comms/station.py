@@ -359,12 +359,14 @@ class Station:
             envelope = self._gate.admit(data, now_ns)
             self._take(envelope, now_ns)
             if self._signer is not None and data[0] & ASKING:
-                self._signer.heard(split(data).asked)
+                self._signer.heard(split(data).asked, True)
             return envelope
         except Rejected as rejected:
             self._rejected[rejected.reason.value] += 1
             if rejected.reason is Reason.UNKNOWN_SIGNER and self._signer is not None:
-                self._signer.ask(hint_of(split(data).signer))
+                framed = split(data)
+                self._signer.ask(hint_of(framed.signer))
+                self._signer.heard(framed.asked, False)
         except InputError:
             self._rejected[Reason.MALFORMED.value] += 1
         return None

@@ -79,11 +79,13 @@ def test_it_goes_along_where_it_is_asked_for_or_a_station_is_met(made):
     for at_ms in (200, 300, 900, 1100, 9900):
         credentials = made.credentials()
         mine = hint_of(credentials.certificate.pack())
-        assert attached(Signer(credentials), lambda s, h=mine: s.heard([hint, h]), at_ms) is (
+        assert attached(Signer(credentials), lambda s, h=mine: s.heard([hint, h], True), at_ms) is (
             at_ms >= 250
         )
-        assert not attached(Signer(credentials), lambda s: s.heard([hint]), at_ms)
+        assert not attached(Signer(credentials), lambda s: s.heard([hint], True), at_ms)
         assert attached(Signer(credentials), lambda s: s.met(), at_ms) is (at_ms >= 1000)
+        stranger = attached(Signer(credentials), lambda s, h=mine: s.heard([h], False), at_ms)
+        assert stranger is (at_ms >= 1000)
 
 
 def test_what_is_not_known_is_asked_for_once_and_under_the_signature(made):

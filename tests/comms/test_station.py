@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from comms import compact
-from comms.budget import BURST_S, FEW
+from comms.budget import AROUND_SHARE, BURST_S, FEW
 from comms.codec import SELF_ID
 from comms.compact import HEAD_BYTES, OBJECT_BYTES
 from comms.config import SELECTORS, V2xConfig
@@ -15,7 +15,14 @@ from comms.gate import Gate
 from comms.motion import predicted
 from comms.reasons import Reason
 from comms.request import decode
-from comms.signing import OVERHEAD_BYTES, WITH_CERTIFICATE, frame_unsigned, split
+from comms.signing import (
+    ASKING,
+    OVERHEAD_BYTES,
+    WITH_CERTIFICATE,
+    WITH_HINT,
+    frame_unsigned,
+    split,
+)
 from comms.station import Station
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass, Objects
@@ -399,3 +406,47 @@ def test_cpm_and_compact_tell_the_same():
         out = receiver.fused(NOW, NOW).objects
         told[content] = out.positions[np.argsort(out.ids)]
     np.testing.assert_allclose(told["compact"], told["cpm"], atol=0.03)
+
+
+def test_at_most_a_share_of_the_budget_goes_around_objects(keys):
+    for selector in ("apc", "send_all"):
+        sender = station(7, keys.signer(7), selector=selector, budget_bytes_s=1000.0)
+        driven(sender, 40, 20)
+        told = sender.report()
+        around = HEADER_BYTES + OVERHEAD_BYTES[WITH_HINT] + 1 + HEAD_BYTES
+        assert 5 < told.sent <= (AROUND_SHARE * 1000 * 20) / around + 3
+
+
+def test_whoever_misses_a_certificate_asks_for_it_and_gets_it(keys):
+    """The first message of each is lost, and the certificates with it."""
+    one = station(7, keys.signer(7), keys.verifier(), selector="send_all", budget_bytes_s=1e5)
+    two = station(8, keys.signer(8), keys.verifier(), selector="send_all", budget_bytes_s=1e5)
+    heard, kinds = [], []
+    for k in range(12):
+        now = NOW + k * 300 * MS
+        for sender, receiver, x in ((one, two, 0.0), (two, one, 50.0)):
+            sender.see(crowd(5, now), at((x, 0.0), stamp_ns=now))
+            for data in sender.outgoing(now):
+                kinds.append(data[0])
+                if k > 1:
+                    receiver.incoming(data, now)
+        heard.append(one.report().received)
+    assert heard[-1] >= 7  # of ten, the first ones under a hint that was not known
+    for each in (one, two):
+        assert 1 <= each.report().rejected[Reason.UNKNOWN_SIGNER.value] <= 2
+    assert sum(bool(k & ASKING) for k in kinds) <= 3
+    assert sum(k & 3 == WITH_CERTIFICATE for k in kinds) <= 4  # not with every message
+
+
+def test_an_unknown_hint_does_not_make_a_station_send_its_certificate(keys):
+    one = station(7, keys.signer(7), keys.verifier(), selector="send_all", budget_bytes_s=1e5)
+    stranger = keys.signer(9)
+    stranger.sign(b"lost", NOW)
+    for k in range(20):
+        now = NOW + k * 300 * MS
+        one.see(crowd(5, now), at(stamp_ns=now))
+        one.outgoing(now)
+        packed = pack(envelope_of(9, k, pose=at(stamp_ns=now), payload=b"\0\0"))
+        one.incoming(stranger.sign(packed, now), now)
+    assert one.report().rejected == {Reason.UNKNOWN_SIGNER.value: 20}
+    assert one.report().sent_bytes["signature"] < 19 * 74 + 184 + 1
