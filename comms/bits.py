@@ -1,6 +1,8 @@
 """Records of whole numbers in as few bits as the largest value of each field needs."""
 
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +43,7 @@ class Writer:
         """All of it, with (N, F) records in (F,) bits; the last byte is filled up with zeros."""
         head = (self._bits << -self._count % 8).to_bytes((self._count + 7) // 8, "big")
         bits = np.unpackbits(np.frombuffer(head, np.uint8))[: self._count]
-        shifts = _layout(tuple(widths.tolist()))[0]
+        shifts = np.concatenate([_NO_BITS, *(_shifts(w) for w in widths.tolist())])
         records = np.repeat(values, widths, axis=1) >> shifts & 1
         return np.packbits(np.append(bits, records.astype(np.uint8).ravel())).tobytes()
 
@@ -70,26 +72,34 @@ class Reader:
         """A number that ``put_long`` wrote."""
         return self.take(self.take(6), True)
 
-    def records(self, count: int, widths: list[int], signed: npt.NDArray[np.bool_]) -> Ints:
+    def records(self, count: int, widths: Sequence[int], signed: Sequence[bool]) -> Ints:
         """(N, F): the rest, of so many records in (F,) bits of at most 62."""
-        _, weights, starts = _layout(tuple(widths))
+        weights = np.concatenate([_NO_BITS, *map(_weights, widths, signed)])
         if not count * len(weights) <= self._left < count * len(weights) + 8:
             raise Rejected(Reason.MALFORMED, f"{self._left} bits for {count} of {len(weights)}")
         values = np.zeros((count, len(widths)), np.int64)
-        used = np.flatnonzero(widths)
-        if count and len(used):
+        used = [k for k, width in enumerate(widths) if width]
+        if count and used:
             bits = np.unpackbits(np.frombuffer(self._data, np.uint8))
             start = len(bits) - self._left
             rows = bits[start : start + count * len(weights)].reshape(count, -1)
+            starts = [0, *accumulate(widths[k] for k in used[:-1])]
             values[:, used] = np.add.reduceat(rows * weights, starts, axis=1)
-            high = np.where(signed, np.asarray(widths), 63)
-            values -= (values >> np.maximum(high - 1, 0) & 1) << high
         return values
 
 
-@lru_cache(256)
-def _layout(widths: tuple[int, ...]) -> tuple[Ints, Ints, Ints]:
-    """Of each bit of a record its shift and weight; where each field that has bits begins."""
-    shifts = np.array([k for w in widths for k in range(w - 1, -1, -1)], np.int64)
-    starts = np.cumsum([0, *widths[:-1]])[np.array(widths) > 0]
-    return shifts, np.left_shift(1, shifts), starts
+_NO_BITS = np.zeros(0, np.int64)
+
+
+@lru_cache(64)
+def _shifts(width: int) -> Ints:
+    """Of each bit of a field, the first one first."""
+    return np.arange(width - 1, -1, -1)
+
+
+@lru_cache(128)
+def _weights(width: int, signed: bool) -> Ints:
+    """What each bit of a field stands for."""
+    weights = np.left_shift(1, _shifts(width))
+    weights[:1] *= -1 if signed else 1
+    return weights

@@ -65,7 +65,8 @@ _FIELDS = {
 """Of an object, in this order. Deviations are codes: along the longer axis less the smallest of the
 message; across it less those along it. So are the correlations of the other axes."""
 _FIXED = np.array([f.width for f in _FIELDS.values()])
-_SIGNED = np.array([f.signed for f in _FIELDS.values()])
+_IS_SIGNED = [f.signed for f in _FIELDS.values()]
+_SIGNED = np.array(_IS_SIGNED)
 _LEAST = ("place", "speed", "up", "climb")
 """Whose smallest code stands in the head."""
 _AT = {name: k for k, name in enumerate(_FIELDS)}
@@ -77,7 +78,6 @@ _SIZES = slice(_AT["length"], _AT["height"] + 1)
 _LIFTED = [_AT[name] for name in ("z", *_LEAST)]
 _DEVIATIONS = [_AT[name] for name in ("place", "across", "up", "speed", "speed across", "climb")]
 _CORRELATIONS = slice(_AT["rho"], _AT["rho up"] + 1)
-_THREE = np.arange(3)
 _NONE = Objects.none(0)
 _PLACE_UNITS = np.array([PLACE_UNIT, PLACE_UNIT, HEIGHT_UNIT])
 
@@ -149,17 +149,16 @@ def decode(payload: bytes, envelope: Envelope) -> Objects:
     got = Reader(payload)
     count = got.take(8)
     if not count:
-        got.records(0, [], _SIGNED[:0])
+        got.records(0, [], [])
         return _NONE.derived(stamp_ns=envelope.capture_ns, ready_ns=envelope.capture_ns)
     first, lowest = got.take_long(), got.take_long()
     least = [got.take(7) for _ in _LEAST]
     widths = [field.width or got.take(field.bits) for field in _FIELDS.values()]
-    v = got.records(count, widths, _SIGNED)
+    v = got.records(count, widths, _IS_SIGNED)
     classes, codes = v[:, _CLASS], v[:, _SIZES]
     if classes.max() >= len(ObjectClass) or codes.max() >= _SIZE_TABLE.shape[2]:
         raise Rejected(Reason.MALFORMED, "a class or size that there is not")
-    v[:, _ID] += np.array([first] + [0] * (count - 1))
-    ids = np.cumsum(v[:, _ID])
+    ids = first + np.cumsum(v[:, _ID])
     if not -(2**31) <= ids[0] <= ids[-1] < 2**31:
         raise Rejected(Reason.MALFORMED, "an id of over 32 bits")
     v[:, _LIFTED] += [lowest, *least]
@@ -178,7 +177,7 @@ def decode(payload: bytes, envelope: Envelope) -> Objects:
         positions=envelope.pose.position + places,
         velocities=velocities,
         yaws=yaws,
-        sizes=_SIZE_TABLE[classes[:, None], _THREE, codes],
+        sizes=_SIZE_TABLE[classes[:, None], [0, 1, 2], codes],
         covariances=_covariances(v),
         classes=classes.astype(np.uint8),
         quality=_QUALITY[v[:, _EXISTS]],
@@ -226,15 +225,19 @@ def _covariances(v: Ints) -> FloatArray:
         Rejected: MALFORMED: of deviations or correlations that there are not.
     """
     codes = v[:, _DEVIATIONS]
-    codes[:, [1, 4]] += codes[:, [0, 3]]
+    codes[:, 1] += codes[:, 0]
+    codes[:, 4] += codes[:, 3]
     rho = v[:, _CORRELATIONS]
     rho[:, 1:] += rho[:, :1]
     if codes.min() < 0 or codes.max() >= len(_SIGMAS) or np.abs(rho).max() >= _RHO_UNITS:
         raise Rejected(Reason.MALFORMED, "a covariance that there is not")
     sigma = _SIGMAS[codes]
-    matrix = correlation_matrix(rho / _RHO_UNITS, _PAIRS, 6)
-    matrix *= sigma[:, :, None] * sigma[:, None, :]
-    return _turned(matrix, np.asarray(_AXIS_UNIT * v[:, _AXIS]))
+    covariances = np.zeros((len(v), 36))
+    covariances[:, ::7] = sigma * sigma
+    covariances[:, 3:18:7] = rho * (sigma[:, :3] * sigma[:, 3:] / _RHO_UNITS)
+    covariances[:, 18::7] = covariances[:, 3:18:7]
+    square = covariances.reshape(-1, 6, 6)
+    return _turned(square, np.asarray(_AXIS_UNIT * v[:, _AXIS]))
 
 
 def _axis(covariances: FloatArray) -> FloatArray:

@@ -37,7 +37,7 @@ def test_widths_are_what_the_largest_needs():
 def test_too_few_or_too_many_bytes_are_malformed():
     values = np.array([[5, 9], [1, 15]])
     data = Writer().done(values, np.array([3, 4]))
-    signed = np.zeros(2, np.bool_)
+    signed = [False, False]
     assert len(data) == 2
     for wrong in (data[:-1], data + b"\0"):
         with pytest.raises(Rejected) as caught:
