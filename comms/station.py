@@ -44,7 +44,7 @@ from pipeline.pose import Pose
 
 FEATURE_LEVEL = 0.5
 """Of what may be saved up: what is above, after the objects, is for features."""
-REQUEST_SHARE = 0.1
+REQUEST_SHARE = 0.05
 """Of the budget, at most, for requests."""
 SILENT_NS = 5_000_000_000
 AGES = 512
