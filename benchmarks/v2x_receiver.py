@@ -2,10 +2,10 @@
 
     python -m benchmarks.v2x_receiver [--agents 25 50 100 150 200] [--seconds 4] [--content cpm]
 
-Agents within 300 x 300 m, among 363 road users, each tell of the 20 nearest ones at 10 Hz: signed. One ``Station`` takes all of it in (every check, verification,
-decoding), and ten times a second gets its own 20 objects (``see``: peers' poses and truthfulness
-assessed), fuses all of them and makes its own messages. CPU time of one thread, from the median
-step; a core is full at 1000 ms/s.
+Agents within 300 x 300 m, among 363 road users, each tell of the 20 nearest ones at 10 Hz, signed.
+One ``Station`` takes all of it in (every check, verification, decoding), and ten times a second
+gets its own 20 objects (``see``: peers' poses and truthfulness assessed), fuses all of them and
+makes its own messages. CPU time of one thread, from the median step; a core is full at 1000 ms/s.
 
 Two shared cores of an AMD EPYC guest, beside other work; all agents'
 messages are taken, none refused:
