@@ -46,15 +46,17 @@ from rich.console import Console
 from comms import codec
 from comms.certificates import issue, point_of
 from comms.config import V2xConfig
-from comms.envelope import ClockQuality, Content, Envelope, Layer, pack
+from comms.envelope import Body, ClockQuality, Content, Envelope, Layer, pack
 from comms.gate import Gate
 from comms.make_link import make_link
 from comms.signing import (
+    HINT_BYTES,
     Credentials,
     Signer,
     TrustStore,
     Verifier,
     frame_unsigned,
+    hint_of,
     split,
 )  # fmt: skip
 from comms.station import Station
@@ -67,6 +69,7 @@ MS = 1_000_000
 OBJECTS = 20
 SENDER, RECEIVER = 1, 2
 RELAY = ("channel.rate_kbit_s=6000", "channel.delay_ms=20", "channel.loss=0.1")
+BODY = Body(ObjectClass.CAR, 4.5, 1.8, 1.5)
 PLANTED = np.array([40.0, 40.0, 0.0])
 
 
@@ -213,8 +216,8 @@ class Attack:
         point, now_s = point_of(own.public_key()), now_ns // 10**9
         root = issue(own, None, point, 0, now_s - 60, now_s + 3600, ())
         ticket = issue(own, root, point, SENDER, now_s - 60, now_s + 3600)
-        self._crook = Signer(Credentials(ticket, own))
-        self._known = Credentials.load(pki / f"station-{SENDER}").certificate.digest
+        self._crook = Signer(Credentials(ticket, own), every_ns=0)
+        self._known = Credentials.load(pki / f"station-{SENDER}").certificate.pack()
 
     def caught(self, now_ns: int) -> list[bytes]:
         """What the genuine station sends then."""
@@ -225,28 +228,28 @@ class Attack:
         place = replace(cars(self._now_ns, 8), positions=np.tile(PLANTED, (8, 1)))
         at = pose(self._now_ns, 0.0)
         payload = codec.encode(place, at, self._now_ns, Content.COMPACT)
+        sequence = (self._now_ns // MS + (1 << 20) + k) % 2**32
         message = Envelope(
-            SENDER, (1 << 20) + k, self._now_ns, 2000, at, ClockQuality.GNSS, Layer.OBJECTS,
-            Content.COMPACT, 0, 1, payload,
+            SENDER, sequence, self._now_ns, 2000, at, ClockQuality.GNSS, Layer.OBJECTS,
+            Content.COMPACT, BODY, payload,
         )  # fmt: skip
         return pack(message)
 
     def forged(self) -> Iterator[bytes]:
-        """In turn: under a root of its own; under the genuine certificate's digest with a made-up
-        signature; unsigned; under a digest that nobody knows."""
+        """In turn: under a root of its own; under the genuine certificate's hint with a made-up
+        signature; unsigned; under a hint that nobody knows."""
         envelopes = [self._envelope(k) for k in range(64)]
         for k in range(self._count):
             envelope = envelopes[k % 64]
             kind = k % 4
             if kind == 0:
-                self._crook.attach_next()
                 yield self._crook.sign(envelope, self._now_ns)
             elif kind == 1:
-                yield b"\x01" + self._known + self._rng.bytes(64) + envelope
+                yield b"\x01" + hint_of(self._known) + self._rng.bytes(64) + envelope
             elif kind == 2:
                 yield frame_unsigned(envelope)
             else:
-                yield b"\x01" + self._rng.bytes(8) + self._rng.bytes(64) + envelope
+                yield b"\x01" + self._rng.bytes(HINT_BYTES) + self._rng.bytes(64) + envelope
 
     def replayed(self, heard: list[bytes]) -> Iterator[bytes]:
         for k in range(self._count):

@@ -18,6 +18,7 @@ DOUBLE_M, DOUBLE_VULNERABLE_M = 2.5, 1.5
 _PLANE = np.array([0, 1, 3, 4])
 _FLOOR = 1e-4 * np.eye(4)
 _BIG = 1e6
+_UNKNOWN = np.uint8(ObjectClass.UNKNOWN)
 
 Rows = npt.NDArray[np.intp]
 
@@ -87,15 +88,14 @@ def overlapping(ours: Objects, theirs: Objects) -> npt.NDArray[np.bool_]:
     return out
 
 
-def ambiguous(ours: Objects, theirs: Objects) -> npt.NDArray[np.bool_]:
+def ambiguous(ours: Objects, theirs: Objects, free: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """(M,) of theirs, those so near to one of ours that both are rather one, placed badly.
 
-    ours: what none of theirs was matched to.
+    free: (N,) of ours, what none of theirs was matched to.
     """
     out = np.zeros(len(theirs), np.bool_)
-    if not len(ours) or not len(theirs):
-        return out
     i, j = _within(ours, theirs, DOUBLE_M + FARTHEST_M)
+    i, j = i[free[i]], j[free[i]]
     apart = np.linalg.norm(theirs.positions[j, :2] - ours.positions[i, :2], axis=1)
     spread = np.sqrt(theirs.covariances[j, 0, 0] + theirs.covariances[j, 1, 1])
     reach = np.where(IS_VULNERABLE[theirs.classes[j]], DOUBLE_VULNERABLE_M, DOUBLE_M) + spread
@@ -115,4 +115,4 @@ def _within(ours: Objects, theirs: Objects, reach_m: float) -> tuple[Rows, Rows]
 def alike(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """A person is no truck; whoever does not know the class may mean anything."""
     same = IS_VULNERABLE[first] == IS_VULNERABLE[second]
-    return np.asarray(same | (first == ObjectClass.UNKNOWN) | (second == ObjectClass.UNKNOWN))
+    return np.asarray(same | (first == _UNKNOWN) | (second == _UNKNOWN))

@@ -19,6 +19,8 @@ TOLERABLE_M, TOLERABLE_VULNERABLE_M = 1.0, 0.7
 """An estimate that is farther off is not good enough."""
 DEPARTED_SHARE = 0.7
 """Of the tolerable: sigma of a departure that receivers can bear."""
+SURE_SHARE = 0.3
+"""Of the deviation at which receivers drop a place: from there on it is worth telling again."""
 MAX_LOSS = 0.95
 FORGET_S = 10.0
 """An object that was not told of for so long begins anew."""
@@ -69,10 +71,11 @@ _NOTHING = _Memory(
 
 
 class Belief:
-    """Of one sender. ttl_s: after which receivers drop what they were told. Not thread-safe."""
+    """Of one sender. ttl_s: after which receivers drop what they were told. max_sigma_m: what is
+    less sure of its place they drop as well. Not thread-safe."""
 
-    def __init__(self, ttl_s: float) -> None:
-        self._ttl_s = ttl_s
+    def __init__(self, ttl_s: float, max_sigma_m: float) -> None:
+        self._ttl_s, self._max_sigma_m = ttl_s, max_sigma_m
         self.reset()
 
     def reset(self) -> None:
@@ -95,10 +98,10 @@ class Belief:
         bearable = tolerable(objects)[mine]
         a, b, c = known.variances.T
         variance = a + 2 * since * b + since**2 * c + known.drive * since**3 / 3
-        sure = good(variance, bearable)
+        used = usable(variance, self._max_sigma_m)
         holds = np.exp(-0.5 * (off / (DEPARTED_SHARE * bearable)) ** 2)
         alive = np.clip(2 - 2 * since / self._ttl_s, 0, 1)
-        departed[mine], missing[mine] = off, 1 - (1 - known.lacking) * sure * holds * alive
+        departed[mine], missing[mine] = off, 1 - (1 - known.lacking) * used * holds * alive
         return Told(sent, states[:, :3], states[:, 3:6], states[:, 6], missing, departed)
 
     def told(self, objects: Objects, told: Told, rows: npt.NDArray[np.intp], loss: float) -> None:
@@ -114,7 +117,7 @@ class Belief:
         self._memory = self._memory.selected(old).with_more(new)
 
 
-def heard_of(objects: Objects, heard: Objects) -> FloatArray:
+def heard_of(objects: Objects, heard: Objects, max_sigma_m: float) -> FloatArray:
     """(N,) probability that what other stations told, ``heard`` as predicted to now, is a good
     estimate of each object."""
     if not len(heard) or not len(objects):
@@ -122,7 +125,7 @@ def heard_of(objects: Objects, heard: Objects) -> FloatArray:
     apart = np.linalg.norm(objects.positions[:, None] - heard.positions, axis=2)
     bearable = tolerable(objects)[:, None]
     near = np.exp(-0.5 * (apart / (2 * DEPARTED_SHARE * bearable)) ** 2)
-    return np.asarray((near * good(_variances(heard)[:, 0], bearable)).max(axis=1))
+    return np.asarray((near * usable(_variances(heard)[:, 0], max_sigma_m)).max(axis=1))
 
 
 def tolerable(objects: Objects) -> FloatArray:
@@ -133,6 +136,12 @@ def tolerable(objects: Objects) -> FloatArray:
 def good(variance: FloatArray, bearable: FloatArray) -> FloatArray:
     """Probability that a place of such a variance on both axes is off by less."""
     return np.asarray(1 - np.exp(-0.5 * bearable**2 / np.maximum(variance, 1e-6)))
+
+
+def usable(variance: FloatArray, max_sigma_m: float) -> FloatArray:
+    """0 to 1: whether receivers still take a place of such a variance on both axes, in time."""
+    late = np.sqrt(variance) / max_sigma_m
+    return np.asarray(np.clip((1 - late) / (1 - SURE_SHARE), 0, 1))
 
 
 def _variances(objects: Objects) -> FloatArray:

@@ -107,7 +107,7 @@ class Certificate:
         if len(data) != CERTIFICATE_BYTES:
             raise InputError(f"certificate: {len(data)} bytes, not {CERTIFICATE_BYTES}")
         version, station, mask, from_s, until_s, issuer, point = _FIELDS.unpack_from(data)
-        if version != CERTIFICATE_VERSION or mask >= 1 << len(Layer):
+        if version != CERTIFICATE_VERSION or mask >= 2 << max(Layer):
             raise InputError(f"certificate: version {version}, layers {mask:#x} are not known")
         layers = frozenset(layer for layer in Layer if mask >> layer & 1)
         return cls(station, layers, from_s, until_s, issuer, point, data[_FIELDS.size :])

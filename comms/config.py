@@ -63,8 +63,14 @@ class V2xConfig(Config):
         False, "Tell the mean velocity over the delay of what turns, instead of the present one."
     )
     credentials: str = option("", "Folder with key and certificate (`leadsight v2x-pki`).")
-    trust: str = option("", "Folder with root certificate and revocation list.")
-    require_signature: bool = option(True, "Refuse unsigned messages, where trust is given.")
+    certificate_s: float = option(
+        10.0,
+        "The certificate goes along so often, besides where it is asked for; for who only listens.",
+        low=0.25, high=60,
+    )  # fmt: skip
+    trust: str = option(
+        "", "Folder with root certificate and revocation list; with it, unsigned ones are refused."
+    )
     length_m: float = option(4.5, "Of this vehicle, which tells of itself as well.", low=0, high=50)
     width_m: float = option(1.8, "Of this vehicle.", low=0, high=10)
     height_m: float = option(1.5, "Of this vehicle.", low=0, high=10)

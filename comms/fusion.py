@@ -28,6 +28,8 @@ ECHO_M = 1.0
 """What is told of like this vehicle and so near to its body is this vehicle itself."""
 UNSURE_SHARE = 0.5
 """Of the quality of what is told by a station whose pose nothing has confirmed yet."""
+UNSURE_SIGMA_SHARE = 0.75
+"""Of ``max_sigma_m``, for what such a station tells: all of it is off by as much, and alike."""
 PULL = 4.0
 """Squared deviations, by our own estimate, over which nobody moves what we see ourselves."""
 
@@ -74,18 +76,21 @@ def fuse(
 
     own: own perception then. told: what the peers told, of that moment. pose, sight: own.
     size, kind: of this vehicle, length and width in m and its class. max_sigma_m: what is less sure
-    of its place than that is left out, as is what exists with less than min_quality, is farther
-    than range_m, is this vehicle itself, or is in our own free view without being seen by us.
+    of its place than that is left out, or than a share of it where the peer's pose is unsure, as is
+    what exists with less than min_quality, is farther than range_m, is this vehicle itself, or is
+    in our own free view without being seen by us.
     """
     theirs = told.objects
     here = pose.position + (own.stamp_ns - pose.stamp_ns) * 1e-9 * pose.velocity
     away = np.linalg.norm(theirs.positions - here, axis=1)
     use = (away <= range_m) & ~_echoes(theirs, here, pose.yaw, size, kind)
     use &= theirs.quality >= min_quality
-    sure = horizontal(theirs.covariances) <= max_sigma_m
+    limit = np.where(told.sure[told.peer], 1.0, UNSURE_SIGMA_SHARE) * max_sigma_m
+    sure = horizontal(theirs.covariances) <= limit
     unsure = int((use & ~sure).sum())
     use &= sure
     use &= ~contradicted(theirs, own, np.zeros(0, np.intp), sight)
+    seen = np.zeros(len(theirs), np.bool_) if sight is None else in_view(theirs, sight)
     trust = np.array([p.trust for p in peers])
     usable = np.flatnonzero(use)
     of_peer = np.searchsorted(told.peer[usable], np.arange(len(peers) + 1))
@@ -101,13 +106,12 @@ def fuse(
         new[other] = False
         if new.any():
             new &= ~overlapping(fused, part)
-            unmatched = np.ones(len(fused), np.bool_)
-            unmatched[mine] = False
-            doubles = new & ambiguous(fused.selected(unmatched), part)
+            free = np.ones(len(fused), np.bool_)
+            free[mine] = False
+            doubles = new & ambiguous(fused, part, free)
             unsure += int(doubles.sum())
             new &= ~doubles
-        if sight is not None:
-            new &= ~in_view(part, sight)
+        new &= ~seen[rows]
         if len(mine):
             fused = _refined(fused, mine, part.selected(other), trust[k])
             for row in mine.tolist():

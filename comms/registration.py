@@ -85,7 +85,7 @@ def register(
 def in_view(objects: Objects, sight: Sight) -> npt.NDArray[np.bool_]:
     """(N,) what should be seen by us as well: in our free view, and not in the air."""
     inside = sight.margins(objects.positions[:, :2]) > SIGHT_MARGIN_M
-    return np.asarray(inside & (objects.classes != ObjectClass.UAV))
+    return np.asarray(inside & (objects.classes != np.uint8(ObjectClass.UAV)))
 
 
 def _candidates(

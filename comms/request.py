@@ -1,7 +1,8 @@
 """What a receiver asks for: the corridor that it will drive or fly, and what it sees itself.
 
-Tens of bytes instead of a raster: a polyline with times and a width, and one byte a sector for how
-far the view is free. Places are decimeters from the pose in the message's envelope.
+Tens of bytes instead of a raster: of the polyline with times only the points that are not on the
+way between others, and a width; and four bits a sector for how far the view is free. Places are
+decimeters from the pose in the message's envelope.
 """
 
 import struct
@@ -21,6 +22,12 @@ MAX_LEAD_S = 25.5
 MAX_WIDTH_M = 25.5
 _HEAD = struct.Struct("<BBB")
 _DM = 0.1
+STRAIGHT_M = 0.5
+"""A point so near to where its neighbors lead to at its time does not travel."""
+SPACING_S = 1.0
+"""Between points of a plan that arrived, at most."""
+FREE_M = np.array([0, 2, 4, 6, 8, 10, 13, 16, 20, 25, 31, 39, 49, 62, 80, 120], np.float64)
+"""m, what four bits say of a sector: the view is free so far at least."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +99,8 @@ class Request:
 
 
 def encode(plan: Plan, sight: Sight | None, pose: Pose, capture_ns: int) -> bytes:
-    """The payload: 3 bytes, 5 for each point that is ahead or the last, 1 for each sector.
+    """The payload: 3 bytes, 5 for each point that is ahead or the last and not on the way between
+    its neighbors, half a byte for each sector.
 
     pose: of the message's envelope, as is capture_ns.
     """
@@ -100,11 +108,34 @@ def encode(plan: Plan, sight: Sight | None, pose: Pose, capture_ns: int) -> byte
     ahead = plan.times_s >= late_s
     ahead[-1] = True
     times, points = plan.times_s[ahead] - late_s, plan.points[ahead]
+    rows = _corners(times, points)
+    times, points = times[rows], points[rows]
     offsets = np.clip((points - pose.position[:2]) / _DM, -32768, 32767).round().astype("<i2")
-    ranges = np.zeros(0) if sight is None else np.floor(np.clip(sight.free_m, 0, 255))
-    head = _HEAD.pack(round(plan.width_m / _DM), len(times), len(ranges))
+    sectors = 0 if sight is None else len(sight.free_m)
+    codes = np.zeros(sectors + sectors % 2, np.uint8)
+    if sight is not None:
+        codes[:sectors] = np.searchsorted(FREE_M, sight.free_m, "right") - 1
+    head = _HEAD.pack(round(plan.width_m / _DM), len(times), sectors)
     leads = np.clip(times / _DM, 0, 255).round().astype(np.uint8)
-    return head + leads.tobytes() + offsets.tobytes() + ranges.astype(np.uint8).tobytes()
+    return head + leads.tobytes() + offsets.tobytes() + (codes[::2] << 4 | codes[1::2]).tobytes()
+
+
+def _corners(times: FloatArray, points: FloatArray) -> list[int]:
+    """Rows of a polyline in time without which it would be another one (Douglas, Peucker)."""
+    kept, parts = {0, len(times) - 1}, [(0, len(times) - 1)]
+    while parts:
+        first, last = parts.pop()
+        between = np.arange(first + 1, last)
+        if not len(between):
+            continue
+        share = (times[between] - times[first]) / max(times[last] - times[first], 1e-9)
+        way = points[first] + share[:, None] * (points[last] - points[first])
+        off = np.linalg.norm(points[between] - way, axis=1)
+        if off.max() > STRAIGHT_M:
+            corner = int(between[off.argmax()])
+            kept.add(corner)
+            parts += [(first, corner), (corner, last)]
+    return sorted(kept)
 
 
 def decode(data: bytes, envelope: Envelope) -> Request:
@@ -116,15 +147,31 @@ def decode(data: bytes, envelope: Envelope) -> Request:
     if len(data) < _HEAD.size:
         raise Rejected(Reason.TRUNCATED, f"a request of {len(data)} bytes")
     width, count, sectors = _HEAD.unpack_from(data)
-    if len(data) != _HEAD.size + 5 * count + sectors or sectors > MAX_SECTORS:
+    half = (sectors + 1) // 2
+    if len(data) != _HEAD.size + 5 * count + half or sectors > MAX_SECTORS:
         raise Rejected(Reason.TRUNCATED, f"a request of {len(data)} bytes, {count} points")
     times = np.frombuffer(data, np.uint8, count, _HEAD.size).astype(np.float64) * _DM
     offsets = np.frombuffer(data, "<i2", 2 * count, _HEAD.size + count).reshape(count, 2)
-    free = np.frombuffer(data, np.uint8, sectors, _HEAD.size + 5 * count).astype(np.float64)
+    packed = np.frombuffer(data, np.uint8, half, _HEAD.size + 5 * count)
+    codes = np.stack([packed >> 4, packed & 15], axis=1).ravel()[:sectors]
     here = envelope.pose.position[:2]
     try:
         plan = Plan(envelope.capture_ns, times, here + offsets * _DM, width * _DM)
-        sight = Sight(here, free) if sectors else None
+        sight = Sight(here, FREE_M[codes]) if sectors else None
+        return Request(envelope.station, _dense(plan), sight)
     except InputError as error:
         raise Rejected(Reason.MALFORMED, str(error)) from None
-    return Request(envelope.station, plan, sight)
+
+
+def _dense(plan: Plan) -> Plan:
+    """With points in between, as many as there may be, so that none are far apart in time."""
+    gaps = np.ceil(np.diff(plan.times_s) / SPACING_S - 1e-6).astype(np.int64)
+    parts = np.minimum(np.maximum(gaps, 1), MAX_POINTS)
+    if parts.sum() + 1 > MAX_POINTS or not parts.sum():
+        return plan
+    part = np.repeat(np.arange(len(parts)), parts)
+    share = (np.arange(len(part)) - np.repeat(np.cumsum(parts) - parts, parts)) / parts[part]
+    share, part = np.append(share, 1.0), np.append(part, part[-1])
+    times = plan.times_s[part] + share * np.diff(plan.times_s)[part]
+    points = plan.points[part] + share[:, None] * np.diff(plan.points, axis=0)[part]
+    return Plan(plan.stamp_ns, times, points, plan.width_m)

@@ -84,15 +84,22 @@ class Selector(Protocol):
 
 class Apc:
     """Utility per byte: how near an object comes to a receiver's corridor when that is driven,
-    times how likely the receiver neither sees nor knows it. Objects have equal bytes."""
+    times how likely the receiver neither sees nor knows it. Objects have equal bytes.
+
+    max_sigma_m: what is less sure of its place, receivers drop.
+    """
 
     asks = True
 
+    def __init__(self, max_sigma_m: float) -> None:
+        self._max_sigma_m = max_sigma_m
+
     def choose(self, scene: Scene) -> Choice:
         objects, told = scene.objects, scene.told
-        known = np.maximum(1 - told.missing, (1 - scene.loss) * heard_of(objects, scene.heard))
+        heard = heard_of(objects, scene.heard, self._max_sigma_m)
+        known = np.maximum(1 - told.missing, (1 - scene.loss) * heard)
         own = good(objects.covariances[:, [0, 1], [0, 1]].mean(axis=1), tolerable(objects))
-        gain = np.maximum(own - known, 0)
+        gain = own * (1 - known)
         wanted = np.zeros(len(objects))
         for request in scene.requests:
             near = FLOOR + (1 - FLOOR) * relevance(objects, request.plan, scene.now_ns)
@@ -198,8 +205,10 @@ def make_selector(config: V2xConfig) -> Selector:
     """The one that ``config.selector`` names."""
     if config.selector == "random":
         return Random(config.station)
+    if config.selector == "apc":
+        return Apc(config.max_sigma_m)
     makers: dict[str, Callable[[], Selector]] = {
-        "apc": Apc, "send_all": SendAll, "etsi": Etsi, "confidence": Confidence,
+        "send_all": SendAll, "etsi": Etsi, "confidence": Confidence,
         "codriving": CoDriving, "select2drive": Select2Drive,
         "select2drive_literal": partial(Select2Drive, literal=True),
     }  # fmt: skip

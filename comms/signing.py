@@ -3,16 +3,20 @@
 A framed message is one of::
 
     0 ‖ envelope                                       unsigned
-    1 ‖ digest (8) ‖ signature (64) ‖ envelope         signed, the certificate known by its digest
+    1 ‖ hint (4) ‖ signature (64) ‖ envelope           signed, the certificate known by its hint
     2 ‖ certificate (119) ‖ signature (64) ‖ envelope  signed, the certificate attached
+    5, 6: as 1 and 2, but before the signature stand a count and as many hints that are asked for
 
-The certificate goes along once a second, as in ETSI TS 103 097. A signature covers the SHA-256 of
-the signer's certificate and the envelope, so it holds under no other certificate.
+A hint is the end of a certificate's digest. The certificate goes along with the first message,
+where its hint is asked for, where a station is met, and every so often for those who only listen,
+as peer-to-peer certificate distribution of IEEE 1609.2 does. A signature covers the SHA-256 of the
+signer's certificate, what is asked for and the envelope, so it holds under no other certificate.
 """
 
 import hashlib
 import stat
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,16 +39,26 @@ from comms.certificates import (
 from comms.reasons import Reason, Rejected
 from pipeline.errors import InputError
 
-UNSIGNED, WITH_DIGEST, WITH_CERTIFICATE = 0, 1, 2
+UNSIGNED, WITH_HINT, WITH_CERTIFICATE = 0, 1, 2
+ASKING = 4
+"""Flag of a signed message that asks for certificates."""
+HINT_BYTES = 4
+MAX_ASKED = 8
+"""In a message."""
 OVERHEAD_BYTES = {
     UNSIGNED: 1,
-    WITH_DIGEST: 1 + DIGEST_BYTES + SIGNATURE_BYTES,
+    WITH_HINT: 1 + HINT_BYTES + SIGNATURE_BYTES,
     WITH_CERTIFICATE: 1 + CERTIFICATE_BYTES + SIGNATURE_BYTES,
 }
-"""What framing adds to an envelope."""
-CERTIFICATE_EVERY_NS = 1_000_000_000
+"""What framing adds to an envelope; asking adds one byte and ``HINT_BYTES`` each."""
+CERTIFICATE_EVERY_NS = 10_000_000_000
+"""For those who only listen, and do not ask."""
+CERTIFICATE_MET_NS = 1_000_000_000
+"""After which it goes along once more where a station is met, which may not know it."""
 CERTIFICATE_ASKED_NS = 250_000_000
-"""However often strangers ask for it."""
+"""However often it is asked for."""
+STRANGER_NS = 1_000_000_000
+"""The same where nothing proves who asks: two stations may not know each other."""
 CERTIFICATE_FILE, KEY_FILE = "certificate.bin", "key.pem"
 ROOT_FILE, REVOKED_FILE = "root.bin", "revoked.bin"
 MAX_CACHED = 1024
@@ -74,10 +88,11 @@ def frame_unsigned(envelope: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Framed:
-    """The parts of a message. signer: (119,) a certificate, (8,) its digest, or b"" of none."""
+    """The parts of a message. signer: (119,) a certificate, (4,) its hint, or b"" of none. asked:
+    hints of certificates that its sender does not know."""
 
-    kind: int
     signer: bytes
+    asked: tuple[bytes, ...]
     signature: bytes
     envelope: bytes
 
@@ -88,15 +103,28 @@ def split(message: bytes) -> Framed:
     Raises:
         Rejected: TRUNCATED, or VERSION where it begins as none of ours.
     """
-    overhead = OVERHEAD_BYTES.get(message[0]) if message else 1
-    if overhead is None:
-        raise Rejected(Reason.VERSION, f"it begins with {message[0]}, not with 0, 1 or 2")
-    if len(message) <= overhead:
+    kind = message[0] if message else UNSIGNED
+    overhead, asking = OVERHEAD_BYTES.get(kind & ~ASKING), bool(kind & ASKING)
+    if overhead is None or (asking and kind == ASKING):
+        raise Rejected(Reason.VERSION, f"it begins with {kind}, which is none of ours")
+    end = overhead - SIGNATURE_BYTES
+    count = message[end] if asking and len(message) > end else 0
+    if count > MAX_ASKED or (asking and len(message) > end and not count):
+        raise Rejected(Reason.MALFORMED, f"it asks for {count} certificates")
+    after = end + (1 + HINT_BYTES * count if asking else 0)
+    if len(message) <= (1 if kind == UNSIGNED else after + SIGNATURE_BYTES):
         raise Rejected(Reason.TRUNCATED, f"{len(message)} bytes; framing has {overhead}")
-    if message[0] == UNSIGNED:
-        return Framed(UNSIGNED, b"", b"", message[1:])
-    at = overhead - SIGNATURE_BYTES
-    return Framed(message[0], message[1:at], message[at:overhead], message[overhead:])
+    if kind == UNSIGNED:
+        return Framed(b"", (), b"", message[1:])
+    hints = message[end + 1 : after]
+    asked = tuple(hints[k : k + HINT_BYTES] for k in range(0, len(hints), HINT_BYTES))
+    start = after + SIGNATURE_BYTES
+    return Framed(message[1:end], asked, message[after:start], message[start:])
+
+
+def hint_of(signer: bytes) -> bytes:
+    """(4,) bytes that name the certificate of a signed message."""
+    return digest_of(signer)[-HINT_BYTES:] if len(signer) == CERTIFICATE_BYTES else signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,30 +159,53 @@ class Credentials:
 
 
 class Signer:
-    """Signs a station's envelopes."""
+    """Signs a station's envelopes. every_ns: the certificate goes along at least so often."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, every_ns: int = CERTIFICATE_EVERY_NS) -> None:
         self.station = credentials.certificate.station
+        self.every_ns = every_ns
         self._key = credentials.key
         self._certificate = credentials.certificate.pack()
+        self._hint = hint_of(self._certificate)
         self._attached_ns: int | None = None
-        self._wanted = False
+        self._wait_ns = every_ns
+        self._asks: list[bytes] = []
 
-    def attach_next(self) -> None:
-        """Let the next message carry the certificate, if none did of late: somebody may not know
-        it yet."""
-        self._wanted = True
+    def met(self) -> None:
+        """A station was heard that may not know the certificate."""
+        self._wait_ns = min(self._wait_ns, CERTIFICATE_MET_NS)
+
+    def heard(self, asked: Sequence[bytes], known: bool) -> None:
+        """What somebody asked for, who is known or not; if it is this certificate, it goes along
+        with the next message unless it did just now."""
+        if self._hint in asked:
+            self._wait_ns = min(self._wait_ns, CERTIFICATE_ASKED_NS if known else STRANGER_NS)
+
+    def ask(self, hint: bytes) -> None:
+        """Ask in the next message for a certificate that is not known."""
+        if len(self._asks) < MAX_ASKED and hint not in self._asks:
+            self._asks.append(hint)
+
+    def overhead(self, now_ns: int) -> int:
+        """Bytes that signing adds to a message now."""
+        kind = WITH_CERTIFICATE if self._due(now_ns) else WITH_HINT
+        return OVERHEAD_BYTES[kind] + (1 + HINT_BYTES * len(self._asks) if self._asks else 0)
+
+    def _due(self, now_ns: int) -> bool:
+        since = None if self._attached_ns is None else now_ns - self._attached_ns
+        return since is None or not 0 <= since < self._wait_ns  # or the clock jumped back
 
     def sign(self, envelope: bytes, now_ns: int) -> bytes:
-        """The framed message, with the certificate once a second and its digest in between."""
-        since = None if self._attached_ns is None else now_ns - self._attached_ns
-        wait_ns = CERTIFICATE_ASKED_NS if self._wanted else CERTIFICATE_EVERY_NS
-        if since is None or not 0 <= since < wait_ns:  # or the clock jumped back
-            self._attached_ns, self._wanted = now_ns, False
-            head = bytes([WITH_CERTIFICATE]) + self._certificate
-        else:
-            head = bytes([WITH_DIGEST]) + digest_of(self._certificate)
-        return head + sign(self._key, _signed(self._certificate, envelope)) + envelope
+        """The framed message."""
+        kind, signer, asks = WITH_HINT, self._hint, b""
+        if self._due(now_ns):
+            kind, signer = WITH_CERTIFICATE, self._certificate
+            self._attached_ns, self._wait_ns = now_ns, self.every_ns
+        if self._asks:
+            kind, asks = kind | ASKING, bytes([len(self._asks)]) + b"".join(self._asks)
+            self._asks.clear()
+        signature = sign(self._key, _signed(self._certificate, asks + envelope))
+        return bytes([kind]) + signer + asks + signature + envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +249,7 @@ class Verifier:
         self._trust = trust
         self._root_key = trust.root.public_key()
         self._root_digest = trust.root.digest
+        self._revoked = frozenset(digest[-HINT_BYTES:] for digest in trust.revoked)
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
     def open(self, message: bytes, now_ns: int) -> tuple[bytes, Certificate]:
@@ -212,28 +264,29 @@ class Verifier:
 
     def verify(self, framed: Framed, now_ns: int) -> Certificate:
         """The certificate under which a split message's signature holds; raises as ``open``."""
-        if framed.kind == UNSIGNED:
+        if not framed.signature:
             raise Rejected(Reason.UNSIGNED, "this station takes signed messages only")
-        known = self._certificate(framed)
+        known = self._certificate(framed.signer)
         if not (known.certificate.valid_at(now_ns) and self._trust.root.valid_at(now_ns)):
             raise Rejected(Reason.CERTIFICATE, "the certificate is not valid now")
-        if not holds(known.key, framed.signature, _signed(known.packed, framed.envelope)):
+        asked = bytes([len(framed.asked)]) + b"".join(framed.asked) if framed.asked else b""
+        if not holds(known.key, framed.signature, _signed(known.packed, asked + framed.envelope)):
             raise Rejected(Reason.SIGNATURE, "the signature does not hold")
         return known.certificate
 
-    def _certificate(self, framed: Framed) -> _Known:
-        attached = framed.kind == WITH_CERTIFICATE
-        digest = digest_of(framed.signer) if attached else framed.signer
-        if digest in self._trust.revoked:
-            raise Rejected(Reason.REVOKED, "the certificate was called back")
-        known = self._known.get(digest)
-        if known is not None and (not attached or known.packed == framed.signer):
-            self._known.move_to_end(digest)
+    def _certificate(self, signer: bytes) -> _Known:
+        attached = len(signer) == CERTIFICATE_BYTES
+        hint = hint_of(signer)
+        known = self._known.get(hint)
+        if known is not None and (not attached or known.packed == signer):
+            self._known.move_to_end(hint)
             return known
+        if digest_of(signer) in self._trust.revoked if attached else hint in self._revoked:
+            raise Rejected(Reason.REVOKED, "the certificate was called back")
         if not attached:
             raise Rejected(Reason.UNKNOWN_SIGNER, "its certificate was not received yet")
-        known = self._check(framed.signer)
-        self._known[digest] = known
+        known = self._check(signer)
+        self._known[hint] = known
         if len(self._known) > MAX_CACHED:
             self._known.popitem(last=False)
         return known

@@ -12,10 +12,20 @@ import numpy as np
 from comms import codec, feature_layer, request
 from comms.alignment import ALIGN, Align, predict
 from comms.belief import Belief
-from comms.budget import Budget
+from comms.budget import Budget, Rows
 from comms.config import V2xConfig
 from comms.consistency import LEAST_TRUST, assess, told_by
-from comms.envelope import HEADER_BYTES, MTU, ClockQuality, Content, Envelope, Layer, pack
+from comms.envelope import (
+    HEADER_BYTES,
+    MAX_TTL_MS,
+    MTU,
+    Body,
+    ClockQuality,
+    Content,
+    Envelope,
+    Layer,
+    pack,
+)
 from comms.features import Features
 from comms.features import decode as decode_cells
 from comms.features import encode as encode_cells
@@ -26,18 +36,15 @@ from comms.peers import Peer, Peers
 from comms.reasons import Reason, Rejected
 from comms.request import Plan, Sight
 from comms.selectors import Scene, make_selector
-from comms.signing import OVERHEAD_BYTES, WITH_CERTIFICATE, Signer, frame_unsigned
+from comms.signing import ASKING, OVERHEAD_BYTES, UNSIGNED, Signer, frame_unsigned, hint_of, split
 from comms.turning import TurnRates, along_chord
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass, Objects, joined
 from pipeline.pose import Pose
 
-SELF_ID = 65535
-"""Of this vehicle, among the objects that it tells of; own perception uses other ids."""
 FEATURE_LEVEL = 0.5
 """Of what may be saved up: what is above, after the objects, is for features."""
-MAX_PIECES = 255
-REQUEST_SHARE = 0.1
+REQUEST_SHARE = 0.05
 """Of the budget, at most, for requests."""
 SILENT_NS = 5_000_000_000
 AGES = 512
@@ -91,10 +98,13 @@ class Station:
         self._align = align or ALIGN[config.alignment]
         self._selector = make_selector(config)
         self._content = Content[config.content.upper()]
-        around = self._overhead() + 1 + codec.head_bytes(self._content)
-        one = codec.object_bytes(self._content)
+        kind = ObjectClass[config.vehicle_class.upper()]
+        self._body = Body(kind, config.length_m, config.width_m, config.height_m)
         self._budget = Budget(
-            config.budget_bytes_s, around * copies, one * copies, config.reserved_share
+            config.budget_bytes_s,
+            copies * (self._overhead(0) + 1 + codec.head_bytes(self._content)),
+            copies * codec.object_bytes(self._content),
+            config.reserved_share,
         )
         self._sequence: int | None = None
         self._sent = Counter[str]()
@@ -105,7 +115,7 @@ class Station:
     def reset(self) -> None:
         """Forget all but the counters: the clock jumped, or a new run begins."""
         self._peers = Peers(round(self.config.ttl_ms * 1e6))
-        self._belief = Belief(self.config.ttl_ms * 1e-3)
+        self._belief = Belief(self.config.ttl_ms * 1e-3, self.config.max_sigma_m)
         self._own: Objects | None = None
         self._pose: Pose | None = None
         self._plan: Plan | None = None
@@ -153,18 +163,7 @@ class Station:
     def _itself(self, at_ns: int) -> Objects:
         """This vehicle as an object."""
         assert self._pose is not None
-        pose, config = self._pose, self.config
-        covariance = np.zeros((1, 6, 6))
-        covariance[0, :3, :3] = 1e-4 * np.eye(3)  # to the pose, whose own error receivers add
-        covariance[0, 3:, 3:] = 0.1 * np.eye(3)
-        itself = Objects(
-            pose.stamp_ns, pose.stamp_ns, np.array([SELF_ID], np.int32), np.zeros(1, np.uint32),
-            pose.position[None], pose.velocity[None], np.array([pose.yaw]),
-            np.array([[config.length_m, config.width_m, config.height_m]]), covariance,
-            np.array([ObjectClass[config.vehicle_class.upper()]], np.uint8), np.ones(1),
-            np.array([pose.stamp_ns]),
-        )  # fmt: skip
-        return predicted(itself, at_ns)
+        return predicted(codec.sender(self._pose, self._body), at_ns)
 
     # out
 
@@ -179,7 +178,7 @@ class Station:
         out = self._objects(now_ns, wish)
         if wish and not out and self._overdue(wish, now_ns):
             pose = self._pose_at(self._own.stamp_ns)
-            out = [self._message(Layer.REQUEST, wish, pose, 0, 1, now_ns)]
+            out = [self._message(Layer.REQUEST, wish, pose, now_ns)]
             self._sent["request"] += len(wish)
         if wish and out:
             self._requested_ns = now_ns
@@ -193,32 +192,30 @@ class Station:
         own, bits = self._features, self.config.feature_bits
         room = self._budget.left - FEATURE_LEVEL * self._budget.most
         requests = [] if self._pose is None else self._peers.requests(now_ns, self._pose.position)
-        if own is None or not bits or not requests or room <= self._overhead():
+        overhead = self._overhead(now_ns)
+        if own is None or not bits or not requests or room <= overhead:
             return []
         if not 0 <= now_ns - own.stamp_ns <= self.config.ttl_ms * 1e6:
             return []
         pose = self._pose_at(own.stamp_ns)
         try:
             cells = feature_layer.wanted(own, requests, pose.position[:2])
-            payloads = encode_cells(cells, bits, MTU - self._overhead())
+            payloads = encode_cells(cells, bits, MTU - overhead)
         except InputError:  # of cells that no message holds: objects must not suffer
             return []
-        costs = np.cumsum([self._copies * (self._overhead() + len(p)) for p in payloads])
-        payloads = payloads[: min(int(np.searchsorted(costs, room, "right")), MAX_PIECES)]
-        out = [
-            self._message(Layer.FEATURES, payload, pose, piece, len(payloads), now_ns)
-            for piece, payload in enumerate(payloads)
-        ]
+        costs = np.cumsum([self._copies * (overhead + len(p)) for p in payloads])
+        payloads = payloads[: int(np.searchsorted(costs, room, "right"))]
+        out = [self._message(Layer.FEATURES, payload, pose, now_ns) for payload in payloads]
         self._sent["features"] += sum(map(len, payloads))
         if out:
             self._features = None
         return out
 
-    def _overhead(self) -> int:
-        """Of a message around its payload; a certificate may be due."""
+    def _overhead(self, now_ns: int) -> int:
+        """Of the next message around its payload."""
         if self._signer is None:
-            return HEADER_BYTES + 1
-        return HEADER_BYTES + OVERHEAD_BYTES[WITH_CERTIFICATE]
+            return HEADER_BYTES + OVERHEAD_BYTES[UNSIGNED]
+        return HEADER_BYTES + self._signer.overhead(now_ns)
 
     def _due_request(self, now_ns: int, capture_ns: int) -> bytes:
         """The payload of a request in a message of ``capture_ns``, if one is due and there are
@@ -234,7 +231,7 @@ class Station:
         late = now_ns - self._requested_ns >= 1e9 * self._request_period(payload)
         return (
             payload
-            if late and self._copies * (self._overhead() + len(payload)) <= self._budget.left
+            if late and self._copies * (self._overhead(now_ns) + len(payload)) <= self._budget.left
             else b""
         )
 
@@ -263,34 +260,61 @@ class Station:
             objects, belief, self._heard(at_ns), pose, requests, at_ns, self._delay_s(), self.loss,
             len(requests) < len(self._peers.of),
         )  # fmt: skip
-        each = codec.capacity(self._content, MTU - self._overhead() - 1 - len(wish))
+        around = self._overhead(now_ns) + 1 + codec.head_bytes(self._content)
+        each = codec.capacity(self._content, MTU - self._overhead(now_ns) - 1 - len(wish))
         extra = len(wish) * self._copies
-        rows = self._budget.choose(self._selector.choose(scene), extra, each)
-        if not len(rows):
+        chosen = self._budget.choose(
+            self._selector.choose(scene), extra, each, around * self._copies
+        )
+        if not len(chosen):
             return []
         if self.config.sender_prediction:
             objects = along_chord(objects, self._turns.of(objects.ids), self._delay_s())
-        parts = [rows[k : k + each] for k in range(0, len(rows), each)]
-        out = []
-        for piece, part in enumerate(parts):
-            payload = codec.encode(
-                objects.selected(part), pose, at_ns, self._content, self.config.station
-            )
-            told = bytes([len(wish)]) + wish + payload
-            out.append(self._message(Layer.OBJECTS, told, pose, piece, len(parts), now_ns))
+        out: list[bytes] = []
+        told = [np.zeros(1, np.intp)]  # this vehicle itself is in every envelope
+        rows = chosen[chosen > 0]
+        while len(rows) or not out:
+            part, payload = self._fitting(objects, rows, pose, len(wish), now_ns)
+            if payload is None:
+                break
+            content = bytes([len(wish)]) + wish + payload
+            out.append(self._message(Layer.OBJECTS, content, pose, now_ns))
             self._sent["request"] += len(wish)
             wish = b""
-        self._belief.told(objects, belief, rows, self.loss)
+            told.append(part)
+            rows = rows[len(part) :]
+        if out:
+            self._belief.told(objects, belief, np.concatenate(told), self.loss)
         return out
 
-    def _message(
-        self, layer: Layer, payload: bytes, pose: Pose, piece: int, pieces: int, now_ns: int
-    ) -> bytes:
+    def _fitting(
+        self, objects: Objects, rows: Rows, pose: Pose, wish: int, now_ns: int
+    ) -> tuple[Rows, bytes | None]:
+        """The first of the rows that one message holds, and its payload; None if there is no
+        message in what is left of the budget. wish: bytes of a request."""
+        around = self._overhead(now_ns) + 1 + wish
+        room = min(MTU, int(self._budget.left / self._copies)) - around
+        # Some more than usually fit, of which some are taken off: sizes differ.
+        count = min(len(rows), codec.capacity(self._content, int(1.2 * room)))
+        while room > 0 and (count or not len(rows)):
+            payload = codec.encode(
+                objects.selected(rows[:count]), pose, pose.stamp_ns, self._content,
+                self.config.station,
+            )  # fmt: skip
+            if len(payload) <= room:
+                return rows[:count], payload
+            if not count:
+                break
+            count = min(count - 1, int(count * room / len(payload)))
+        return rows[:0], None
+
+    def _message(self, layer: Layer, payload: bytes, pose: Pose, now_ns: int) -> bytes:
         if self._sequence is None:  # ahead of what this station may have sent before it restarted
             self._sequence = now_ns // 1_000_000 % 2**32
         envelope = Envelope(
-            self.config.station, self._sequence, pose.stamp_ns, round(self.config.ttl_ms), pose,
-            self._clock, layer, self._content, piece, pieces, payload,
+            self.config.station, self._sequence, pose.stamp_ns,
+            min(round(self.config.ttl_ms), MAX_TTL_MS), pose, self._clock, layer, self._content,
+            self._body, payload,
         )  # fmt: skip
         self._sequence = (self._sequence + 1) % 2**32
         packed = pack(envelope)
@@ -334,11 +358,15 @@ class Station:
         try:
             envelope = self._gate.admit(data, now_ns)
             self._take(envelope, now_ns)
+            if self._signer is not None and data[0] & ASKING:
+                self._signer.heard(split(data).asked, True)
             return envelope
         except Rejected as rejected:
             self._rejected[rejected.reason.value] += 1
             if rejected.reason is Reason.UNKNOWN_SIGNER and self._signer is not None:
-                self._signer.attach_next()
+                framed = split(data)
+                self._signer.ask(hint_of(framed.signer))
+                self._signer.heard(framed.asked, False)
         except InputError:
             self._rejected[Reason.MALFORMED.value] += 1
         return None
@@ -359,13 +387,13 @@ class Station:
         if peer is None:
             raise Rejected(Reason.STATIONS, f"over {len(self._peers.of)} stations at once")
         if not known and self._signer is not None:
-            self._signer.attach_next()  # it may not know us, either
+            self._signer.met()
         peer.hear(envelope, now_ns)
         self._received += 1
         if cells is None:  # maps take longer to make
             self._delays.append(max(0, now_ns - envelope.capture_ns))
-        if objects is not None:
-            peer.put(envelope, objects)
+        itself = codec.sender(envelope.pose, envelope.body, envelope.station)
+        peer.put(envelope, joined([itself, objects]) if objects else itself)
         if cells is not None:
             peer.put_features(envelope, cells)
         if wish is not None and (

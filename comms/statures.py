@@ -32,6 +32,11 @@ TYPICAL: FloatArray = np.array([_TYPICAL[c] for c in ObjectClass])
 SPREAD: FloatArray = np.array([_SPREAD[c] for c in ObjectClass])
 """(classes,) sigma of any side, as a share of it."""
 
+SMALLEST, LARGEST = 0.1, 100.0
+"""m, of sizes on the scale on which they travel."""
+SIZE_STEPS = 126
+_SIZE_STEP = float(np.log(LARGEST / SMALLEST) / SIZE_STEPS)
+
 COCO = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
     "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
@@ -90,3 +95,14 @@ def across(lengths: FloatArray, widths: FloatArray) -> tuple[FloatArray, FloatAr
     mean = 2 / np.pi * (lengths + widths)
     square = (lengths**2 + widths**2) / 2 + 2 / np.pi * lengths * widths
     return mean, np.sqrt(np.maximum(square - mean**2, 0))
+
+
+def steps_of(sizes: FloatArray) -> npt.NDArray[np.int64]:
+    """Of sizes, m, on a scale of ``SIZE_STEPS`` steps of 5.6 %, at whose ends they saturate."""
+    sizes = np.clip(sizes, SMALLEST, LARGEST)
+    return np.rint(np.log(sizes / SMALLEST) / _SIZE_STEP).astype(np.int64)
+
+
+def sizes_of(steps: npt.NDArray[np.int64]) -> FloatArray:
+    """m, of what ``steps_of`` gave."""
+    return np.asarray(SMALLEST * np.exp(_SIZE_STEP * np.clip(steps, 0, SIZE_STEPS)))

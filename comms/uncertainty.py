@@ -64,7 +64,7 @@ def decode(codes: Codes, correlations: Correlations, pairs: Pairs) -> FloatArray
 def _possible(matrix: FloatArray, correlations: Correlations, pairs: Pairs) -> bool:
     """Whether all are positive definite."""
     if len({axis for pair in pairs for axis in pair}) == 2 * len(pairs):  # no axis in two pairs
-        return bool((np.abs(correlations.astype(np.int16)) < 127).all())
+        return bool(correlations.max() < 127 and correlations.min() > -127)
     try:
         np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:
@@ -102,8 +102,8 @@ def excess(
 
 def correlation_matrix(rho: npt.NDArray[Any], pairs: Pairs, d: int) -> FloatArray:
     """(N, d, d) with ones on the diagonal and ``rho`` (N, len(pairs)) at the pairs."""
-    matrix = np.zeros((len(rho), d, d))
-    matrix[:, range(d), range(d)] = 1
+    matrix = np.empty((len(rho), d, d))
+    matrix[:] = np.eye(d)
     for k, (i, j) in enumerate(pairs):
         matrix[:, i, j] = matrix[:, j, i] = rho[:, k]
     return matrix

@@ -15,9 +15,9 @@ from scipy.optimize import linear_sum_assignment
 
 from bridges.actors import Snapshot
 from comms.alignment import ALIGN
+from comms.codec import SELF_ID
 from comms.fusion import Fused
 from comms.motion import predicted
-from comms.station import SELF_ID
 from evaluation.v2x_fleet import Fleet, Run, make_station, show
 from evaluation.v2x_scenes import PoseError, Scene, View, relevant
 from pipeline.box import FloatArray
@@ -43,6 +43,8 @@ class Score:
     found: int = 0
     wanted: int = 0
     wanted_found: int = 0
+    found_alone: int = 0
+    wanted_alone: int = 0
     told: int = 0
     right: int = 0
     error_m: float = 0.0
@@ -66,6 +68,11 @@ class Score:
     @property
     def recall_wanted(self) -> float:
         return self.wanted_found / max(self.wanted, 1)
+
+    @property
+    def alone(self) -> tuple[float, float]:
+        """Recall without any message, of what was seen before, and the same of the wanted."""
+        return self.found_alone / max(self.hidden, 1), self.wanted_alone / max(self.wanted, 1)
 
     @property
     def precision(self) -> float:
@@ -151,6 +158,9 @@ def score(
     mine, theirs, apart = matched(objects.positions, truth, gate)
     found = np.zeros(len(truth), np.bool_)
     found[theirs] = True
+    kept = own.selected(np.linalg.norm(own.positions - truth[me], axis=1) <= SCORE_M)
+    alone = np.zeros(len(truth), np.bool_)
+    alone[matched(kept.positions, truth, gate)[1]] = True
     foreign = objects.stations != 0
     errors = np.zeros(len(truth))
     errors[theirs] = apart
@@ -160,7 +170,8 @@ def score(
     hit = found & hidden
     return Score(
         1, int(hidden.sum()), int(hit.sum()), int(wanted.sum()), int((found & wanted).sum()),
-        int(foreign.sum()), int(foreign[mine].sum()), float(errors[hit].sum()),
+        int((alone & hidden).sum()), int((alone & wanted).sum()), int(foreign.sum()),
+        int(foreign[mine].sum()), float(errors[hit].sum()),
         int(with_others > without + HARM_M), int(with_others < without - HARM_M),
         with_others, without,
     )  # fmt: skip

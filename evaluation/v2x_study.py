@@ -179,8 +179,9 @@ FIELDS = (
 
 
 def table(rows: Sequence[Condition], results: Results) -> list[dict[str, object]]:
-    """One line a condition and alignment."""
+    """One line a condition and alignment; before those of a sweep one of the egos alone."""
     lines: list[dict[str, object]] = []
+    swept: set[str] = set()
     for (index, alignment), scores in sorted(results.items()):
         row, total = rows[index], sum(scores.values(), Score())
         kinds = {
@@ -188,6 +189,17 @@ def table(rows: Sequence[Condition], results: Results) -> list[dict[str, object]
             for k in ("payload", "header", "signature", "request")
         }
         frames = max(total.frames, 1)
+        if row.sweep not in swept:
+            swept.add(row.sweep)
+            recall, relevant = total.alone
+            lines.append(
+                {
+                    **dict.fromkeys(FIELDS, 0.0), "sweep": row.sweep, "at": "", "selector": "none",
+                    "alignment": "", "recall": recall, "recall_relevant": relevant,
+                    "gospa_m": total.gospa_alone / frames,
+                    "gospa_alone_m": total.gospa_alone / frames, "hidden": total.hidden,
+                }
+            )  # fmt: skip
         lines.append(
             {
                 "sweep": row.sweep, "at": row.at, "selector": row.selector, "alignment": alignment,

@@ -6,9 +6,9 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from comms.certificates import Certificate, issue, point_of
-from comms.envelope import ClockQuality, Content, Envelope, Layer
+from comms.envelope import Body, ClockQuality, Content, Envelope, Layer
 from comms.signing import Credentials, Signer, TrustStore, Verifier
-from pipeline.objects import Objects
+from pipeline.objects import ObjectClass, Objects
 from pipeline.pose import Pose
 
 S = 1_000_000_000
@@ -59,8 +59,7 @@ def envelope(rng, payload=b"payload", station=7, sequence=1, capture_ns=NOW, **f
         "clock": ClockQuality.GNSS,
         "layer": Layer.OBJECTS,
         "content": Content.COMPACT,
-        "piece": 0,
-        "pieces": 1,
+        "body": Body(ObjectClass.CAR, 4.5, 1.8, 1.5),
         **fields,
     }
     return Envelope(station, sequence, capture_ns, payload=payload, **given)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from comms.config import V2xConfig
-from comms.envelope import ClockQuality, Content, Envelope, Layer
+from comms.envelope import Body, ClockQuality, Content, Envelope, Layer
 from comms.gate import Gate
 from comms.peers import Peer
 from comms.request import Plan, Sight
@@ -81,8 +81,8 @@ def straight(to=(100.0, 0.0), start=(0.0, 0.0), seconds=5.0, stamp_ns=NOW, point
 def envelope_of(station=7, sequence=1, pose=None, clock=ClockQuality.GNSS, payload=b"", **fields):
     pose = at() if pose is None else pose
     given = {
-        "ttl_ms": 3000, "layer": Layer.OBJECTS, "content": Content.COMPACT, "piece": 0, "pieces": 1,
-        **fields,
+        "ttl_ms": 3000, "layer": Layer.OBJECTS, "content": Content.COMPACT,
+        "body": Body(ObjectClass.CAR, 4.5, 1.8, 1.5), **fields,
     }  # fmt: skip
     return Envelope(
         station, sequence, pose.stamp_ns, pose=pose, clock=clock, payload=payload, **given

@@ -13,7 +13,7 @@ CARS = things([(0, 0), (30, 5)], (10.0, 0.0))
 
 
 def told_once(objects=CARS, loss=0.0, ttl_s=3.0):
-    belief = Belief(ttl_s)
+    belief = Belief(ttl_s, 1.6)
     belief.told(objects, belief.of(objects, objects.stamp_ns), np.arange(len(objects)), loss)
     return belief
 
@@ -24,7 +24,7 @@ def missing(belief, objects, dt_s=0.0):
 
 
 def test_what_was_never_told_is_missing():
-    told = Belief(3.0).of(CARS, NOW)
+    told = Belief(3.0, 1.6).of(CARS, NOW)
     assert (told.missing == 1).all()
     assert (told.sent_ns == 0).all()
 
@@ -39,7 +39,7 @@ def test_what_was_told_is_known_as_told():
 
 
 def test_only_the_rows_that_were_sent_are_known():
-    belief = Belief(3.0)
+    belief = Belief(3.0, 1.6)
     belief.told(CARS, belief.of(CARS, NOW), np.array([1]), 0.0)
     told = belief.of(CARS, NOW)
     assert told.missing[0] == 1
@@ -91,12 +91,12 @@ def test_what_was_told_long_ago_begins_anew_and_a_reset_forgets_all():
 
 def test_another_stations_word_counts_where_it_is_near_and_sure():
     mine = things([(0, 0), (50, 0)])
-    sure, vague = (heard_of(mine, things([(0.3, 0)], sigma_m=s)) for s in (0.2, 3.0))
+    sure, vague = (heard_of(mine, things([(0.3, 0)], sigma_m=s), 1.6) for s in (0.2, 3.0))
     assert sure[0] > 0.9
     assert sure[1] < 1e-6
     assert vague[0] < 0.3
-    assert (heard_of(mine, Objects.none(NOW)) == 0).all()
-    assert heard_of(Objects.none(NOW), mine).shape == (0,)
+    assert (heard_of(mine, Objects.none(NOW), 1.6) == 0).all()
+    assert heard_of(Objects.none(NOW), mine, 1.6).shape == (0,)
 
 
 def test_good_is_the_share_of_places_within_the_bearable():

@@ -9,7 +9,7 @@ import pytest
 from comms.envelope import MTU, Layer, pack
 from comms.gate import WINDOW, Gate
 from comms.reasons import Reason, Rejected
-from comms.signing import WITH_DIGEST, Signer, frame_unsigned
+from comms.signing import WITH_HINT, Signer, frame_unsigned
 from tests.comms.made import MS, NOW, Pki, S, envelope, pki, pose
 
 
@@ -32,9 +32,9 @@ def unsigned(sequence=1, **fields):
 
 
 def impossible():
-    """Whole and with its checksum, but piece 200 of 1."""
+    """Whole and with its checksum, but with no time to live."""
     data = bytearray(packed()[:-4])
-    data[3] = 200
+    data[3] = 0
     return bytes(data) + zlib.crc32(data).to_bytes(4, "big")
 
 
@@ -128,7 +128,7 @@ def test_a_message_may_be_replayed_neither_under_another_station_nor_another_seq
     message = signer.sign(packed(), NOW)
     taken(gate, message)
     at = len(message) - len(packed())
-    for other in (packed(station=8), packed(2), packed(2, capture_ns=NOW + 1)):
+    for other in (packed(station=8), packed(2), packed(2, capture_ns=NOW + MS)):
         assert refused(gate, message[:at] + other) is Reason.SIGNATURE
     victim = made.signer(8).sign(packed(station=8), NOW)
     assert refused(gate, victim[:120] + message[120:]) is Reason.REPLAY
@@ -148,7 +148,7 @@ def test_a_certificate_must_be_valid_at_capture_and_on_arrival(made):
     gate = Gate(99, verifier=made.verifier())
     signer = made.signer(from_s=NOW // S)
     taken(gate, signer.sign(packed(1), NOW))
-    early = signer.sign(packed(2, capture_ns=NOW - 1), NOW)
+    early = signer.sign(packed(2, capture_ns=NOW - MS), NOW)
     assert refused(gate, early) is Reason.CERTIFICATE
     ending = made.signer(8, until_s=NOW // S + 1)
     sent_ns = NOW + S - 30 * MS
@@ -231,7 +231,7 @@ def test_forged_replayed_and_mutated_messages_are_all_refused_and_nothing_else_r
         taken(gate, message)
         genuine.append(message)
     fresh = [signers[k % 2].sign(packed(100 + k, station=7 + k % 2), NOW) for k in range(40)]
-    assert {m[0] for m in fresh} == {WITH_DIGEST}
+    assert {m[0] for m in fresh} == {WITH_HINT}
     forgers = [crook.signer(s) for s in (7, 8)]
     for k in range(5000):
         kind = k % 5

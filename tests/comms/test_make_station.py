@@ -35,7 +35,6 @@ def test_with_trust_unsigned_messages_are_refused_and_without_they_are_taken(fol
         ({"station": 2, "credentials": "station-1"}, "certificate is of station 1"),
         ({"credentials": "station-9"}, "v2x-pki"),
         ({"trust": "station-1"}, "v2x-pki"),
-        ({"trust": "trust", "require_signature": False}, "nothing would be verified"),
     ],
 )
 def test_a_station_that_cannot_be_is_refused(folder, options, says):

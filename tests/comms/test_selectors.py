@@ -27,7 +27,7 @@ PERSON = ObjectClass.PERSON
 
 def scene(seen, belief=None, heard=None, requests=(), delay_s=0.1, loss=0.0, now_ns=None):
     now_ns = seen.stamp_ns if now_ns is None else now_ns
-    belief = Belief(3.0) if belief is None else belief
+    belief = Belief(3.0, 1.6) if belief is None else belief
     heard = Objects.none(now_ns) if heard is None else heard
     told = belief.of(seen, now_ns)
     return Scene(seen, told, heard, at(), list(requests), now_ns, delay_s, loss)
@@ -35,7 +35,7 @@ def scene(seen, belief=None, heard=None, requests=(), delay_s=0.1, loss=0.0, now
 
 def after(seen, rows=None):
     """A belief that some of them were just told."""
-    belief = Belief(3.0)
+    belief = Belief(3.0, 1.6)
     rows = np.arange(len(seen)) if rows is None else np.array(rows)
     belief.told(seen, belief.of(seen, seen.stamp_ns), rows, 0.0)
     return belief
@@ -172,7 +172,7 @@ def test_random_draws_anew_but_the_same_for_a_seed():
 
 
 def utility(*args, **fields):
-    return Apc().choose(scene(*args, **fields)).priority
+    return Apc(1.6).choose(scene(*args, **fields)).priority
 
 
 def test_apc_puts_what_the_receiver_will_meet_first():
@@ -200,7 +200,7 @@ def test_apc_does_not_repeat_what_is_known_and_repeats_what_got_lost():
     known = after(seen)
     soon = predicted(seen, NOW + 100 * MS)
     assert utility(soon, known, requests=[PLAN])[0] < 0.05 * utility(soon, requests=[PLAN])[0]
-    lossy = Belief(3.0)
+    lossy = Belief(3.0, 1.6)
     lossy.told(seen, lossy.of(seen, NOW), np.arange(1), 0.5)
     assert utility(soon, lossy, requests=[PLAN])[0] > 0.3 * utility(soon, requests=[PLAN])[0]
 
@@ -220,8 +220,8 @@ def test_apc_reserves_for_the_vulnerable_and_for_surprises():
     braked = later.derived(
         positions=np.where([[False], [True], [False]], seen.positions, later.positions)
     )
-    assert Apc().choose(scene(braked, belief)).reserved.tolist() == [False, True, False]
-    unknown = Apc().choose(scene(braked, Belief(3.0)))
+    assert Apc(1.6).choose(scene(braked, belief)).reserved.tolist() == [False, True, False]
+    unknown = Apc(1.6).choose(scene(braked, Belief(3.0, 1.6)))
     assert unknown.reserved.tolist() == [True, False, False]
 
 

@@ -21,14 +21,19 @@ from comms.certificates import (
 from comms.envelope import Layer
 from comms.reasons import Reason, Rejected
 from comms.signing import (
+    ASKING,
+    HINT_BYTES,
+    MAX_ASKED,
     OVERHEAD_BYTES,
     WITH_CERTIFICATE,
-    WITH_DIGEST,
+    WITH_HINT,
     Credentials,
     Signer,
     TrustStore,
     Verifier,
     frame_unsigned,
+    hint_of,
+    split,
 )
 from pipeline.errors import InputError
 from tests.comms.made import MS, NOW, Pki, S, pki
@@ -47,24 +52,71 @@ def refused(verifier, message, now_ns=NOW):
     return caught.value.reason
 
 
-def test_the_certificate_goes_along_once_a_second_and_a_digest_in_between(made):
-    signer, verifier = made.signer(), made.verifier()
+def test_the_certificate_goes_along_every_so_often_and_a_hint_in_between(made):
+    signer, verifier = Signer(made.credentials(), every_ns=S), made.verifier()
     kinds = []
     for k in range(31):
         now_ns = NOW + 100 * MS * k
+        overhead = signer.overhead(now_ns)
         message = signer.sign(DATA, now_ns)
         kinds.append(message[0])
-        assert len(message) == len(DATA) + OVERHEAD_BYTES[message[0]]
+        assert len(message) == len(DATA) + overhead == len(DATA) + OVERHEAD_BYTES[message[0]]
         assert verifier.open(message, now_ns)[0] == DATA
     assert kinds == [2, *[1] * 9] * 3 + [2]
     assert signer.sign(DATA, NOW - 3600 * S)[0] == WITH_CERTIFICATE  # a clock that jumped back
-    assert OVERHEAD_BYTES == {0: 1, 1: 73, 2: 184}
+    assert OVERHEAD_BYTES == {0: 1, 1: 69, 2: 184}
 
 
-def test_a_digest_is_unknown_until_its_certificate_came(made):
+def attached(signer, since, at_ms):
+    """Whether the certificate is in a message at NOW plus so much, after one at NOW."""
+    signer.sign(DATA, NOW)
+    since(signer)
+    return signer.sign(DATA, NOW + at_ms * MS)[0] & 2 > 0
+
+
+def test_it_goes_along_where_it_is_asked_for_or_a_station_is_met(made):
+    hint = hint_of(made.signer().sign(DATA, NOW)[1:120])
+    for at_ms in (200, 300, 900, 1100, 9900):
+        credentials = made.credentials()
+        mine = hint_of(credentials.certificate.pack())
+        assert attached(Signer(credentials), lambda s, h=mine: s.heard([hint, h], True), at_ms) is (
+            at_ms >= 250
+        )
+        assert not attached(Signer(credentials), lambda s: s.heard([hint], True), at_ms)
+        assert attached(Signer(credentials), lambda s: s.met(), at_ms) is (at_ms >= 1000)
+        stranger = attached(Signer(credentials), lambda s, h=mine: s.heard([h], False), at_ms)
+        assert stranger is (at_ms >= 1000)
+
+
+def test_what_is_not_known_is_asked_for_once_and_under_the_signature(made):
+    signer, verifier = made.signer(), made.verifier()
+    verifier.open(signer.sign(DATA, NOW), NOW)
+    hints = [bytes([k]) * HINT_BYTES for k in range(MAX_ASKED + 3)]
+    for hint in hints + hints:
+        signer.ask(hint)
+    overhead = signer.overhead(NOW)
+    message = signer.sign(DATA, NOW)
+    assert message[0] == WITH_HINT | ASKING
+    assert len(message) == len(DATA) + overhead == len(DATA) + 69 + 1 + HINT_BYTES * MAX_ASKED
+    assert split(message).asked == tuple(hints[:MAX_ASKED])
+    assert verifier.open(message, NOW)[0] == DATA
+    assert signer.sign(DATA, NOW)[0] == WITH_HINT
+    for at in (5, 6, 20):  # their number, the hints
+        wrong = bytearray(message)
+        wrong[at] ^= 1
+        refused(verifier, bytes(wrong))
+    for end in range(len(message)):
+        refused(verifier, message[:end])
+    for count in (0, MAX_ASKED + 1):
+        wrong = message[:5] + bytes([count]) + message[6:]
+        assert refused(verifier, wrong) is Reason.MALFORMED
+    assert refused(verifier, bytes([ASKING]) + message[1:]) is Reason.VERSION
+
+
+def test_a_hint_is_unknown_until_its_certificate_came(made):
     signer, verifier = made.signer(), made.verifier()
     first, second = signer.sign(DATA, NOW), signer.sign(DATA, NOW + 1)
-    assert second[0] == WITH_DIGEST
+    assert second[0] == WITH_HINT
     assert refused(verifier, second) is Reason.UNKNOWN_SIGNER
     verifier.open(first, NOW)
     data, certificate = verifier.open(second, NOW)
@@ -116,7 +168,7 @@ def test_a_certificate_that_expires_in_flight_is_refused_though_it_is_known(made
     assert refused(verifier, last, NOW + 44_000 * S) is Reason.CERTIFICATE  # the root has expired
 
 
-def test_a_revoked_certificate_is_refused_attached_or_by_digest(made):
+def test_a_revoked_certificate_is_refused_attached_or_by_hint(made):
     credentials = made.credentials()
     signer = Signer(credentials)
     verifier = made.verifier(revoked=[credentials.certificate])
@@ -150,7 +202,7 @@ def test_the_store_of_known_certificates_is_bounded_and_keeps_the_last_used(made
     verifier, signers = made.verifier(), [made.signer(k + 1) for k in range(4)]
     for signer in signers[:3]:
         verifier.open(signer.sign(DATA, NOW), NOW)
-    verifier.open(signers[0].sign(DATA, NOW), NOW)  # by digest: used again
+    verifier.open(signers[0].sign(DATA, NOW), NOW)  # by hint: used again
     verifier.open(signers[3].sign(DATA, NOW), NOW)
     assert refused(verifier, signers[1].sign(DATA, NOW)) is Reason.UNKNOWN_SIGNER
     for k in (0, 2, 3):

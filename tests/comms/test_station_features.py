@@ -125,7 +125,7 @@ def test_only_what_the_budget_has_left_above_half_goes_to_features():
 def test_objects_go_before_features():
     corridor = grid((0, -1.5), (60, 1.5), channels=8)
     crowd = things(np.random.default_rng(2).uniform(-40, 40, (60, 2)))
-    sender = station(1, budget_bytes_s=2600.0, selector="send_all")
+    sender = station(1, budget_bytes_s=800.0, selector="send_all")
     sender.outgoing(NOW - 2 * S)
     asked(sender, straight((60.0, 0.0)))
     sender.see(crowd, at((30.0, 10.0)), features=corridor)
@@ -148,7 +148,6 @@ def test_every_byte_of_features_is_counted_and_every_message_fits(bits):
     assert told["features"] == expected > 0
     assert told["header"] == len(out) * HEADER_BYTES
     pieces = [e for e in envelopes if e.layer == Layer.FEATURES]
-    assert [e.piece for e in pieces] == list(range(len(pieces)))
     assert {e.capture_ns for e in pieces} == {NOW}
     count = sum(len(f) for f in cells_of(out))
     assert expected / count < (11.0 if bits == 4 else 19.0)
@@ -184,10 +183,7 @@ def told(receiver, features, number=7, pose=None, objects=None, now=None):
         receiver.incoming(frame_unsigned(pack(message)), now)
     payloads = encode(features, 8, 1200)
     for k, payload in enumerate(payloads):
-        message = envelope_of(
-            number, 1000 + k, pose, payload=payload, layer=Layer.FEATURES, piece=k,
-            pieces=len(payloads),
-        )  # fmt: skip
+        message = envelope_of(number, 1000 + k, pose, payload=payload, layer=Layer.FEATURES)
         receiver.incoming(frame_unsigned(pack(message)), now)
 
 

@@ -18,9 +18,9 @@ from nav_msgs.msg import Odometry, Path  # noqa: E402
 from rich.console import Console  # noqa: E402
 from sensor_msgs.msg import CameraInfo, LaserScan  # noqa: E402
 
+from comms.codec import SELF_ID  # noqa: E402
 from comms.envelope import MTU  # noqa: E402
 from comms.fusion import Fused  # noqa: E402
-from comms.station import SELF_ID  # noqa: E402
 from leadsight.v2x_pki import run_v2x_pki  # noqa: E402
 from pipeline.errors import InputError  # noqa: E402
 from pipeline.objects import MAX_OBJECTS, ObjectClass, Objects  # noqa: E402
