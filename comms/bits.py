@@ -29,7 +29,8 @@ class Writer:
         self._count = 0
 
     def put(self, value: int, width: int) -> None:
-        """A number of the head, as two's complement where it is below 0."""
+        """A number of the head, as two's complement where it is below 0; in no bits, nothing."""
+        assert not width or -(1 << width) <= 2 * value < 2 << width, f"{value} in {width} bits"
         self._bits = self._bits << width | value & ((1 << width) - 1)
         self._count += width
 

@@ -40,6 +40,8 @@ _QUALITY = 1 - np.append(2.0 ** (-np.arange(31) / 4), 0)
 _SIGMAS = np.append(0.01 * 1.1 ** np.arange(127), 3162.0)
 """m, m/s; the last one says: nobody knows."""
 _RHO_UNITS = 15
+_FARTHEST = 63
+"""Codes that the deviations along and across may be apart."""
 _PAIRS = ((0, 3), (1, 4), (2, 5))
 """Correlations that travel: each axis with its velocity."""
 
@@ -159,7 +161,7 @@ def decode(payload: bytes, envelope: Envelope) -> Objects:
     if classes.max() >= len(ObjectClass) or codes.max() >= _SIZE_TABLE.shape[2]:
         raise Rejected(Reason.MALFORMED, "a class or size that there is not")
     ids = first + np.cumsum(v[:, _ID])
-    if not -(2**31) <= ids[0] <= ids[-1] < 2**31:
+    if v[:, _ID].max() >= 2**32 or not -(2**31) <= ids[0] <= ids[-1] < 2**31:
         raise Rejected(Reason.MALFORMED, "an id of over 32 bits")
     v[:, _LIFTED] += [lowest, *least]
     yaws = v[:, _YAW] * (2 * np.pi / _YAWS)
@@ -202,6 +204,9 @@ def _uncertainty(objects: Objects) -> dict[str, Ints]:
     sigma, normal = normalized(turned)
     rho = rounded_correlations(normal, _PAIRS, _RHO_UNITS)
     codes = np.searchsorted(_SIGMAS, sigma * (1 - 1e-9))
+    for one, other in ((0, 1), (3, 4)):  # told as differences, which have seven bits
+        codes[:, one] = np.maximum(codes[:, one], codes[:, other] - _FARTHEST)
+        codes[:, other] = np.maximum(codes[:, other], codes[:, one] - _FARTHEST)
     matrix = correlation_matrix(rho / _RHO_UNITS, _PAIRS, 6)
     for _ in range(len(_SIGMAS)):
         factor = excess(normal, sigma, _SIGMAS[codes], matrix)

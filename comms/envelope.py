@@ -31,7 +31,7 @@ HEADER_BYTES = _HEADER.size + _CRC.size
 """Of an envelope without its payload."""
 VELOCITY_UNIT = 1 / 80
 """m/s; 16 bits reach past the fastest velocity that `Pose` and `Objects` allow."""
-_TIME_UNIT_NS = 10_000
+TIME_UNIT_NS = 10_000
 _MAX_TIME = 2**48
 _TTL_UNIT_MS = 100
 MAX_TTL_MS = 12_700
@@ -111,7 +111,7 @@ class Envelope:
     def __post_init__(self) -> None:
         for name, low, high in (
             ("station", 1, 2**32 - 1), ("sequence", 0, 2**32 - 1), ("ttl_ms", 1, MAX_TTL_MS),
-            ("capture_ns", 0, _TIME_UNIT_NS * (_MAX_TIME - 1)),
+            ("capture_ns", 0, TIME_UNIT_NS * (_MAX_TIME - 1)),
         ):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:
@@ -140,7 +140,7 @@ def pack(envelope: Envelope) -> bytes:
         raise InputError("Pose.position: over 83 km from the frame's origin; use a nearer one")
     codes, correlations = uncertainty.encode(pose.covariance[None], _PAIRS)
     kind = envelope.layer << 14 | envelope.clock << 11 | len(envelope.payload)
-    time = (envelope.capture_ns + _TIME_UNIT_NS // 2) // _TIME_UNIT_NS
+    time = (envelope.capture_ns + TIME_UNIT_NS // 2) // TIME_UNIT_NS
     sizes = np.array([body.length_m, body.width_m, body.height_m])
     header = _HEADER.pack(
         VERSION,
@@ -189,7 +189,7 @@ def unpack(data: bytes, frame_id: str = MAP) -> Envelope:
     if frame != frame_hash(frame_id):
         raise Rejected(Reason.FRAME, f"not {frame_id}: stations that share must share a frame")
     position = [int.from_bytes(place[k : k + 3], "big", signed=True) for k in (0, 3, 6)]
-    capture_ns = _TIME_UNIT_NS * (high << 32 | low)
+    capture_ns = TIME_UNIT_NS * (high << 32 | low)
     try:
         pose = Pose(
             capture_ns,

@@ -8,7 +8,7 @@ another's messages count as seen, or as too many.
 from dataclasses import dataclass, field
 
 from comms.drift import DriftMonitor
-from comms.envelope import MTU, Envelope, unpack
+from comms.envelope import MTU, TIME_UNIT_NS, Envelope, unpack
 from comms.reasons import Reason, Rejected
 from comms.signing import Framed, Verifier, split
 from pipeline.pose import MAP
@@ -72,6 +72,7 @@ class Gate:
         self._own_station = own_station
         self._frame_id = frame_id
         self._verifier = verifier
+        self.verifies = verifier is not None
         self._max_future_ns = round(max_future_ms * _MS)
         self._max_age_ns = round(max_age_ms * _MS)
         self._max_stations = max_stations
@@ -128,7 +129,7 @@ class Gate:
 
     def _check_time(self, envelope: Envelope, now_ns: int) -> None:
         age_ns = now_ns - envelope.capture_ns
-        if age_ns < -self._max_future_ns:
+        if age_ns < -self._max_future_ns - TIME_UNIT_NS:  # to which captures are rounded
             raise Rejected(Reason.FUTURE, f"captured {-age_ns / _MS:.0f} ms from now")
         if age_ns > min(self._max_age_ns, envelope.ttl_ms * _MS):
             raise Rejected(Reason.EXPIRED, f"captured {age_ns / _MS:.0f} ms ago")

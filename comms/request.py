@@ -164,10 +164,16 @@ def decode(data: bytes, envelope: Envelope) -> Request:
 
 
 def _dense(plan: Plan) -> Plan:
-    """With points in between, as many as there may be, so that none are far apart in time."""
-    gaps = np.ceil(np.diff(plan.times_s) / SPACING_S - 1e-6).astype(np.int64)
-    parts = np.minimum(np.maximum(gaps, 1), MAX_POINTS)
-    if parts.sum() + 1 > MAX_POINTS or not parts.sum():
+    """With points in between, the largest gaps first, until none is over ``SPACING_S`` or there are
+    as many as there may be."""
+    gaps = np.diff(plan.times_s)
+    parts = np.ones(len(gaps), np.int64)
+    while parts.sum() + 1 < MAX_POINTS and len(gaps):
+        widest = int((gaps / parts).argmax())
+        if gaps[widest] / parts[widest] <= SPACING_S * (1 + 1e-6):
+            break
+        parts[widest] += 1
+    if not parts.sum():
         return plan
     part = np.repeat(np.arange(len(parts)), parts)
     share = (np.arange(len(part)) - np.repeat(np.cumsum(parts) - parts, parts)) / parts[part]

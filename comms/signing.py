@@ -15,7 +15,7 @@ signer's certificate, what is asked for and the envelope, so it holds under no o
 
 import hashlib
 import stat
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ UNSIGNED, WITH_HINT, WITH_CERTIFICATE = 0, 1, 2
 ASKING = 4
 """Flag of a signed message that asks for certificates."""
 HINT_BYTES = 4
-MAX_ASKED = 8
+MAX_ASKED = 2
 """In a message."""
 OVERHEAD_BYTES = {
     UNSIGNED: 1,
@@ -101,7 +101,8 @@ def split(message: bytes) -> Framed:
     """The parts of a message; nothing is verified.
 
     Raises:
-        Rejected: TRUNCATED, or VERSION where it begins as none of ours.
+        Rejected: TRUNCATED, MALFORMED where it asks for too many certificates or none, or VERSION
+            where it begins as none of ours.
     """
     kind = message[0] if message else UNSIGNED
     overhead, asking = OVERHEAD_BYTES.get(kind & ~ASKING), bool(kind & ASKING)
@@ -169,7 +170,7 @@ class Signer:
         self._hint = hint_of(self._certificate)
         self._attached_ns: int | None = None
         self._wait_ns = every_ns
-        self._asks: list[bytes] = []
+        self._asks: deque[bytes] = deque(maxlen=MAX_ASKED)
 
     def met(self) -> None:
         """A station was heard that may not know the certificate."""
@@ -182,8 +183,9 @@ class Signer:
             self._wait_ns = min(self._wait_ns, CERTIFICATE_ASKED_NS if known else STRANGER_NS)
 
     def ask(self, hint: bytes) -> None:
-        """Ask in the next message for a certificate that is not known."""
-        if len(self._asks) < MAX_ASKED and hint not in self._asks:
+        """Ask in the next message for a certificate that is not known; the newest hints are asked
+        for, so that none who makes some up keeps others out for long."""
+        if hint not in self._asks:
             self._asks.append(hint)
 
     def overhead(self, now_ns: int) -> int:

@@ -36,7 +36,18 @@ from comms.peers import Peer, Peers
 from comms.reasons import Reason, Rejected
 from comms.request import Plan, Sight
 from comms.selectors import Scene, make_selector
-from comms.signing import ASKING, OVERHEAD_BYTES, UNSIGNED, Signer, frame_unsigned, hint_of, split
+from comms.signing import (
+    ASKING,
+    HINT_BYTES,
+    MAX_ASKED,
+    OVERHEAD_BYTES,
+    UNSIGNED,
+    WITH_CERTIFICATE,
+    Signer,
+    frame_unsigned,
+    hint_of,
+    split,
+)
 from comms.turning import TurnRates, along_chord
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass, Objects, joined
@@ -102,7 +113,7 @@ class Station:
         self._body = Body(kind, config.length_m, config.width_m, config.height_m)
         self._budget = Budget(
             config.budget_bytes_s,
-            copies * (self._overhead(0) + 1 + codec.head_bytes(self._content)),
+            copies * (self._most_overhead() + 1 + codec.head_bytes(self._content)),
             copies * codec.object_bytes(self._content),
             config.reserved_share,
         )
@@ -217,6 +228,12 @@ class Station:
             return HEADER_BYTES + OVERHEAD_BYTES[UNSIGNED]
         return HEADER_BYTES + self._signer.overhead(now_ns)
 
+    def _most_overhead(self) -> int:
+        """The same with certificate and asks."""
+        if self._signer is None:
+            return self._overhead(0)
+        return HEADER_BYTES + OVERHEAD_BYTES[WITH_CERTIFICATE] + 1 + HINT_BYTES * MAX_ASKED
+
     def _due_request(self, now_ns: int, capture_ns: int) -> bytes:
         """The payload of a request in a message of ``capture_ns``, if one is due and there are
         bytes for it; else nothing."""
@@ -238,7 +255,7 @@ class Station:
     def _request_period(self, payload: bytes) -> float:
         """s between requests, of which objects must not suffer."""
         share = REQUEST_SHARE * self.config.budget_bytes_s
-        return max(self.config.request_s, len(payload) / share)
+        return max(self.config.request_s, self._copies * len(payload) / share)
 
     def _overdue(self, payload: bytes, now_ns: int) -> bool:
         """Whether a request that found no message of objects to travel with goes alone."""
@@ -359,7 +376,7 @@ class Station:
             envelope = self._gate.admit(data, now_ns)
             self._take(envelope, now_ns)
             if self._signer is not None and data[0] & ASKING:
-                self._signer.heard(split(data).asked, True)
+                self._signer.heard(split(data).asked, self._gate.verifies)
             return envelope
         except Rejected as rejected:
             self._rejected[rejected.reason.value] += 1

@@ -20,7 +20,7 @@ MIN_SIGMA = 1e-3
 MAX_SIGMA = 3162.0
 """What code 255 says; a `Pose` allows no greater variance than 1e7, its square."""
 STEP = float(np.log(MAX_SIGMA / MIN_SIGMA) / 255)
-"""Of the natural logarithm, a code: 8.9 %."""
+"""Of the natural logarithm, a code: 6 %."""
 _MIN_EIGENVALUE = 0.1
 """Of a correlation matrix before its entries are rounded."""
 _TABLE = np.minimum(MIN_SIGMA * np.exp(STEP * np.arange(256)), MAX_SIGMA)

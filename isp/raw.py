@@ -18,9 +18,9 @@ from pipeline.frame import Frame
 from pipeline.images import MAX_SIDE_PX, frame_from_bytes
 
 Mosaic = npt.NDArray[Any]
+"""(H, W) uint8 or uint16, one value a pixel."""
 Rgb = npt.NDArray[np.uint8]
 """(H, W, 3)."""
-"""(H, W) uint8 or uint16, one value a pixel."""
 
 ORDERS = ("rggb", "bggr", "grbg", "gbrg")
 _NAME = re.compile(r"bayer_(rggb|bggr|grbg|gbrg)(?:(8|10|12|14|16)|(10|12)p)")

@@ -35,12 +35,13 @@ from pipeline.resources import share_path
 ANSWER = (3, *[2] * (len(FIELDS) - 1))
 """Tokens of the answer's calls without drafts: what closes the thought and each field's name with
 the value before it."""
-AMENDED = (len(FIELDS), 2)
+AMENDED = (2 * len(FIELDS) - 2, 2)
 """The same with drafts, after a call that held all of it: what it takes where a draft is wrong."""
-CLOSED = (2 + 2 * len(FIELDS), *AMENDED, 2, 2)
+CLOSED = (2 + 2 * len(FIELDS), *AMENDED, 2)
 """The same after a thought that was cut, which is seldom what the draft held."""
-_WEIGHT = 0.02
-"""Of the newest decision in the mean time between calls."""
+_BETWEEN_NS, _MOST_BETWEEN_NS, _WEIGHT = 200_000.0, 1_000_000.0, 0.02
+"""Time that a call takes beside the engine's, for drafting and hearing: at first, the most that
+one decision tells, and how much the newest one counts in the mean."""
 
 
 def shipped() -> Path:
@@ -96,7 +97,7 @@ class Fast:
         self._planner = PlannerConfig(margin_ms=config.margin_ms, max_votes=config.votes)
         self._cache = DecisionCache(valid_ns=round(config.cache_ms * 1e6))
         self._random = np.random.default_rng(0)
-        self._between_ns = 200_000.0  # each call, beside the engine's time: drafting, hearing
+        self._between_ns = _BETWEEN_NS
 
     def answer(self, scene: Scene, deadline_ns: int) -> Reply:
         begun_ns = self._clock.now_ns()
@@ -143,6 +144,7 @@ class Fast:
             close_ns = self._planned(talk, len(prompt), deadline_ns)
             if close_ns is None:
                 self._drift.rest()
+                self._between_ns += _WEIGHT * (_BETWEEN_NS - self._between_ns)
                 return None
             work = self._said(talk, prompt, close_ns)
         if self._config.drift:
@@ -157,14 +159,15 @@ class Fast:
             if self._config.drafts and talk.thinks:
                 answer = CLOSED
             size = prompt + len(talk.draft())
-            left_ns = deadline_ns - self._clock.now_ns() - 2 * self._between_ns
+            between_ns = self._between_ns * (1 + len(answer))
+            left_ns = deadline_ns - self._clock.now_ns() - between_ns
             planned = plan(self._drift.costs, left_ns, size, answer, 0, self._planner)
             if planned is not None or not talk.thinks:
                 break
             talk.close()
         if planned is None:
             return None
-        return deadline_ns - round(planned.close_ns + 2 * self._between_ns)
+        return deadline_ns - round(planned.close_ns + between_ns)
 
     def _said(self, talk: Talk, prompt: Tokens, close_ns: int) -> "_Work":
         """Think until the thought is complete or it is time to close it, and answer."""
@@ -187,7 +190,7 @@ class Fast:
             engine.rewind(engine.length - len(draft) + said)
             waiting = [talk.last]
         between_ns = (clock.now_ns() - begun_ns - work.took_ns) / work.calls
-        self._between_ns += _WEIGHT * (between_ns - self._between_ns)
+        self._between_ns += _WEIGHT * (min(between_ns, _MOST_BETWEEN_NS) - self._between_ns)
         work.values = np.array(talk.values)
         work.complete, work.thought_tokens = talk.complete, talk.thought_tokens
         return work

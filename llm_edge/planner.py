@@ -32,9 +32,8 @@ class PlannerConfig(Config):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """thought_tokens: the most that the thought may take. votes: thoughts side by side, 1 or more.
-    mean_ns, p99_ns: predicted time to
-    the answer's end. close_ns: when no more than this is left to the deadline, close the thought
-    and answer, however few tokens it took.
+    mean_ns, p99_ns: predicted time to the answer's end. close_ns: when no more than this is left to
+    the deadline, close the thought and answer, however few tokens it took.
     """
 
     thought_tokens: int

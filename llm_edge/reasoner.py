@@ -55,7 +55,7 @@ class ReasonerConfig(Config):
         low=0, high=1 << 20,
     )  # fmt: skip
     pace_slow: bool = option(
-        True, "Stop the GGUF model's process while the tracker is expected to work."
+        True, "Stop the GGUF model's process, not a thread, while the tracker is expected to work."
     )
     reserve_ms: float = option(
         0.3, "Kept before the deadline to judge and hand over an answer.", low=0, high=1000

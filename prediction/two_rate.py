@@ -262,7 +262,8 @@ class TwoRate:
         follow = (rows >= 0) & (agreed | ~(sure | (again & ~lost)))
         true = follow & agreed & ~lost
         self._correct(rows[true], at, places[true], noise[true])
-        self._remember(rows[true], at, places[true])
+        if tracks.stamp_ns >= self._answered_ns:
+            self._remember(rows[true], at, places[true])
         self._note(rows[follow], tracks.selected(follow), agreed[follow])
         self._keep(np.flatnonzero(~np.isin(self._targets.ids, tracks.ids[~follow])))
         new = np.flatnonzero(~follow)[: MAX_TARGETS - len(self._targets.ids)]

@@ -77,7 +77,8 @@ class IspNode(Node):
         if not wanted and not advised:
             return False
         frame = messages.frame_of(message, index)
-        rooms = {c: self._outgoing[c].room(*frame.size) for c in wanted if c != "detector"}
+        made = frame.encoding.startswith("bayer")  # others pass as they are
+        rooms = {c: self._outgoing[c].room(*frame.size) for c in wanted if made and c != "detector"}
         for consumer, picture in isp.develop(frame, wanted, rooms).items():
             self._images[consumer].publish(self._outgoing[consumer].message(picture))
         if isp.found != self._told:

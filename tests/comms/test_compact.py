@@ -64,6 +64,36 @@ def test_a_filters_covariance_grows_by_a_fifth_at_most():
     assert np.sqrt(factor.max()) < 1.4 and np.median(np.sqrt(factor)) < 1.2
 
 
+@pytest.mark.parametrize("wide", [1e2, 9e6])
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0), (3, 4), (4, 3)])
+def test_one_axis_far_less_sure_than_the_other_is_told_and_never_as_surer(wide, axes):
+    rng = np.random.default_rng(5)
+    at = pose(rng)
+    sent = objects(rng, 6, at.position)
+    covariances = sent.covariances.copy()
+    covariances[2] = np.eye(6) * 0.1
+    covariances[2, axes[0], axes[0]], covariances[2, axes[1], axes[1]] = wide, 1e-5
+    got = trip(sent.derived(covariances=covariances), at, rng)
+    order = np.argsort(sent.ids)
+    assert (got.ids == sent.ids[order]).all()
+    apart = got.covariances - covariances[order]
+    assert (np.linalg.eigvalsh(apart) > -1e-6 * wide).all()
+
+
+def test_ids_that_wrap_are_refused():
+    rng = np.random.default_rng(6)
+    payload = bytearray(codec.encode(objects(rng, 3, np.zeros(3)), pose(rng), NOW, Content.COMPACT))
+    for at in range(len(payload)):  # whatever a width becomes, ids rise or it is refused
+        for bit in range(8):
+            wrong = bytearray(payload)
+            wrong[at] ^= 1 << bit
+            try:
+                got = compact.decode(bytes(wrong), envelope(rng, bytes(wrong)))
+            except Rejected:
+                continue
+            assert (np.diff(got.ids.astype(np.int64)) >= 0).all()
+
+
 def test_no_object_is_a_legal_payload_of_one_byte():
     rng = np.random.default_rng(0)
     at = pose(rng)

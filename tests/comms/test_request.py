@@ -47,6 +47,15 @@ def test_only_corners_travel_and_the_way_between_them_arrives():
     assert len(encode(waits, None, pose, NOW)) == 3 + 5 * 3  # a stop is a corner in time
 
 
+def test_a_plan_of_many_corners_arrives_with_its_largest_gaps_filled():
+    times = np.append(np.linspace(0, 3, 17), 25.0)
+    zigzag = np.column_stack([times * 12, np.where(np.arange(18) % 2, 3.0, 0.0)])
+    got = through(Plan(NOW, times, zigzag)).plan
+    assert len(got.times_s) == 32
+    assert np.diff(got.times_s).max() < 1.6
+    np.testing.assert_allclose(along(got, times), zigzag, atol=1.0)
+
+
 def test_what_was_driven_already_is_not_sent_and_times_count_from_the_capture():
     got = through(straight(seconds=5, points=11), capture_ns=NOW + 1200 * MS)
     assert got.plan.stamp_ns == NOW + 1200 * MS

@@ -441,6 +441,22 @@ def test_whoever_misses_a_certificate_asks_for_it_and_gets_it(keys):
     assert sum(k & 3 == WITH_CERTIFICATE for k in kinds) <= 6
 
 
+@pytest.mark.parametrize("budget", [250.0, 320.0, 400.0])
+def test_asks_never_silence_a_station_on_a_small_budget(keys, budget):
+    one = station(7, keys.signer(7), keys.verifier(), selector="send_all", budget_bytes_s=budget)
+    sent = []
+    for k in range(200):
+        now = NOW + k * 500 * MS
+        one.see(crowd(5, now), at(stamp_ns=now))
+        sent.append(len(one.outgoing(now)))
+        for number in range(20, 30):  # strangers, whose certificates are not known
+            stranger = keys.signer(number)
+            stranger.sign(b"lost", now)
+            packed = pack(envelope_of(number, k, pose=at(stamp_ns=now), payload=b"\0\0"))
+            one.incoming(stranger.sign(packed, now), now)
+    assert sum(sent[100:]) > 5
+
+
 def test_an_unknown_hint_does_not_make_a_station_send_its_certificate(keys):
     one = station(7, keys.signer(7), keys.verifier(), selector="send_all", budget_bytes_s=1e5)
     stranger = keys.signer(9)

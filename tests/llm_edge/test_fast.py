@@ -138,6 +138,14 @@ def test_a_slow_moment_is_forgotten_where_nothing_is_tried_any_more(make):
     assert any(reply.decision is not None for reply in replies)
 
 
+def test_a_stall_between_calls_is_forgotten_too(make):
+    fast = make()
+    fast._between_ns = 1e9
+    assert asked(fast, SCENES[0], 0.05).decision is None
+    replies = (asked(fast, SCENES[0], 0.05) for _ in range(1000))
+    assert any(reply.decision is not None for reply in replies)
+
+
 def test_the_cache_gives_the_same_scene_the_same_answer_and_says_so(make):
     fast = make(cache_ms=60_000.0)
     now = WallClock().now_ns()
