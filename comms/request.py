@@ -167,14 +167,14 @@ def _dense(plan: Plan) -> Plan:
     """With points in between, the largest gaps first, until none is over ``SPACING_S`` or there are
     as many as there may be."""
     gaps = np.diff(plan.times_s)
+    if not len(gaps):
+        return plan
     parts = np.ones(len(gaps), np.int64)
-    while parts.sum() + 1 < MAX_POINTS and len(gaps):
+    while parts.sum() + 1 < MAX_POINTS:
         widest = int((gaps / parts).argmax())
         if gaps[widest] / parts[widest] <= SPACING_S * (1 + 1e-6):
             break
         parts[widest] += 1
-    if not parts.sum():
-        return plan
     part = np.repeat(np.arange(len(parts)), parts)
     share = (np.arange(len(part)) - np.repeat(np.cumsum(parts) - parts, parts)) / parts[part]
     share, part = np.append(share, 1.0), np.append(part, part[-1])

@@ -15,6 +15,7 @@ import numpy as np
 
 from llm_edge import coding
 from llm_edge.coding import Coded, Ints
+from llm_edge.grammar import ThoughtGrammar
 from llm_edge.lookahead import (
     LATEST,
     LEVEL_OF,
@@ -109,40 +110,36 @@ class Draft:
         """Before anything is said."""
         return Tally(clear=self._open)
 
-    def thought(self, tally: Tally, kind: str) -> tuple[list[int], Tally]:
-        """The words from here to the thought's end, ``DONE``, and the tally then.
-
-        kind: what comes next, as ``ThoughtGrammar.next``.
-        """
-        likely, tally = [], copy(tally)
-        while kind != "done":
-            token, following = self._next(tally, kind)
+    def thought(self, tally: Tally, grammar: ThoughtGrammar) -> tuple[list[int], Tally]:
+        """The words from here to the thought's end, ``DONE``, and the tally then; what is given
+        stays as it is."""
+        likely, tally, grammar = [], copy(tally), copy(grammar)
+        while (kind := grammar.next) != "done":
+            token = self._word(tally, kind)
             tally.take(kind, token)
+            grammar.take(token)
             likely.append(token)
-            kind = following
         return [*likely, IDS[DONE]], tally
 
-    def _next(self, tally: Tally, kind: str) -> tuple[int, str]:
-        """The likely word, and what comes after it."""
-        more = "slot" if tally.slot < self._count else "best"
+    def _word(self, tally: Tally, kind: str) -> int:
+        """The likely one of a kind."""
         if kind == "wish":
-            return FIRST["wish"] + self._wish, more
+            return FIRST["wish"] + self._wish
         if kind == "best":
-            return FIRST["best"] + _best(tally.wish, tally.clear), "done"
+            return FIRST["best"] + _best(tally.wish, tally.clear)
         if kind == "slot":
-            return FIRST["slot"] + tally.slot, "news"
+            return FIRST["slot"] + tally.slot
         left = tally.clear & ~self._blocked[tally.slot]
         seconds = self._seconds[tally.slot][tally.wish]
         new = seconds > 0 and (not tally.threat or seconds < tally.seconds)
-        after = "slot" if tally.slot + 1 < self._count else "best"
         if kind == "news" and left == tally.clear and not new:
-            return IDS["same"], after
+            return IDS["same"]
         if kind == "news":
-            return FIRST["straight"] + (left >> _ASIDES), "aside"
+            return FIRST["straight"] + (left >> _ASIDES)
         if kind == "aside":
-            return FIRST["aside"] + (left & _ASIDE), "meets"
+            return FIRST["aside"] + (left & _ASIDE)
         who, when = (tally.slot + 1, seconds) if new else (tally.threat, tally.seconds)
-        return FIRST["meets"] + ((who - 1) * LATEST + when if who else 0), after
+        return FIRST["meets"] + ((who - 1) * LATEST + when if who else 0)
 
     def answer(self, tally: Tally, said: Sequence[int] = ()) -> list[int]:
         """The ids of the six values after a thought that said so much: of the best maneuver's

@@ -66,7 +66,7 @@ class Talk:
         likely: list[int] = []
         tally = self._tally
         if not self._answers:
-            likely, tally = self._draft.thought(tally, self._grammar.next)
+            likely, tally = self._draft.thought(tally, self._grammar)
             if self._closed:
                 likely = [_DONE]
         values = self._draft.answer(tally, self.values)

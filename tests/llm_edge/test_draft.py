@@ -75,7 +75,7 @@ def test_a_draft_is_within_the_grammar_from_wherever_it_begins():
                 break
             tally.take(grammar.next, token)
             grammar.take(token)
-        likely, after = draft.thought(tally, grammar.next)
+        likely, after = draft.thought(tally, grammar)
         for token in likely:
             low, high = grammar.allowed()
             assert low <= token < high, WORDS[token]
@@ -91,12 +91,13 @@ def test_a_draft_is_mostly_what_the_look_ahead_says():
     words = whole = right = 0
     for coded in SCENES:
         draft, thought = Draft(coded, windows_of(coded)), taught(coded)
-        tally = draft.begin()
+        tally, grammar = draft.begin(), ThoughtGrammar(coded)
         for k, kind in enumerate(kinds_of(coded, thought)):
             words += 1
-            right += draft.thought(tally, kind)[0][0] == thought[k]
+            right += draft.thought(tally, grammar)[0][0] == thought[k]
             tally.take(kind, thought[k])
-        whole += draft.thought(draft.begin(), "wish")[0] == thought
+            grammar.take(thought[k])
+        whole += draft.thought(draft.begin(), ThoughtGrammar(coded))[0] == thought
     assert right > 0.94 * words and whole > 0.5 * len(SCENES)
 
 
