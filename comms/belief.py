@@ -31,8 +31,8 @@ class Told:
     """What was last told of N objects, rows as in the objects of the moment.
 
     sent_ns: (N,) int64, 0: never. positions (N, 3), velocities (N, 3), yaws (N,): as told.
-    missing: (N,) probability that a receiver lacks a good estimate now. departed: (N,) m, how far
-    the objects are from where the receivers believe them.
+    missing: (N,) probability that a receiver lacks a good estimate when it uses what is told now.
+    departed: (N,) m, how far the objects are from where the receivers believe them now.
     """
 
     sent_ns: npt.NDArray[np.int64]
@@ -82,8 +82,9 @@ class Belief:
         """Forget what was told: the clock jumped."""
         self._memory = _NOTHING
 
-    def of(self, objects: Objects, now_ns: int) -> Told:
-        """Of the objects as they are at ``now_ns``."""
+    def of(self, objects: Objects, now_ns: int, ahead_s: float = 0.0) -> Told:
+        """Of the objects as they are at ``now_ns``; what receivers lack, at the moment ``ahead_s``
+        later, when they use what is told now."""
         n = len(objects)
         sent, states, missing = np.zeros(n, np.int64), np.zeros((n, 7)), np.ones(n)
         departed = np.zeros(n)
@@ -94,14 +95,17 @@ class Belief:
         sent[mine], states[mine] = known.sent_ns, known.states
         since = np.maximum(now_ns - known.sent_ns, 0) * 1e-9
         at = known.states[:, :3] + since[:, None] * known.states[:, 3:6]
-        off = np.linalg.norm(objects.positions[mine] - at, axis=1)
+        apart = objects.positions[mine] - at
+        departed[mine] = np.linalg.norm(apart, axis=1)
+        apart += ahead_s * (objects.velocities[mine] - known.states[:, 3:6])
+        off, since = np.linalg.norm(apart, axis=1), since + ahead_s
         bearable = tolerable(objects)[mine]
         a, b, c = known.variances.T
         variance = a + 2 * since * b + since**2 * c + known.drive * since**3 / 3
         used = usable(variance, self._max_sigma_m)
         holds = np.exp(-0.5 * (off / (DEPARTED_SHARE * bearable)) ** 2)
         alive = np.clip(2 - 2 * since / self._ttl_s, 0, 1)
-        departed[mine], missing[mine] = off, 1 - (1 - known.lacking) * used * holds * alive
+        missing[mine] = 1 - (1 - known.lacking) * used * holds * alive
         return Told(sent, states[:, :3], states[:, 3:6], states[:, 6], missing, departed)
 
     def told(self, objects: Objects, told: Told, rows: npt.NDArray[np.intp], loss: float) -> None:
@@ -119,12 +123,13 @@ class Belief:
 
 def heard_of(objects: Objects, heard: Objects, max_sigma_m: float) -> FloatArray:
     """(N,) probability that what other stations told, ``heard`` as predicted to now, is a good
-    estimate of each object."""
+    estimate of each object: of the one that is nearest to it."""
     if not len(heard) or not len(objects):
         return np.zeros(len(objects))
     apart = np.linalg.norm(objects.positions[:, None] - heard.positions, axis=2)
     bearable = tolerable(objects)[:, None]
     near = np.exp(-0.5 * (apart / (2 * DEPARTED_SHARE * bearable)) ** 2)
+    near = np.where(apart == apart.min(axis=0), near, 0.0)  # one object, not all that stand by it
     return np.asarray((near * usable(_variances(heard)[:, 0], max_sigma_m)).max(axis=1))
 
 

@@ -10,7 +10,7 @@ BURST_S = 1.0
 """Budget that may be saved up, or as much as one message of ``FEW`` objects takes."""
 FEW = 4
 """Objects for which a message is worth its header, while the budget is short."""
-AROUND_SHARE = 0.3
+AROUND_SHARE = 0.4
 """Of the budget, at most, for what stands around objects: fewer messages tell more."""
 AROUND_BURST = 1.5
 """Messages for whose surroundings may be saved up."""

@@ -202,7 +202,9 @@ class Signer:
         kind, signer, asks = WITH_HINT, self._hint, b""
         if self._due(now_ns):
             kind, signer = WITH_CERTIFICATE, self._certificate
-            self._attached_ns, self._wait_ns = now_ns, self.every_ns
+            first = self._attached_ns is None  # twice at the start, for one may get lost
+            self._wait_ns = CERTIFICATE_ASKED_NS if first else self.every_ns
+            self._attached_ns = now_ns
         if self._asks:
             kind, asks = kind | ASKING, bytes([len(self._asks)]) + b"".join(self._asks)
             self._asks.clear()

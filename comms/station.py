@@ -271,10 +271,11 @@ class Station:
         pose = self._pose_at(at_ns)
         near = np.linalg.norm(objects.positions - pose.position, axis=1) <= self.config.range_m
         objects = objects.selected(near & (objects.quality >= self.config.min_quality))
-        belief = self._belief.of(objects, at_ns)
+        delay_s = self._delay_s()
+        belief = self._belief.of(objects, at_ns, delay_s)
         requests = self._peers.requests(now_ns, pose.position)
         scene = Scene(
-            objects, belief, self._heard(at_ns), pose, requests, at_ns, self._delay_s(), self.loss,
+            objects, belief, self._heard(at_ns), pose, requests, at_ns, delay_s, self.loss,
             len(requests) < len(self._peers.of),
         )  # fmt: skip
         around = self._overhead(now_ns) + 1 + codec.head_bytes(self._content)
@@ -286,7 +287,7 @@ class Station:
         if not len(chosen):
             return []
         if self.config.sender_prediction:
-            objects = along_chord(objects, self._turns.of(objects.ids), self._delay_s())
+            objects = along_chord(objects, self._turns.of(objects.ids), delay_s)
         out: list[bytes] = []
         told = [np.zeros(1, np.intp)]  # this vehicle itself is in every envelope
         rows = chosen[chosen > 0]

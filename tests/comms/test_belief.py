@@ -109,3 +109,19 @@ def test_good_is_the_share_of_places_within_the_bearable():
 def test_time_before_the_sending_is_no_error():
     told = told_once().of(CARS, NOW - 100 * MS)
     assert np.isfinite(told.missing).all()
+
+
+def test_what_was_heard_of_one_says_nothing_of_who_stands_beside_it():
+    pair = things([(0, 0), (0.6, 0)], kind=ObjectClass.PERSON)
+    known = heard_of(pair, things([(0.1, 0)], kind=ObjectClass.PERSON), 1.6)
+    assert known[0] > 0.9
+    assert known[1] == 0
+
+
+def test_what_receivers_lack_is_of_the_moment_at_which_they_use_it():
+    belief, brakes = told_once(), CARS.derived(velocities=np.zeros((2, 3)))
+    now, later = (belief.of(brakes, NOW, ahead_s) for ahead_s in (0.0, 0.4))
+    assert (now.departed == 0).all()
+    assert (later.departed == 0).all()
+    assert now.missing[0] < 0.01
+    assert later.missing[0] > 0.95
