@@ -1,5 +1,7 @@
 """Which of two lists' objects are the same, under the error of both."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
@@ -15,33 +17,83 @@ SOLID = 0.5
 """Share of two bodies' sizes within which their middles cannot be."""
 DOUBLE_M, DOUBLE_VULNERABLE_M = 2.5, 1.5
 """Two bodies that two stations tell of, each of one, are seldom nearer to each other."""
-_PLANE = np.array([0, 1, 3, 4])
 _FLOOR = 1e-4 * np.eye(4)
 _BIG = 1e6
-_UNKNOWN = np.uint8(ObjectClass.UNKNOWN)
 
 Rows = npt.NDArray[np.intp]
 
 
-def pairs(ours: Objects, theirs: Objects) -> tuple[Rows, Rows, FloatArray]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Near:
+    """K pairs of two lists' objects that are alike and not far from each other: rows of both, the
+    first list's rising, and (K, 2) m from theirs to ours."""
+
+    ours: Rows
+    theirs: Rows
+    apart: FloatArray
+
+
+def near(ours: Objects, theirs: Objects, reach_m: float) -> Near:
+    """Those within ``reach_m`` along x and along y, at about the same height."""
+    if len(ours) < len(theirs):
+        i = np.arange(len(ours))
+        j = _around(theirs.positions, ours.positions, reach_m)
+    else:
+        i = _around(ours.positions, theirs.positions, reach_m)
+        j = np.arange(len(theirs))
+    first, second = ours.positions.take(i, axis=0), theirs.positions.take(j, axis=0)
+    close = np.abs(first[:, None, 0] - second[:, 0]) < reach_m
+    close &= np.abs(first[:, None, 1] - second[:, 1]) < reach_m
+    rows, columns = np.nonzero(close)
+    i, j = i[rows], j[columns]
+    apart = first.take(rows, axis=0) - second.take(columns, axis=0)
+    same = (np.abs(apart[:, 2]) < HEIGHT_M) & alike(ours.classes[i], theirs.classes[j])
+    return Near(i[same], j[same], apart[same, :2])
+
+
+def _around(places: FloatArray, others: FloatArray, reach_m: float) -> Rows:
+    """Rows of places in the box around others and ``reach_m`` about it."""
+    if not len(others):
+        return np.zeros(0, np.intp)
+    reach_m += 1e-6  # rounding leaves nobody out
+    inside = np.ones(len(places), np.bool_)
+    for axis in (0, 1):
+        at, to = places[:, axis], others[:, axis]
+        inside &= (at > to.min() - reach_m) & (at < to.max() + reach_m)
+    return np.flatnonzero(inside)
+
+
+def pairs(
+    ours: Objects, theirs: Objects, candidates: Near | None = None
+) -> tuple[Rows, Rows, FloatArray]:
     """All pairs that may be the same object: rows of both, and squared Mahalanobis distances
-    below ``GATE``. Both lists speak for one moment."""
-    i, j = _within(ours, theirs, FARTHEST_M)
-    near = alike(ours.classes[i], theirs.classes[j])
-    i, j = i[near], j[near]
-    apart = ours.positions[i, :2] - theirs.positions[j, :2]
+    below ``GATE``. Both lists speak for one moment. candidates: those within ``FARTHEST_M`` or
+    more, if they are known."""
+    found = near(ours, theirs, FARTHEST_M) if candidates is None else candidates
+    i, j, apart = found.ours, found.theirs, found.apart
+    # The distance over x and y alone, and with the larger of their variances, is no larger.
+    variance = _ground_variance(ours, i) + _ground_variance(theirs, j) + 1e-3
+    close = (apart**2).sum(axis=1) < GATE * variance
+    close &= (np.abs(apart) < FARTHEST_M).all(axis=1)
+    i, j, apart = i[close], j[close], apart[close]
     rest = np.concatenate([apart, ours.velocities[i, :2] - theirs.velocities[j, :2]], axis=1)
-    S = (ours.covariances[i] + theirs.covariances[j])[:, _PLANE[:, None], _PLANE] + _FLOOR
+    S = ours.covariances.take(i, axis=0) + theirs.covariances.take(j, axis=0)
+    S = S.reshape(-1, 2, 3, 2, 3)[:, :, :2, :, :2].reshape(-1, 4, 4) + _FLOOR
     squared = (rest * np.linalg.solve(S, rest[..., None])[..., 0]).sum(axis=1)
     inside = squared < GATE
     return i[inside], j[inside], squared[inside]
 
 
-def match(ours: Objects, theirs: Objects) -> tuple[Rows, Rows]:
+def _ground_variance(objects: Objects, rows: Rows) -> FloatArray:
+    """(K,) m², along x and y together."""
+    return np.asarray(objects.covariances[rows, 0, 0] + objects.covariances[rows, 1, 1])
+
+
+def match(ours: Objects, theirs: Objects, candidates: Near | None = None) -> tuple[Rows, Rows]:
     """Rows of both that are the same object: the assignment of most pairs, and of them the one of
-    least total distance."""
-    i, j, squared = pairs(ours, theirs)
-    if (np.diff(i) > 0).all() and len(set(j.tolist())) == len(j):
+    least total distance. candidates: as of ``pairs``."""
+    i, j, squared = pairs(ours, theirs, candidates)
+    if len(set(i.tolist())) == len(set(j.tolist())) == len(i):
         return i, j
     rows, r = np.unique(i, return_inverse=True)
     columns, c = np.unique(j, return_inverse=True)
@@ -68,51 +120,67 @@ def mutual(ours: Objects, theirs: Objects, groups: Rows) -> tuple[Rows, Rows]:
     return i[both], j[both]
 
 
-def overlapping(ours: Objects, theirs: Objects) -> npt.NDArray[np.bool_]:
+def reach(ours: Objects, theirs: Objects) -> float:
+    """m, within which candidates tell all of ``match``, ``overlapping`` and ``ambiguous``."""
+    spread = _spread(theirs, np.arange(len(theirs))).max(initial=0)
+    solid = SOLID * (ours.sizes[:, :2].max(initial=0) + theirs.sizes[:, :2].max(initial=0))
+    return max(FARTHEST_M, DOUBLE_M + float(spread), float(solid))
+
+
+def overlapping(
+    ours: Objects, theirs: Objects, candidates: Near | None = None
+) -> npt.NDArray[np.bool_]:
     """(M,) of theirs, those that stand inside one of ours that is alike, where no other can be."""
-    out = np.zeros(len(theirs), np.bool_)
-    if not len(ours) or not len(theirs):
-        return out
-    reach = SOLID * (ours.sizes[:, :2].max() + theirs.sizes[:, :2].max())
-    i, j = _within(ours, theirs, float(reach))
-    apart = theirs.positions[j, :2] - ours.positions[i, :2]
-    same = alike(ours.classes[i], theirs.classes[j])
-    i, j, apart = i[same], j[same], apart[same]
+    found = near(ours, theirs, reach(ours, theirs)) if candidates is None else candidates
+    i, j, apart = found.ours, found.theirs, found.apart
     room = SOLID * (ours.sizes[i, :2] + theirs.sizes[j, :2]) / 2
-    known = np.isfinite(ours.yaws[i])
-    room[~known] = room[~known].min(axis=1, keepdims=True)
-    yaw = np.where(known, ours.yaws[i], 0.0)
-    along = np.abs(np.cos(yaw) * apart[:, 0] + np.sin(yaw) * apart[:, 1])
-    across = np.abs(np.cos(yaw) * apart[:, 1] - np.sin(yaw) * apart[:, 0])
+    yaw = ours.yaws[i]
+    known = np.isfinite(yaw)
+    if not known.all():
+        room[~known] = room[~known].min(axis=1, keepdims=True)
+        yaw = np.where(known, yaw, 0.0)
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    along = np.abs(cos * apart[:, 0] + sin * apart[:, 1])
+    across = np.abs(cos * apart[:, 1] - sin * apart[:, 0])
+    out = np.zeros(len(theirs), np.bool_)
     out[j[(along < room[:, 0]) & (across < room[:, 1])]] = True
     return out
 
 
-def ambiguous(ours: Objects, theirs: Objects, free: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def ambiguous(
+    ours: Objects,
+    theirs: Objects,
+    free: npt.NDArray[np.bool_],
+    candidates: Near | None = None,
+) -> npt.NDArray[np.bool_]:
     """(M,) of theirs, those so near to one of ours that both are rather one, placed badly.
 
     free: (N,) of ours, what none of theirs was matched to.
     """
+    found = near(ours, theirs, reach(ours, theirs)) if candidates is None else candidates
+    use = free[found.ours]
+    j, apart = found.theirs[use], found.apart[use]
+    vulnerable = IS_VULNERABLE[theirs.classes[j]]
+    most = np.where(vulnerable, DOUBLE_VULNERABLE_M, DOUBLE_M) + _spread(theirs, j)
     out = np.zeros(len(theirs), np.bool_)
-    i, j = _within(ours, theirs, DOUBLE_M + FARTHEST_M)
-    i, j = i[free[i]], j[free[i]]
-    apart = np.linalg.norm(theirs.positions[j, :2] - ours.positions[i, :2], axis=1)
-    spread = np.sqrt(theirs.covariances[j, 0, 0] + theirs.covariances[j, 1, 1])
-    reach = np.where(IS_VULNERABLE[theirs.classes[j]], DOUBLE_VULNERABLE_M, DOUBLE_M) + spread
-    out[j[(apart < reach) & alike(ours.classes[i], theirs.classes[j])]] = True
+    out[j[np.linalg.norm(apart, axis=1) < most]] = True
     return out
 
 
-def _within(ours: Objects, theirs: Objects, reach_m: float) -> tuple[Rows, Rows]:
-    """Rows of both that are that near along x and along y, and at about the same height."""
-    near = np.abs(ours.positions[:, :1] - theirs.positions[:, 0]) < reach_m
-    i, j = np.nonzero(near)
-    apart = np.abs(ours.positions[i, 1:] - theirs.positions[j, 1:])
-    inside = (apart < [reach_m, HEIGHT_M]).all(axis=1)
-    return i[inside], j[inside]
+def _spread(objects: Objects, rows: Rows) -> FloatArray:
+    """(K,) m, of the place on the ground."""
+    return np.sqrt(_ground_variance(objects, rows))
 
 
 def alike(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """A person is no truck; whoever does not know the class may mean anything."""
-    same = IS_VULNERABLE[first] == IS_VULNERABLE[second]
-    return np.asarray(same | (first == _UNKNOWN) | (second == _UNKNOWN))
+    return np.asarray(_ALIKE[first, second])
+
+
+def _alike_table() -> npt.NDArray[np.bool_]:
+    same: npt.NDArray[np.bool_] = IS_VULNERABLE[:, None] == IS_VULNERABLE
+    same[ObjectClass.UNKNOWN] = same[:, ObjectClass.UNKNOWN] = True
+    return same
+
+
+_ALIKE = _alike_table()

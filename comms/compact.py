@@ -71,6 +71,8 @@ _IS_SIGNED = [f.signed for f in _FIELDS.values()]
 _SIGNED = np.array(_IS_SIGNED)
 _LEAST = ("place", "speed", "up", "climb")
 """Whose smallest code stands in the head."""
+_LEAST_BITS = 7
+_WIDTH_BITS = [field.bits for field in _FIELDS.values()]
 _AT = {name: k for k, name in enumerate(_FIELDS)}
 _ID, _AGE, _YAW, _CLASS, _EXISTS, _AXIS = (
     _AT[name] for name in ("id", "age", "yaw", "class", "quality", "axis")
@@ -134,7 +136,7 @@ def encode(objects: Objects, pose: Pose, capture_ns: int) -> bytes:
     for name in _LEAST:
         least = int(values[name].min())
         values[name] = values[name] - least
-        out.put(least, 7)
+        out.put(least, _LEAST_BITS)
     records = np.stack([values[name] for name in _FIELDS], axis=1)
     widths = np.where(_FIXED > 0, _FIXED, widths_of(records, _SIGNED))
     for width, field in zip(widths.tolist(), _FIELDS.values(), strict=True):
@@ -154,8 +156,9 @@ def decode(payload: bytes, envelope: Envelope) -> Objects:
         got.records(0, [], [])
         return _NONE.derived(stamp_ns=envelope.capture_ns, ready_ns=envelope.capture_ns)
     first, lowest = got.take_long(), got.take_long()
-    least = [got.take(7) for _ in _LEAST]
-    widths = [field.width or got.take(field.bits) for field in _FIELDS.values()]
+    least = got.take_all([_LEAST_BITS] * len(_LEAST))
+    sent = got.take_all(_WIDTH_BITS)
+    widths = [width or field.width for width, field in zip(sent, _FIELDS.values(), strict=True)]
     v = got.records(count, widths, _IS_SIGNED)
     classes, codes = v[:, _CLASS], v[:, _SIZES]
     if classes.max() >= len(ObjectClass) or codes.max() >= _SIZE_TABLE.shape[2]:
@@ -163,7 +166,9 @@ def decode(payload: bytes, envelope: Envelope) -> Objects:
     ids = first + np.cumsum(v[:, _ID])
     if v[:, _ID].max() >= 2**32 or not -(2**31) <= ids[0] <= ids[-1] < 2**31:
         raise Rejected(Reason.MALFORMED, "an id of over 32 bits")
-    v[:, _LIFTED] += [lowest, *least]
+    lifts = np.zeros(len(_FIELDS), np.int64)
+    lifts[_LIFTED] = [lowest, *least]
+    v += lifts
     yaws = v[:, _YAW] * (2 * np.pi / _YAWS)
     yaws[v[:, _YAW] == _YAWS] = np.nan
     places, velocities = v[:, _PLACE] * _PLACE_UNITS, v[:, _VELOCITY] * VELOCITY_UNIT

@@ -122,19 +122,23 @@ def assess(
     theirs = told.objects
     B = priors(peers, now_ns, own)
     sure = told.sure
-    of_sure = sure[told.peer]
-    rows = np.flatnonzero(of_sure)
-    mine, at = mutual(ours, theirs.selected(rows), told.peer[rows])
-    other = rows[at]
+    if sure.all():
+        mine, other = mutual(ours, theirs, told.peer)
+    else:
+        rows = np.flatnonzero(sure[told.peer])
+        mine, at = mutual(ours, theirs.selected(rows), told.peer[rows])
+        other = rows[at]
     information: FloatArray = np.linalg.inv(B).astype(np.float64)
     pull = np.zeros((len(peers), 3))
     _gather(information, pull, told, other, ours.selected(mine))
     lies = contradicted(theirs, ours, other, sight)
     count = np.bincount(told.peer[other], minlength=len(peers))
     against = np.bincount(told.peer[lies], minlength=len(peers))
-    honest = np.array([p.trust >= LEAST_TRUST for p in peers])
-    anchors = joined([ours, told.plain.selected((sure & honest)[told.peer])])
-    for k in np.flatnonzero(~sure)[:MOST_REGISTRATIONS]:
+    unsure = np.flatnonzero(~sure)[:MOST_REGISTRATIONS]
+    if len(unsure):
+        honest = np.array([p.trust >= LEAST_TRUST for p in peers])
+        anchors = joined([ours, told.plain.selected((sure & honest)[told.peer])])
+    for k in unsure:
         rows = np.flatnonzero(told.peer == k)
         found = register(
             told.plain.selected(rows), told.jacobian[rows], anchors, B[k], sight, peers[k].station

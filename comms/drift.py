@@ -10,8 +10,9 @@ A queue that fills for seconds looks the same. What waits in it is late, too, an
 """
 
 from collections import deque
-from collections.abc import Collection
-from itertools import islice, pairwise
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+from operator import mul
 from statistics import median
 
 _SPACING_NS = 100_000_000
@@ -54,11 +55,11 @@ class DriftMonitor:
         return self.drifting
 
     def _judge(self) -> None:
-        count = len(self._samples)
-        if count < _MIN_SAMPLES or self._samples[-1][0] - self._samples[0][0] < _MIN_SPAN_S:
+        samples = self._samples
+        if len(samples) < _MIN_SAMPLES or samples[-1][0] - samples[0][0] < _MIN_SPAN_S:
             return
-        recent = median(age for _, age in islice(self._samples, count - 5, None))
-        if _is_ramp(self._samples):
+        recent = median([samples[-k][1] for k in range(1, 6)])
+        if _is_ramp(samples):
             self.drifting = True
         elif self.drifting and self._usual:
             self.drifting = abs(recent - self._usual[0]) > _RETURN_S
@@ -67,24 +68,26 @@ class DriftMonitor:
             self._usual.append(recent)
 
 
-def _is_ramp(samples: deque[tuple[float, float]]) -> bool:
-    n = len(samples)
-    slope, sigma = _slope(samples)
-    if abs(slope) < max(_MIN_RATE, _SIGMAS * sigma):
+def _is_ramp(samples: Collection[tuple[float, float]]) -> bool:
+    times, ages = [at for at, _ in samples], [age for _, age in samples]
+    if not _rises(times, ages):
         return False
-    ages = [age for _, age in samples]
+    n = len(ages)
     parts = [min(ages[k * n // _PARTS : (k + 1) * n // _PARTS]) for k in range(_PARTS)]
     rises = [(b - a) / (parts[-1] - parts[0] or 1) for a, b in pairwise(parts)]
     return min(rises) > _EVENNESS / len(rises)
 
 
-def _slope(samples: Collection[tuple[float, float]]) -> tuple[float, float]:
-    """Slope of the least-squares line, and its standard deviation."""
-    n = len(samples)
-    t0, y0 = sum(t for t, _ in samples) / n, sum(y for _, y in samples) / n
-    tt = sum((t - t0) ** 2 for t, _ in samples)
+def _rises(times: Sequence[float], ages: Sequence[float]) -> bool:
+    """Whether the least-squares line is steep, also against its slope's standard deviation."""
+    n = len(ages)
+    t0, y0 = sum(times) / n, sum(ages) / n
+    t, y = [time - t0 for time in times], [age - y0 for age in ages]
+    tt = sum([d * d for d in t])
     if tt == 0:
-        return 0.0, 1.0
-    slope = sum((t - t0) * (y - y0) for t, y in samples) / tt
-    rest = sum((y - y0 - slope * (t - t0)) ** 2 for t, y in samples)
-    return slope, float((rest / (n - 2) / tt) ** 0.5)
+        return False
+    slope: float = sum(map(mul, t, y)) / tt
+    if abs(slope) < _MIN_RATE:
+        return False
+    rest = sum([(b - slope * a) ** 2 for a, b in zip(t, y, strict=True)])
+    return abs(slope) >= _SIGMAS * float((rest / (n - 2) / tt) ** 0.5)

@@ -196,9 +196,7 @@ def unpack(data: bytes, frame_id: str = MAP) -> Envelope:
             np.array(position) * _POSITION_UNIT,
             yaw / _TURN,
             np.array([vx, vy, vz]) * VELOCITY_UNIT,
-            uncertainty.decode(
-                np.array([[sx, sy, sz, syaw]], np.uint8), np.array([[rho]], np.int8), _PAIRS
-            )[0],
+            uncertainty.decode_pose((sx, sy, sz, syaw), rho),
             frame_id,
         )
         return Envelope(

@@ -7,35 +7,28 @@ nobody can erase an object, and none is put where our own view is free.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from comms.association import HEIGHT_M, alike, ambiguous, match, overlapping
+from comms.association import HEIGHT_M, alike, ambiguous, match, near, overlapping, reach
 from comms.consistency import LEAST_TRUST, Told, contradicted
-from comms.motion import driven, horizontal
+from comms.merging import Merged, spread
+from comms.motion import horizontal
 from comms.peers import Peer
 from comms.registration import in_view
 from comms.request import Sight
 from pipeline.box import FloatArray
-from pipeline.objects import ObjectClass, Objects, joined
+from pipeline.objects import ObjectClass, Objects
 from pipeline.pose import Pose
 
-OWN = 0
-"""This station, among sources."""
 ECHO_M = 1.0
 """What is told of like this vehicle and so near to its body is this vehicle itself."""
 UNSURE_SHARE = 0.5
 """Of the quality of what is told by a station whose pose nothing has confirmed yet."""
 UNSURE_SIGMA_SHARE = 0.75
 """Of ``max_sigma_m``, for what such a station tells: all of it is off by as much, and alike."""
-PULL = 4.0
-"""Squared deviations, by our own estimate, over which nobody moves what we see ourselves."""
-
-SURER = 0.25
-"""Share of our variance below which another station's state is worth the mixing."""
-SOON_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,39 +85,38 @@ def fuse(
     use &= ~contradicted(theirs, own, np.zeros(0, np.intp), sight)
     seen = np.zeros(len(theirs), np.bool_) if sight is None else in_view(theirs, sight)
     trust = np.array([p.trust for p in peers])
-    usable = np.flatnonzero(use)
-    of_peer = np.searchsorted(told.peer[usable], np.arange(len(peers) + 1))
-    fused, sources = own, [[OWN] for _ in range(len(own))]
+    rows = np.flatnonzero(use & (trust >= LEAST_TRUST)[told.peer])
+    if not len(rows):
+        return replace(Fused.alone(own), unsure=unsure)
+    bounds = np.searchsorted(told.peer[rows], np.arange(len(peers) + 1))
+    usable, spreads, seen = theirs.selected(rows), spread(theirs)[rows], seen[rows]
+    merged, reach_m = Merged(own, len(rows)), reach(own, usable)
     for k in np.argsort(-trust, kind="stable"):
-        rows = usable[of_peer[k] : of_peer[k + 1]]
-        if trust[k] < LEAST_TRUST or not len(rows):
+        of_peer = slice(bounds[k], bounds[k + 1])
+        part = usable.selected(of_peer)
+        if not len(part):
             continue
-        station = peers[k].station
-        part = theirs.selected(rows)
-        mine, other = match(fused, part)
+        known = merged.objects
+        candidates = near(known, part, reach_m)
+        mine, other = match(known, part, candidates)
         new = np.ones(len(part), np.bool_)
         new[other] = False
         if new.any():
-            new &= ~overlapping(fused, part)
-            free = np.ones(len(fused), np.bool_)
+            new &= ~overlapping(known, part, candidates)
+            free = np.ones(len(known), np.bool_)
             free[mine] = False
-            doubles = new & ambiguous(fused, part, free)
+            doubles = new & ambiguous(known, part, free, candidates)
             unsure += int(doubles.sum())
-            new &= ~doubles
-        new &= ~seen[rows]
+            new &= ~doubles & ~seen[of_peer]
+        station = peers[k].station
         if len(mine):
-            fused = _refined(fused, mine, part.selected(other), trust[k])
-            for row in mine.tolist():
-                sources[row].append(station)
+            merged.refine(mine, part, spreads[of_peer], other, station, trust[k])
         if new.any():
-            added = part.selected(new)
             share = trust[k] * (1.0 if told.sure[k] else UNSURE_SHARE)
-            added = added.derived(quality=added.quality * share, ready_ns=fused.ready_ns)
-            fused = joined([fused, added])
-            sources += [[station] for _ in range(len(added))]
-    counts = np.array([len(s) for s in sources], np.int64)
-    flat = np.array([s for each in sources for s in each], np.uint32)
-    return Fused(fused, flat, np.cumsum(counts).astype(np.uint32), unsure)
+            merged.add(part, spreads[of_peer], np.flatnonzero(new), station, share)
+    counts = np.array([len(s) for s in merged.sources], np.int64)
+    flat = np.array([s for each in merged.sources for s in each], np.uint32)
+    return Fused(merged.objects, flat, np.cumsum(counts).astype(np.uint32), unsure)
 
 
 def _echoes(
@@ -137,66 +129,3 @@ def _echoes(
     near = (along < size[0] / 2 + ECHO_M) & (across < size[1] / 2 + ECHO_M)
     near &= np.abs(theirs.positions[:, 2] - here[2]) < HEIGHT_M
     return np.asarray(near & alike(theirs.classes, np.array([kind], np.uint8)))
-
-
-def intersected(
-    first: FloatArray, P: FloatArray, second: FloatArray, Q: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Covariance intersection of M pairs: states (M, d) and covariances (M, d, d).
-
-    The weight is the one of the traces of the place: ω = tr Q / (tr P + tr Q).
-    """
-    p = np.trace(P[:, :3, :3], axis1=1, axis2=2)
-    q = np.trace(Q[:, :3, :3], axis1=1, axis2=2)
-    omega = (q / np.maximum(p + q, 1e-12))[:, None, None]
-    one, two = omega * _inverse(P), (1 - omega) * _inverse(Q)
-    covariance = _inverse(one + two)
-    state = covariance @ (one @ first[..., None] + two @ second[..., None])
-    return state[..., 0], covariance
-
-
-def _refined(fused: Objects, rows: npt.NDArray[np.intp], theirs: Objects, trust: float) -> Objects:
-    """Some of the fused by what a peer tells of the same objects: their existence, and their states
-    where the peer is clearly surer of them."""
-    surer = _spread(theirs) < SURER * _spread(fused, rows)
-    pull = ((theirs.positions - fused.positions[rows])[:, :2] ** 2).sum(axis=1)
-    own = fused.covariances[rows]
-    surer &= (fused.stations[rows] != OWN) | (pull < PULL * (own[:, 0, 0] + own[:, 1, 1]) / 2)
-    yaws, sizes = fused.yaws[rows], fused.sizes[rows]
-    changes = {
-        "quality": 1 - (1 - fused.quality[rows]) * (1 - trust * theirs.quality),
-        "measured_ns": np.maximum(
-            fused.measured_ns[rows], np.minimum(theirs.measured_ns, fused.stamp_ns)
-        ),
-        "yaws": np.where(np.isnan(yaws), theirs.yaws, yaws),
-        "sizes": np.where(sizes > 0, sizes, theirs.sizes),
-    }
-    fused = fused.changed(rows, changes)
-    if not surer.any():
-        return fused
-    rows, theirs = rows[surer], theirs.selected(surer)
-    ours = fused.selected(rows)
-    state, covariance = intersected(
-        np.hstack([ours.positions, ours.velocities]), ours.covariances,
-        np.hstack([theirs.positions, theirs.velocities]), theirs.covariances / trust,
-    )  # fmt: skip
-    take = ours.stations != OWN
-    changes = {
-        "positions": state[:, :3], "velocities": state[:, 3:], "covariances": covariance,
-        "stations": np.where(take, theirs.stations, ours.stations),
-        "ids": np.where(take, theirs.ids, ours.ids),
-    }  # fmt: skip
-    return fused.changed(rows, changes)
-
-
-def _spread(objects: Objects, rows: npt.NDArray[np.generic] | slice = slice(None)) -> FloatArray:
-    """(N,) m², of the place on the ground in ``SOON_S``: it counts the velocity's, too."""
-    P, t = objects.covariances[rows], SOON_S
-    soon = P[:, 0, 0] + P[:, 1, 1] + t * t * (P[:, 3, 3] + P[:, 4, 4])
-    soon += 2 * t * (P[:, 0, 3] + P[:, 1, 4])
-    soon += 2 * driven(objects.classes[rows], objects.velocities[rows]) * t**3 / 3
-    return np.asarray(soon)
-
-
-def _inverse(P: FloatArray) -> FloatArray:
-    return np.asarray(np.linalg.inv(P + 1e-9 * np.eye(P.shape[-1])))

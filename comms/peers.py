@@ -96,28 +96,32 @@ class Peer:
             self._sequence = envelope.sequence
         self.heard_ns, self.received = now_ns, self.received + 1
 
-    def put(self, envelope: Envelope, objects: Objects) -> None:
-        """Take in a message of objects: its states replace older ones of the same objects."""
-        ids = objects.ids.tolist()
+    def put(self, envelope: Envelope, *told: Objects) -> None:
+        """Take in what a message tells: its states replace older ones of the same objects."""
+        ids = [i for part in told for i in part.ids.tolist()]
         if len(set(ids)) < len(ids):  # an id twice: the first one counts
-            objects = objects.selected(np.unique(objects.ids, return_index=True)[1])
-            ids = objects.ids.tolist()
+            whole = joined(told)
+            told = (whole.selected(np.unique(whole.ids, return_index=True)[1]),)
+            ids = told[0].ids.tolist()
+        keep = ~_among(self.objects.ids.tolist(), set(ids))
         newer = self.stamps_ns > envelope.capture_ns
-        keep = newer | ~_among(self.objects.ids.tolist(), set(ids))
-        take = ~_among(ids, set(self.objects.ids[newer].tolist()))
-        new = objects if take.all() else objects.selected(take)
-        new = new.derived(
-            stamp_ns=0, ready_ns=0, sizes=np.minimum(new.sizes, LARGEST[new.classes]),
-            covariances=new.covariances + LEAST_VARIANCE,
-        )  # fmt: skip
-        stamps = np.full(len(new), envelope.capture_ns)
-        origins = np.broadcast_to(envelope.pose.position[:2], (len(new), 2))
-        if keep.any():
-            new = joined([self.objects.selected(keep), new])
-            stamps = np.concatenate([self.stamps_ns[keep], stamps])
-            origins = np.concatenate([self.origins[keep], origins])
-        self.objects, self.stamps_ns, self.origins = new, stamps, origins
-        if len(self.objects) > MAX_OBJECTS_EACH:
+        if newer.any():
+            keep |= newer
+            take = ~_among(ids, set(self.objects.ids[newer].tolist()))
+            told = (joined(told).selected(take),)
+        kept = int(keep.sum())
+        if kept:
+            told = (self.objects.selected(keep), *told)
+        objects = joined(told, stamp_ns=0)  # new arrays, ours to change
+        sizes, classes = objects.sizes[kept:], objects.classes[kept:]
+        np.minimum(sizes, LARGEST[classes], out=sizes)
+        objects.covariances[kept:] += LEAST_VARIANCE
+        stamps = np.full(len(objects), envelope.capture_ns)
+        stamps[:kept] = self.stamps_ns[keep]
+        origins = np.empty((len(objects), 2))
+        origins[:kept], origins[kept:] = self.origins[keep], envelope.pose.position[:2]
+        self.objects, self.stamps_ns, self.origins = objects, stamps, origins
+        if len(objects) > MAX_OBJECTS_EACH:
             self.keep(np.sort(np.argsort(self.stamps_ns, kind="stable")[-MAX_OBJECTS_EACH:]))
 
     def put_features(self, envelope: Envelope, features: Features) -> None:
@@ -186,8 +190,9 @@ class Peers:
         if sum(len(p.objects) for p in peers) > MAX_TOLD:
             quota = max(1, MAX_TOLD // len(peers))
             for peer in peers:
-                away = np.linalg.norm(peer.objects.positions - here, axis=1)
-                peer.keep(np.sort(np.argsort(away, kind="stable")[:quota]))
+                if len(peer.objects) > quota:
+                    away = ((peer.objects.positions - here) ** 2).sum(axis=1)
+                    peer.keep(np.sort(np.argsort(away, kind="stable")[:quota]))
         return peers
 
     def requests(self, now_ns: int, here: FloatArray) -> list[Request]:

@@ -411,7 +411,7 @@ class Station:
         if cells is None:  # maps take longer to make
             self._delays.append(max(0, now_ns - envelope.capture_ns))
         itself = codec.sender(envelope.pose, envelope.body, envelope.station)
-        peer.put(envelope, joined([itself, objects]) if objects else itself)
+        peer.put(envelope, *([itself, objects] if objects else [itself]))
         if cells is not None:
             peer.put_features(envelope, cells)
         if wish is not None and (

@@ -24,6 +24,7 @@ STEP = float(np.log(MAX_SIGMA / MIN_SIGMA) / 255)
 _MIN_EIGENVALUE = 0.1
 """Of a correlation matrix before its entries are rounded."""
 _TABLE = np.minimum(MIN_SIGMA * np.exp(STEP * np.arange(256)), MAX_SIGMA)
+_SIGMAS = _TABLE.tolist()
 
 Pairs = Sequence[tuple[int, int]]
 Codes = npt.NDArray[np.uint8]
@@ -59,6 +60,21 @@ def decode(codes: Codes, correlations: Correlations, pairs: Pairs) -> FloatArray
     sigma: FloatArray = _TABLE[codes]
     matrix *= sigma[:, :, None] * sigma[:, None, :]
     return matrix
+
+
+def decode_pose(codes: Sequence[int], correlation: int) -> FloatArray:
+    """(4, 4) of x, y, z and yaw, of which only x and y are correlated: ``decode`` of one.
+
+    Raises:
+        ValueError: a correlation that no covariance has.
+    """
+    if not -127 < correlation < 127:
+        raise ValueError("a correlation of 1 or more")
+    x, y, z, yaw = (_SIGMAS[code] for code in codes)
+    both = correlation / 127 * (x * y)
+    return np.array(
+        [[x * x, both, 0, 0], [both, y * y, 0, 0], [0, 0, z * z, 0], [0, 0, 0, yaw * yaw]]
+    )
 
 
 def _possible(matrix: FloatArray, correlations: Correlations, pairs: Pairs) -> bool:

@@ -101,9 +101,13 @@ class Objects:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def selected(self, rows: npt.NDArray[np.generic]) -> "Objects":
-        """Some of them; rows: (N,) bool, or indices in any order."""
-        return self.derived(**{name: getattr(self, name)[rows] for name in ARRAYS})
+    def selected(self, rows: npt.NDArray[np.generic] | slice) -> "Objects":
+        """Some of them; rows: (N,) bool, or indices in any order; a slice shares their memory."""
+        if isinstance(rows, slice):
+            return self.derived(**{name: getattr(self, name)[rows] for name in ARRAYS})
+        if rows.dtype == np.bool_:
+            rows = np.flatnonzero(rows)
+        return self.derived(**{name: getattr(self, name).take(rows, axis=0) for name in ARRAYS})
 
     def changed(
         self, rows: npt.NDArray[np.generic], values: Mapping[str, npt.NDArray[Any]]
@@ -117,10 +121,9 @@ class Objects:
     def derived(self, **changed: Any) -> "Objects":
         """These objects with some fields changed, by values that follow from checked ones and are
         not checked again; ``dataclasses.replace`` checks."""
-        made = object.__new__(Objects)
+        made, put = object.__new__(Objects), object.__setattr__
         for name in NAMES:
-            value = changed[name] if name in changed else getattr(self, name)
-            object.__setattr__(made, name, value)
+            put(made, name, changed[name] if name in changed else getattr(self, name))
         return made
 
     @classmethod
@@ -137,15 +140,20 @@ NAMES = tuple(f.name for f in fields(Objects))
 ARRAYS = NAMES[2:]
 
 
-def joined(parts: Sequence[Objects]) -> Objects:
-    """Several lists as one, which speaks for the first one's moment.
+def joined(parts: Sequence[Objects], stamp_ns: int | None = None) -> Objects:
+    """Several lists as one, which speaks for the first one's moment; for ``stamp_ns``, if given,
+    whatever they speak for.
 
     Raises:
         InputError: they speak for different moments, are too many, or none is given.
     """
-    if not parts or any(p.stamp_ns != parts[0].stamp_ns for p in parts):
+    if not parts or (stamp_ns is None and len({p.stamp_ns for p in parts}) > 1):
         raise InputError("Objects of different moments cannot be joined: predict them to one")
-    if sum(map(len, parts)) > MAX_OBJECTS:
-        raise InputError(f"Objects: {sum(map(len, parts))} of them; give at most {MAX_OBJECTS}")
-    arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS}
-    return parts[0].derived(ready_ns=max(p.ready_ns for p in parts), **arrays)
+    count = sum([len(p.ids) for p in parts])
+    if count > MAX_OBJECTS:
+        raise InputError(f"Objects: {count} of them; give at most {MAX_OBJECTS}")
+    return parts[0].derived(
+        stamp_ns=parts[0].stamp_ns if stamp_ns is None else stamp_ns,
+        ready_ns=max([p.ready_ns for p in parts]),
+        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS},
+    )

@@ -1,5 +1,6 @@
 """Where a vehicle is in the fixed frame, and how sure of it."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,9 +37,9 @@ class Pose:
             ("covariance", (4, 4), MAX_METERS),
         ):  # fmt: skip
             value = getattr(self, name)
-            if value.shape != shape or not (np.abs(value) <= most).all():
+            if value.shape != shape or not np.abs(value).max() <= most:  # nor is NaN
                 raise InputError(f"Pose.{name}: give {shape} finite numbers of at most {most:g}")
-        if (np.diagonal(self.covariance) < 0).any():
+        if self.covariance.diagonal().min() < 0:
             raise InputError("Pose.covariance: a variance is below 0")
-        if not np.isfinite(self.yaw):
+        if not math.isfinite(self.yaw):
             raise InputError("Pose.yaw is not finite")

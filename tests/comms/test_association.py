@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from comms.association import alike, match, mutual, overlapping, pairs
+from comms.association import FARTHEST_M, GATE, alike, match, mutual, near, overlapping, pairs
 from pipeline.objects import ObjectClass, Objects
-from tests.comms.made import NOW
+from tests.comms.made import NOW, covariances
 from tests.comms.scenes import things
 
 CAR, PERSON, UNKNOWN = ObjectClass.CAR, ObjectClass.PERSON, ObjectClass.UNKNOWN
@@ -75,6 +75,33 @@ def test_nothing_matches_nothing():
         assert len(pairs(a, b)[0]) == 0
         assert overlapping(a, b).tolist() == [False] * len(b)
         assert len(mutual(a, b, np.zeros(len(b), np.intp))[0]) == 0
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_leaving_out_what_is_far_changes_no_pair(seed):
+    rng = np.random.default_rng(seed)
+    lists = []
+    for count in rng.integers(1, 60, 2):
+        part = things(rng.uniform(-30, 30, (count, 2)), rng.normal(0, 1, (count, 2)))
+        scale = rng.uniform(0.1, 3, count)[:, None, None]
+        lists.append(part.derived(covariances=covariances(rng, count, 6, 1.0) * scale))
+    ours, theirs = lists
+    plane = np.ix_([0, 1, 3, 4], [0, 1, 3, 4])
+    expected = {}
+    for i in range(len(ours)):
+        for j in range(len(theirs)):
+            apart = ours.positions[i] - theirs.positions[j]
+            rest = np.append(apart[:2], (ours.velocities[i] - theirs.velocities[j])[:2])
+            S = (ours.covariances[i] + theirs.covariances[j])[plane] + 1e-4 * np.eye(4)
+            squared = rest @ np.linalg.solve(S, rest)
+            if np.abs(apart).max() < FARTHEST_M and squared < GATE:
+                expected[i, j] = squared
+    i, j, squared = pairs(ours, theirs)
+    assert dict(zip(zip(i.tolist(), j.tolist(), strict=True), squared, strict=True)) == (
+        pytest.approx(expected)
+    )
+    wider = pairs(ours, theirs, near(ours, theirs, 25.0))
+    assert all((a == b).all() for a, b in zip((i, j, squared), wider, strict=True))
 
 
 def test_no_second_body_stands_inside_of_a_first():

@@ -34,6 +34,21 @@ def test_widths_are_what_the_largest_needs():
     assert widths_of(values[:0], signed).tolist() == [0] * 7
 
 
+def test_the_widest_fields_keep_every_bit():
+    values = np.array([[2**61 + 1, -(2**61) + 3, 1], [2**62 - 1, 2**61 - 1, 0]])
+    data = Writer().done(values, np.array([62, 62, 1]))
+    assert (Reader(data).records(2, [62, 62, 1], [False, True, False]) == values).all()
+
+
+def test_numbers_of_a_head_come_at_once_or_one_by_one():
+    data = bytes(range(1, 8))
+    one_by_one = Reader(data)
+    widths = [3, 0, 17, 8, 1]
+    assert Reader(data).take_all(widths) == [one_by_one.take(w) for w in widths]
+    with pytest.raises(Rejected):
+        Reader(data).take_all([50, 7])
+
+
 def test_too_few_or_too_many_bytes_are_malformed():
     values = np.array([[5, 9], [1, 15]])
     data = Writer().done(values, np.array([3, 4]))

@@ -147,6 +147,19 @@ def test_what_is_no_covariance_is_packed_all_the_same_and_comes_out_as_one():
     assert np.linalg.eigvalsh(got).min() > 0
 
 
+@pytest.mark.parametrize("rho", [-126, -1, 0, 50, 126])
+def test_of_one_pose_the_covariance_is_that_of_many(rho):
+    codes, rhos = np.array([[0, 100, 255, 7]], np.uint8), np.array([[rho]], np.int8)
+    many = uncertainty.decode(codes, rhos, ((0, 1),))
+    assert (uncertainty.decode_pose((0, 100, 255, 7), rho) == many[0]).all()
+
+
+@pytest.mark.parametrize("rho", [-128, -127, 127])
+def test_a_pose_without_a_covariance_is_refused(rho):
+    with pytest.raises(ValueError, match="correlation"):
+        uncertainty.decode_pose((9, 9, 9, 9), rho)
+
+
 def test_correlations_that_contradict_each_other_are_refused():
     pairs = ((0, 1), (3, 4), (0, 3), (1, 4), (2, 5))
     codes = np.full((1, 6), 100, np.uint8)

@@ -5,7 +5,8 @@ import pytest
 
 from comms.alignment import predict
 from comms.consistency import LEAST_TRUST, told_by
-from comms.fusion import Fused, fuse, intersected
+from comms.fusion import Fused, fuse
+from comms.merging import intersected
 from comms.peers import Peer
 from pipeline.objects import ObjectClass, Objects, joined
 from tests.comms.made import MS, NOW, covariances
