@@ -2,10 +2,12 @@
 
     python -m benchmarks.isp_ros [--seconds 20] [--width 1920] [--height 1080]
 
-``sim_camera`` sends ``bayer_rggb16`` at 30 Hz, drawn before; this process subscribes. One row has
-no node between them, the others have the isp node in each mode, the last with the detector's view
-asked for as well. Age is from just before ``publish`` in the camera's process to the callback here;
-added is its difference to the row without a node; work is the span that the node reports.
+``sim_camera`` sends ``bayer_rggb16`` at 30 Hz, drawn before; this process subscribes as the stack's
+own nodes do (``ros_nodes/image_topics.py``). One row has no node between them, the others have the
+isp node in each mode, with the whole picture, the detector's view or both asked for; with both, a
+row measures either. Age is from just before ``publish`` in the camera's process to the callback
+here; added is its difference to the row without a node, which carries RAW; work is the span that
+the node reports, of all that is asked for.
 ``latency`` is what the latency monitor's node says of the stage ``isp``. The load of the machine at
 each row is its last column: other work on the cores shows in every figure.
 """
@@ -26,14 +28,14 @@ WARM_UP_S = 2.0
 START_S = 90.0
 PRERENDERED = 20
 LEVELS = ["isp.bits:=12", "isp.black_level:=[64.0]"]
+TASK_AWARE = [*LEVELS, "isp.mode:=task_aware"]
 ROWS: dict[str, tuple[list[str], list[str]]] = {
     "no node": ([], ["image_raw"]),
     "classical": (LEVELS, ["image"]),
-    "task_aware": ([*LEVELS, "isp.mode:=task_aware"], ["image"]),
-    "task_aware, detector's too": (
-        [*LEVELS, "isp.mode:=task_aware"],
-        ["image", "isp/detector"],
-    ),
+    "task_aware": (TASK_AWARE, ["image"]),
+    "detector's view": (TASK_AWARE, ["isp/detector"]),
+    "task_aware, detector's too": (TASK_AWARE, ["image", "isp/detector"]),
+    "detector's view, image too": (TASK_AWARE, ["isp/detector", "image"]),
 }
 """The node's parameters and the topics that are subscribed, the measured one first."""
 
@@ -58,22 +60,20 @@ class Watch:
 
     def __init__(self, node: Any, topics: list[str]) -> None:
         from leadsight_msgs.msg import LatencyReport, Span
-        from sensor_msgs.msg import Image
 
-        from ros_nodes import qos
+        from ros_nodes import image_topics, qos
+        from ros_nodes.stage import Stage
 
         self.ages: list[float] = []
         self.numbers: list[int] = []
         self.spans: list[Any] = []
         self.report: Any = None
-        self._node = node
-        subscribe: Callable[..., Any] = node.create_subscription
-        self._held = [
-            subscribe(Image, topics[0], self._image, qos.images()),
-            *(subscribe(Image, topic, lambda m: None, qos.images()) for topic in topics[1:]),
-            subscribe(Span, "isp/span", self.spans.append, qos.results(100)),
-            subscribe(LatencyReport, "latency", self._latency, qos.results(1)),
-        ]
+        stage = Stage(node, lambda: None)
+        image_topics.subscribe(node, topics[0], self._image, stage)
+        for topic in topics[1:]:
+            image_topics.subscribe(node, topic, lambda m, i: None, stage)
+        node.create_subscription(Span, "isp/span", self.spans.append, qos.results(100))
+        node.create_subscription(LatencyReport, "latency", self._latency, qos.results(1))
 
     def _image(self, message: Any, info: Any) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
@@ -87,10 +87,6 @@ class Watch:
         """Measure from here."""
         for taken in (self.ages, self.numbers, self.spans):
             taken.clear()
-
-    def close(self) -> None:
-        for subscription in self._held:
-            self._node.destroy_subscription(subscription)
 
     def heard(self) -> str:
         """What the latency monitor knows of the stage isp."""
@@ -135,7 +131,6 @@ def measure(name: str, seconds: float, width: int, height: int) -> Row:
         spin_until(lambda: False, seconds)
         numbers, spans, ages = list(watch.numbers), list(watch.spans), list(watch.ages)
         heard, load = watch.heard(), os.getloadavg()[0]
-    watch.close()
     watch_node.destroy_node()
     lost = int(np.diff(numbers).sum()) + 1 - len(numbers)
     dropped = sum(m.dropped for m in spans)

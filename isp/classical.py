@@ -10,7 +10,7 @@ so with one the lookup stays linear in 16 bits and the curve comes last. Light i
 white level before the matrix, or saturated highlights would turn magenta.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import cv2
 import numpy as np
@@ -93,10 +93,16 @@ class ClassicalIsp:
     def develop(
         self, frame: Frame, consumers: tuple[str, ...], into: Mapping[str, Rgb] | None = None
     ) -> dict[str, Frame]:
-        """The same picture for each of the consumers, as ``process`` gives it; into: an array for
-        the first of them."""
-        first = into.get(consumers[0]) if into and consumers else None
-        return dict.fromkeys(consumers, self.process(frame, first))
+        """The same picture for each of the consumers, as ``process`` gives it; into: arrays for
+        some of them, of which the first is used."""
+        room = next((into[c] for c in consumers if c in into), None) if into else None
+        return dict.fromkeys(consumers, self.process(frame, room))
+
+    def views(
+        self, frame: Frame, consumers: tuple[str, ...], into: Mapping[str, Rgb] | None = None
+    ) -> Iterator[tuple[str, Frame]]:
+        """What ``develop`` gives, one after the other."""
+        yield from self.develop(frame, consumers, into).items()
 
     def _white_balance(
         self, mosaic: Mosaic, layout: FrameLayout, shift: int, stamp_ns: int

@@ -75,38 +75,44 @@ class Operators:
         self._plain, self._mix = color_mix(IDENTITY), color_mix(matrix)
         width, height = self._grid = grid
         half = self._half = (width // 2, height // 2)
-        self._full = np.empty((3, height, width), np.float32)
+        self._full = np.empty((4, height, width), np.float32)
         self._small = np.empty((7, *half[::-1]), np.float32)
-        self._rgb = np.empty((3, height, width), np.float32)
+        self._ones = np.ones(half[::-1], np.float32)
         self._codes = list(np.empty((3, height, width), np.uint8))
 
     def __call__(self, linear: Linear, given: Parameters) -> npt.NDArray[np.uint8]:
         """A new (h, w, 3) uint8 RGB."""
-        self._shrink(linear.planes, given)
-        return self._tone(given)
-
-    def _tone(self, given: Parameters) -> npt.NDArray[np.uint8]:
-        """(level · gain)^exponent of ``self._rgb``, gain and exponent varying over the picture."""
-        flat = self._rgb.reshape(-1, self._grid[0])
-        cv2.max(flat, given.toe, dst=flat)  # type: ignore[call-overload]
-        cv2.log(flat, dst=flat)
+        mix = self._shrink(linear.planes, given)
         field = given.field * np.float32(math.log(2))
         gain = cv2.resize(field[0], self._grid, dst=self._full[0])
         power = cv2.resize(cv2.exp(field[1]), self._grid, dst=self._full[1])
-        for plane, exponent in zip(self._rgb, given.exponents, strict=True):
+        for of_colors, exponent, code in zip(mix, given.exponents, self._codes, strict=True):
+            plane = self._joined(of_colors, given.toe)
+            # (level · gain)^exponent, gain and exponent varying over the picture
+            cv2.log(plane, dst=plane)
             cv2.scaleAdd(gain, 1.0, plane, dst=plane)
             cv2.multiply(plane, power, dst=plane, scale=exponent)
-        cv2.exp(flat, dst=flat)
-        for plane, exponent, code in zip(self._rgb, given.exponents, self._codes, strict=True):
+            cv2.exp(plane, dst=plane)
             black = -255 * given.toe**exponent
             cv2.addWeighted(plane, 127.5, plane, 127.5, black, dst=code, dtype=cv2.CV_8U)
         return np.asarray(cv2.merge(self._codes))
 
-    def _shrink(self, planes: FloatImage, given: Parameters) -> None:
-        """Balanced planes with less noise and the toe on them, into ``self._rgb``: fine luma on the
-        grid, coarse luma and color on half of it, each towards its mean where it holds no more than
-        noise."""
-        y, fine, weight = self._full
+    def _joined(self, of_colors: Sequence[float], toe: float) -> FloatImage:
+        """R, G or B on the grid, of what ``_shrink`` left, with the toe on it and no lower."""
+        plane, fine = self._full[2:]
+        y2, cr, cb, mean = self._small[:4]
+        cv2.addWeighted(cr, of_colors[0], cb, of_colors[1], toe, dst=mean)
+        cv2.add(mean, y2, dst=mean)
+        cv2.resize(mean, self._grid, dst=plane)
+        cv2.add(plane, fine, dst=plane)
+        cv2.max(plane, toe, dst=plane)  # type: ignore[call-overload]
+        return np.asarray(plane)
+
+    def _shrink(self, planes: FloatImage, given: Parameters) -> list[list[float]]:
+        """Balanced planes with less noise: fine luma on the grid, coarse luma and color on half of
+        it, each towards its mean where it holds no more than noise. Gives what is to be added to
+        luma for R, G, B, of the two colors."""
+        y, weight, _, fine = self._full
         y2, cr, cb, mean, mean2, weight2, variance2 = self._small
         of_red, of_green, of_blue = given.gains
         cv2.addWeighted(planes[0], LUMA[0] * of_red, planes[2], LUMA[2] * of_blue, 0, dst=y)
@@ -130,7 +136,7 @@ class Operators:
         cv2.divide(y2, weight2, dst=y2)
         cv2.add(y2, mean, dst=y2)
         _divisor(mean2, y2, slope, floor, given.strengths[0], weight2)
-        cv2.divide(1, weight2, dst=weight2)
+        cv2.divide(self._ones, weight2, dst=weight2)  # a number instead takes four times as long
         cv2.resize(weight2, self._grid, dst=weight)
         cv2.multiply(fine, weight, dst=fine)
 
@@ -147,11 +153,7 @@ class Operators:
             cv2.add(color, average, dst=color)
         share = matrix_share(cv2.mean(y2)[0], *color_noise(given, (LUMA,)))
         mix = (self._plain + (self._mix - self._plain) * share) * given.saturation
-        for plane, (of_cr, of_cb) in zip(self._rgb, mix.tolist(), strict=True):
-            cv2.addWeighted(cr, of_cr, cb, of_cb, given.toe, dst=mean)
-            cv2.add(mean, y2, dst=mean)
-            cv2.resize(mean, self._grid, dst=plane)
-            cv2.add(plane, fine, dst=plane)
+        return [list(row) for row in mix.tolist()]
 
 
 _MEANS = {side: np.full(side, 1 / side, np.float32) for side in (WINDOW, FINE_WINDOW)}

@@ -12,7 +12,7 @@ to a quarter of the time constant before. Stamps decide it, so the same frames g
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -209,10 +209,21 @@ class TaskAwareIsp:
             InputError: unknown encoding, an image of another type or size than the encoding says,
                 or levels that the bits cannot hold. The next frame is not affected.
         """
+        return dict(self.views(frame, consumers, into))
+
+    def views(
+        self, frame: Frame, consumers: tuple[str, ...], into: Mapping[str, Rgb] | None = None
+    ) -> Iterator[tuple[str, Frame]]:
+        """What ``develop`` gives, one after the other: none waits for those behind it.
+
+        Raises:
+            InputError: what ``develop`` raises, before the first.
+        """
         if frame.encoding in READY:
             frame.check()
             self.chosen = None
-            return dict.fromkeys(consumers, frame)
+            yield from dict.fromkeys(consumers, frame).items()
+            return
         layout = self._front.layout_of(frame)
         if layout is not self._layout:
             self.reset()
@@ -232,7 +243,6 @@ class TaskAwareIsp:
                 small = thumbnail(linear)
             self.chosen = chosen = self._choose(small, seen, frame.stamp_ns)
             self._measured_ns = frame.stamp_ns
-        made = {}
         for consumer in consumers:
             given = chosen.of[consumer]
             if consumer == "detector":
@@ -241,8 +251,7 @@ class TaskAwareIsp:
             else:
                 out = into.get(consumer) if into else None
                 image = self._whole(mosaic, layout, shift, consumer, given, out)
-            made[consumer] = Frame(image, frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
-        return made
+            yield consumer, Frame(image, frame.stamp_ns, "rgb8", frame.index, frame.frame_id)
 
     def _default_grid(self, size: tuple[int, int]) -> tuple[int, int]:
         scale = self.config.detector_px / max(size)

@@ -136,3 +136,29 @@ def test_a_whole_picture_is_made_in_the_array_given_for_it_where_that_fits(mode,
         found = kinds[mode](config).develop(frame(image, 0), ("human",), {"human": room})
         np.testing.assert_array_equal(found["human"].image, expected)
         assert np.shares_memory(found["human"].image, room) == fits
+
+
+@pytest.mark.parametrize("mode", ["classical", "task_aware"])
+def test_views_are_what_develop_gives_in_the_order_asked_for(mode):
+    config = IspConfig(mode=mode, black_level=(64.0,))
+    kinds = {"classical": ClassicalIsp, "task_aware": TaskAwareIsp}
+    for consumers in ("detector", "human"), ("human", "detector", "tracker"):
+        expected = kinds[mode](config).develop(frame(mosaic(0.5), 0), consumers)
+        found = list(kinds[mode](config).views(frame(mosaic(0.5), 0), consumers))
+        assert tuple(name for name, _ in found) == consumers
+        for name, view in found:
+            np.testing.assert_array_equal(view.image, expected[name].image)
+
+
+def test_the_detectors_view_does_not_wait_for_the_whole_one():
+    room = np.zeros((*SIZE, 3), np.uint8)
+    views = isp().views(frame(mosaic(0.5), 0), ("detector", "human"), {"human": room})
+    assert next(views)[0] == "detector" and not room.any()
+    assert next(views)[0] == "human" and room.any()
+
+
+def test_the_classical_picture_is_made_in_the_first_array_that_is_given():
+    room = np.zeros((*SIZE, 3), np.uint8)
+    view = ClassicalIsp(IspConfig(black_level=(64.0,)))
+    found = view.develop(frame(mosaic(0.5), 0), ("detector", "human"), {"human": room})
+    assert all(np.shares_memory(f.image, room) for f in found.values())

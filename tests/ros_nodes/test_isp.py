@@ -75,6 +75,24 @@ def test_each_consumer_gets_its_view_only_while_it_subscribes(ros) -> None:
     assert spans[-1].stage == "isp"
 
 
+def test_the_detectors_view_goes_out_before_the_whole_picture_is_made(ros) -> None:
+    ros.start("isp", *TASK_AWARE, "isp.detector_px:=64")
+    camera = Camera(ros)
+    sent: dict[str, dict[int, int]] = {"isp/detector": {}, "image": {}}
+    for topic, at_ns in sent.items():
+
+        def note(message, info, at_ns=at_ns) -> None:
+            at_ns[messages.stamp_of(message.header)] = info["source_timestamp"]
+
+        ros.node.create_subscription(Image, topic, note, qos.images())
+
+    def of_both() -> set[int]:
+        return sent["isp/detector"].keys() & sent["image"].keys()
+
+    assert camera.until(lambda: len(of_both()) > 3)
+    assert all(sent["isp/detector"][stamp] < sent["image"][stamp] for stamp in of_both())
+
+
 def test_in_classical_mode_all_consumers_get_the_same_picture_and_no_advice(ros) -> None:
     ros.start("isp", *TASK_AWARE[1:])
     camera, advice = Camera(ros), ros.heard(own.Exposure, "isp/exposure")
