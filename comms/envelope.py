@@ -122,6 +122,13 @@ class Envelope:
                 f"{MTU - HEADER_BYTES}"
             )
 
+    @property
+    def asks(self) -> bool:
+        """Whether it holds a request: alone, or ahead of objects with its length in a byte."""
+        return self.layer == Layer.REQUEST or (
+            self.layer == Layer.OBJECTS and self.payload[:1] > b"\0"
+        )
+
 
 def frame_hash(frame_id: str) -> int:
     """16 bits that stand for a frame's name."""

@@ -8,7 +8,7 @@ another's messages count as seen, or as too many.
 from dataclasses import dataclass, field
 
 from comms.drift import DriftMonitor
-from comms.envelope import MTU, TIME_UNIT_NS, Envelope, unpack
+from comms.envelope import MTU, TIME_UNIT_NS, Envelope, Layer, unpack
 from comms.reasons import Reason, Rejected
 from comms.signing import Framed, Verifier, split
 from pipeline.pose import MAP
@@ -157,7 +157,9 @@ class Gate:
                 Reason.CERTIFICATE,
                 f"station {envelope.station} under the certificate of {certificate.station}",
             )
-        if envelope.layer not in certificate.layers:
-            raise Rejected(Reason.CERTIFICATE, f"not for layer {envelope.layer.name.lower()}")
+        used = (envelope.layer, Layer.REQUEST) if envelope.asks else (envelope.layer,)
+        for layer in used:
+            if layer not in certificate.layers:
+                raise Rejected(Reason.CERTIFICATE, f"not for layer {layer.name.lower()}")
         if not certificate.valid_at(envelope.capture_ns):
             raise Rejected(Reason.CERTIFICATE, "the certificate was not valid at capture")

@@ -160,10 +160,12 @@ class Credentials:
 
 
 class Signer:
-    """Signs a station's envelopes. every_ns: the certificate goes along at least so often."""
+    """Signs a station's envelopes. every_ns: the certificate goes along at least so often. layers:
+    what others will take from it."""
 
     def __init__(self, credentials: Credentials, every_ns: int = CERTIFICATE_EVERY_NS) -> None:
         self.station = credentials.certificate.station
+        self.layers = credentials.certificate.layers
         self.every_ns = every_ns
         self._key = credentials.key
         self._certificate = credentials.certificate.pack()

@@ -206,6 +206,8 @@ class Station:
         overhead = self._overhead(now_ns)
         if own is None or not bits or not requests or room <= overhead:
             return []
+        if not self._may_send(Layer.FEATURES):
+            return []
         if not 0 <= now_ns - own.stamp_ns <= self.config.ttl_ms * 1e6:
             return []
         pose = self._pose_at(own.stamp_ns)
@@ -221,6 +223,10 @@ class Station:
         if out:
             self._features = None
         return out
+
+    def _may_send(self, layer: Layer) -> bool:
+        """Whether this station's certificate, where it has one, is for a layer."""
+        return self._signer is None or layer in self._signer.layers
 
     def _overhead(self, now_ns: int) -> int:
         """Of the next message around its payload."""
@@ -241,6 +247,7 @@ class Station:
         if (
             plan is None
             or not self._selector.asks
+            or not self._may_send(Layer.REQUEST)
             or now_ns - plan.stamp_ns > plan.times_s[-1] * 1e9
         ):
             return b""

@@ -22,9 +22,9 @@ RNG = np.random.default_rng(0)
 POSE = pose(RNG)
 
 
-def packed(sequence=1, station=7, capture_ns=NOW, **fields):
+def packed(sequence=1, station=7, capture_ns=NOW, payload=b"\0ay", **fields):
     at = replace(fields.pop("pose", POSE), stamp_ns=capture_ns)
-    return pack(envelope(RNG, b"pay", station, sequence, capture_ns, pose=at, **fields))
+    return pack(envelope(RNG, payload, station, sequence, capture_ns, pose=at, **fields))
 
 
 def unsigned(sequence=1, **fields):
@@ -140,8 +140,9 @@ def test_a_layer_that_the_certificate_does_not_name_is_refused(made):
     gate = Gate(99, verifier=made.verifier())
     signer = made.signer(layers={Layer.OBJECTS})
     taken(gate, signer.sign(packed(1, layer=Layer.OBJECTS), NOW))
-    data = signer.sign(packed(2, layer=Layer.FEATURES), NOW)
-    assert refused(gate, data) is Reason.CERTIFICATE
+    for fields in ({"layer": Layer.FEATURES}, {"layer": Layer.REQUEST}, {"payload": b"\x05a plan"}):
+        data = signer.sign(packed(2, **{"layer": Layer.OBJECTS, **fields}), NOW)
+        assert refused(gate, data) is Reason.CERTIFICATE
 
 
 def test_a_certificate_must_be_valid_at_capture_and_on_arrival(made):

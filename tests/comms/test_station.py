@@ -1,6 +1,7 @@
 """A station as a whole: every byte is counted, every delay applied, no budget overrun."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from comms.envelope import HEADER_BYTES, MTU, ClockQuality, Content, Layer, pack
 from comms.gate import Gate
 from comms.motion import predicted
 from comms.reasons import Reason
-from comms.request import decode
+from comms.request import Plan, decode
 from comms.signing import (
     ASKING,
     OVERHEAD_BYTES,
@@ -470,3 +471,17 @@ def test_an_unknown_hint_does_not_make_a_station_send_its_certificate(keys):
         one.incoming(stranger.sign(packed, now), now)
     assert one.report().rejected == {Reason.UNKNOWN_SIGNER.value: 20}
     assert one.report().sent_bytes["signature"] < 18 * 74 + 2 * 184 + 1
+
+
+@pytest.mark.parametrize("layers", [{Layer.OBJECTS}, set(Layer)])
+def test_a_station_sends_no_layer_that_its_certificate_is_not_for(layers, keys):
+    sender = station(7, keys.signer(7, layers=layers), keys.verifier(), budget_bytes_s=1e5)
+    receiver = station(8, keys.signer(8), keys.verifier())
+    plan = Plan(NOW, np.arange(6.0), np.column_stack([np.arange(6.0) * 10, np.zeros(6)]), 3.0)
+    for k in range(20):
+        now = NOW + k * 100 * MS
+        sender.see(crowd(5, now), at(stamp_ns=now), replace(plan, stamp_ns=now))
+        for data in sender.outgoing(now):
+            assert receiver.incoming(data, now) is not None
+    assert receiver.report().received > 1
+    assert (sender.report().sent_bytes["request"] > 0) is (Layer.REQUEST in layers)
