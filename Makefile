@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out/demo
+# A process for each core.
+PYTEST_ARGS ?= -n logical --dist loadfile
 
 PY := $(VENV)/bin/python
 # The interpreter's own version names the file of versions that it was tested with.

@@ -103,6 +103,7 @@ setup(
         ],
         "test": [
             "pytest",
+            "pytest-xdist",
             "ruff",
             "mypy",
             "types-PyYAML",

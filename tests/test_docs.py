@@ -199,7 +199,7 @@ def test_documented_command_runs(
             assert all(word in help_ for word in arguments if word.startswith("--"))
             return
         if arguments[:2] == ["evaluate-mot", "world"]:
-            arguments += ["--seconds", "4"]
+            arguments += ["--seconds", "2"]
         if ">" in arguments:
             arguments = arguments[: arguments.index(">")]
         run([sys.executable, "-m", "leadsight", *arguments], place)
