@@ -21,6 +21,8 @@ from evaluation.v2x_scenes import Scene, record
 
 ALIGNMENTS = ("stale", "floored", "predict", "oracle")
 BUDGETS = (1_000.0, 5_000.0, 20_000.0, 100_000.0)
+AS_CPM = "send_all as CPM"
+"""Everything in the standard's own encoding: the plainest station that keeps to it."""
 SOME = ("apc", "send_all", "etsi")
 """Selectors of the sweeps of delay, loss and pose; all of them meet every budget."""
 STEP_S = 0.05
@@ -41,7 +43,8 @@ class Where:
 
 @dataclass(frozen=True)
 class Condition:
-    """One row of a table. sweep, at: which one, and its place in it. selector, run: how."""
+    """One row of a table. sweep, at: which one, and its place in it. selector: as the table names
+    it. run: how."""
 
     sweep: str
     at: str
@@ -81,7 +84,13 @@ _POSES = ((0.0, 0.0), (0.2, 0.0), (0.5, 1.0), (1.0, 0.0), (0.2, 1.0), (0.2, 2.0)
 def _budgets(selectors: Sequence[str]) -> Iterator[Condition]:
     for selector in selectors:
         for budget in BUDGETS:
-            yield Condition("budget", f"{budget / 1000:g} kB/s", selector, base(selector, budget))
+            yield Condition("budget", _kilobytes(budget), selector, base(selector, budget))
+    for budget in BUDGETS if "send_all" in selectors else ():
+        yield Condition("budget", _kilobytes(budget), AS_CPM, base("send_all", budget, "cpm"))
+
+
+def _kilobytes(budget: float) -> str:
+    return f"{budget / 1000:g} kB/s"
 
 
 def _sweep(
