@@ -71,11 +71,22 @@ class Peer:
     disagreed: float = DISAGREED
     fit: float = 1.0
     doubt: float = 1.0
-    loss: float = 0.0
     received: int = 0
     features: Features | None = None
     features_from: FloatArray = field(default_factory=lambda: np.zeros(2))
     _sequence: int = -1
+    _missed: float = 0.0
+    _came: float = 1.0
+
+    @property
+    def loss(self) -> float:
+        """Share of its latest messages that did not come."""
+        return self._missed / self.told
+
+    @property
+    def told(self) -> float:
+        """How many messages ``loss`` is of."""
+        return self._missed + self._came
 
     @property
     def trust(self) -> float:
@@ -90,8 +101,9 @@ class Peer:
         if self._sequence >= 0:
             gap = (envelope.sequence - self._sequence) % 2**32
             if 0 < gap <= MAX_GAP:
-                kept = (1 - LOSS_MEMORY) ** (gap - 1)
-                self.loss = (1 - LOSS_MEMORY) * (1 - kept * (1 - self.loss))
+                kept = (1 - LOSS_MEMORY) ** gap
+                missed = (1 - LOSS_MEMORY - kept) / LOSS_MEMORY
+                self._missed, self._came = kept * self._missed + missed, kept * self._came + 1
         if self._sequence < 0 or (envelope.sequence - self._sequence) % 2**32 < 2**31:
             self._sequence = envelope.sequence
         self.heard_ns, self.received = now_ns, self.received + 1

@@ -160,13 +160,16 @@ class Credentials:
 
 
 class Signer:
-    """Signs a station's envelopes. every_ns: the certificate goes along at least so often. layers:
-    what others will take from it."""
+    """Signs a station's envelopes.
+
+    every_ns: the certificate goes along at least so often, and more often the more of the messages
+    are lost, share ``loss``: an ask and its answer must both arrive. layers: what others will take.
+    """
 
     def __init__(self, credentials: Credentials, every_ns: int = CERTIFICATE_EVERY_NS) -> None:
         self.station = credentials.certificate.station
         self.layers = credentials.certificate.layers
-        self.every_ns = every_ns
+        self.every_ns, self.loss = every_ns, 0.0
         self._key = credentials.key
         self._certificate = credentials.certificate.pack()
         self._hint = hint_of(self._certificate)
@@ -196,8 +199,11 @@ class Signer:
         return OVERHEAD_BYTES[kind] + (1 + HINT_BYTES * len(self._asks) if self._asks else 0)
 
     def _due(self, now_ns: int) -> bool:
-        since = None if self._attached_ns is None else now_ns - self._attached_ns
-        return since is None or not 0 <= since < self._wait_ns  # or the clock jumped back
+        if self._attached_ns is None:
+            return True
+        often_ns = max(CERTIFICATE_ASKED_NS, self.every_ns * (1 - self.loss) ** 2)
+        since = now_ns - self._attached_ns
+        return not 0 <= since < min(self._wait_ns, often_ns)  # or the clock jumped back
 
     def sign(self, envelope: bytes, now_ns: int) -> bytes:
         """The framed message."""

@@ -57,6 +57,8 @@ FEATURE_LEVEL = 0.5
 """Of what may be saved up: what is above, after the objects, is for features."""
 REQUEST_SHARE = 0.05
 """Of the budget, at most, for requests."""
+ENOUGH = 5
+"""Messages of a station, come or not, that tell the share that is lost."""
 SILENT_NS = 5_000_000_000
 AGES = 512
 
@@ -181,6 +183,8 @@ class Station:
     def outgoing(self, now_ns: int) -> list[bytes]:
         """Datagrams to send now, within the budget; none while there is nothing to tell."""
         self._budget.fill(now_ns)
+        if self._signer is not None:
+            self._signer.loss = self.loss
         if self._own is None or self._pose is None or not self._budget.bytes_s:
             return []
         if now_ns - self._sent_ns < 0.99e9 / self.config.rate_hz:
@@ -467,7 +471,7 @@ class Station:
     @property
     def loss(self) -> float:
         """Share of the peers' messages that did not arrive, as their sequences show."""
-        peers = [p.loss for p in self._peers.of.values() if p.received > 5]
+        peers = [p.loss for p in self._peers.of.values() if p.told > ENOUGH]
         return float(np.mean(peers)) if peers else 0.0
 
     def report(self) -> Report:

@@ -72,6 +72,19 @@ def test_loss_is_read_off_the_gaps_of_the_sequence_also_where_it_wraps(loss, fir
     assert np.mean(values[100:]) == pytest.approx(loss, abs=0.03)
 
 
+@pytest.mark.parametrize("loss", [0.1, 0.9])
+def test_loss_is_right_from_the_first_messages_on(loss):
+    first = []
+    for seed in range(300):
+        rng, peer = np.random.default_rng(seed), Peer(7)
+        peer.hear(envelope_of(sequence=0), NOW)
+        for k in range(1, 30):
+            if rng.random() >= loss:
+                peer.hear(envelope_of(sequence=k), NOW)
+        first.append(peer.loss)
+    assert np.mean(first) == pytest.approx(loss, abs=0.15)
+
+
 def test_a_station_that_began_anew_lost_nothing():
     peer = Peer(7)
     for sequence in (1, 2, 3, 900_000, 900_001):

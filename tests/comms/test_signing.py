@@ -67,6 +67,16 @@ def test_the_certificate_goes_along_every_so_often_and_a_hint_in_between(made):
     assert OVERHEAD_BYTES == {0: 1, 1: 69, 2: 184}
 
 
+@pytest.mark.parametrize(("loss", "after_ms"), [(0.0, 10_000), (0.5, 2500), (0.9, 250)])
+def test_it_goes_along_more_often_where_asks_and_answers_are_lost(made, loss, after_ms):
+    signer = made.signer()
+    signer.loss = loss
+    for start in (NOW - S, NOW):
+        assert signer.sign(DATA, start)[0] == WITH_CERTIFICATE
+    at = [k for k in range(1, 200) if signer.sign(DATA, NOW + 100 * k * MS)[0] == WITH_CERTIFICATE]
+    assert at[0] * 100 == -(-after_ms // 100) * 100
+
+
 def attached(signer, since, at_ms):
     """Whether the certificate is in a message at NOW plus so much, after the start's two."""
     for before in (signer.sign(DATA, NOW - S), signer.sign(DATA, NOW)):
