@@ -123,8 +123,9 @@ def mutual(ours: Objects, theirs: Objects, groups: Rows) -> tuple[Rows, Rows]:
 def reach(ours: Objects, theirs: Objects) -> float:
     """m, within which candidates tell all of ``match``, ``overlapping`` and ``ambiguous``."""
     spread = _spread(theirs, np.arange(len(theirs))).max(initial=0)
-    solid = SOLID * (ours.sizes[:, :2].max(initial=0) + theirs.sizes[:, :2].max(initial=0))
-    return max(FARTHEST_M, DOUBLE_M + float(spread), float(solid))
+    # Theirs may come to stand among ours, or give ours their sizes: both bodies may be the largest.
+    most = [each.sizes[:, :2].max(axis=0, initial=0) for each in (ours, theirs)]
+    return max(FARTHEST_M, DOUBLE_M + float(spread), SOLID * float(np.hypot(*np.maximum(*most))))
 
 
 def overlapping(

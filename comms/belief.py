@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from comms.association import alike
 from comms.motion import densities
 from pipeline.box import FloatArray
 from pipeline.objects import IS_VULNERABLE, Objects
@@ -127,6 +128,7 @@ def heard_of(objects: Objects, heard: Objects, max_sigma_m: float) -> FloatArray
     if not len(heard) or not len(objects):
         return np.zeros(len(objects))
     apart = np.linalg.norm(objects.positions[:, None] - heard.positions, axis=2)
+    apart[~alike(objects.classes[:, None], heard.classes)] = np.inf
     bearable = tolerable(objects)[:, None]
     near = np.exp(-0.5 * (apart / (2 * DEPARTED_SHARE * bearable)) ** 2)
     near = np.where(apart == apart.min(axis=0), near, 0.0)  # one object, not all that stand by it

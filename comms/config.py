@@ -65,7 +65,8 @@ class V2xConfig(Config):
     credentials: str = option("", "Folder with key and certificate (`leadsight v2x-pki`).")
     certificate_s: float = option(
         10.0,
-        "The certificate goes along so often, besides where it is asked for; for who only listens.",
+        "The certificate goes along so often for who only listens, more often where much is lost; "
+        "besides where it is asked for.",
         low=0.25, high=60,
     )  # fmt: skip
     trust: str = option(

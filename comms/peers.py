@@ -34,6 +34,8 @@ LEAST_VARIANCE: FloatArray = np.diag([0.05, 0.05, 0.05, 0.1, 0.1, 0.1]) ** 2
 AGREED, DISAGREED = 2.0, 0.5
 """Evidence for and against a station before any."""
 LOSS_MEMORY = 0.05
+ENOUGH, ENOUGH_SENT = 3, 5
+"""Messages of a station that came, and that it sent, which tell the share that is lost."""
 MAX_GAP = 50
 """Of a sequence; a larger one is a station that began anew, or an old message."""
 FLOOR_M, FLOOR_RAD = 0.1, 0.003
@@ -81,12 +83,12 @@ class Peer:
     @property
     def loss(self) -> float:
         """Share of its latest messages that did not come."""
-        return self._missed / self.told
+        return self._missed / (self._missed + self._came)
 
     @property
-    def told(self) -> float:
-        """How many messages ``loss`` is of."""
-        return self._missed + self._came
+    def counted(self) -> bool:
+        """Whether ``loss`` is of enough messages to go by."""
+        return self.received >= ENOUGH and self._missed + self._came > ENOUGH_SENT
 
     @property
     def trust(self) -> float:
@@ -104,6 +106,8 @@ class Peer:
                 kept = (1 - LOSS_MEMORY) ** gap
                 missed = (1 - LOSS_MEMORY - kept) / LOSS_MEMORY
                 self._missed, self._came = kept * self._missed + missed, kept * self._came + 1
+            elif self._missed >= 1:  # it came late, and had counted as missed
+                self._missed, self._came = self._missed - 1, self._came + 1
         if self._sequence < 0 or (envelope.sequence - self._sequence) % 2**32 < 2**31:
             self._sequence = envelope.sequence
         self.heard_ns, self.received = now_ns, self.received + 1

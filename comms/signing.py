@@ -7,10 +7,11 @@ A framed message is one of::
     2 ‖ certificate (119) ‖ signature (64) ‖ envelope  signed, the certificate attached
     5, 6: as 1 and 2, but before the signature stand a count and as many hints that are asked for
 
-A hint is the end of a certificate's digest. The certificate goes along with the first message,
-where its hint is asked for, where a station is met, and every so often for those who only listen,
-as peer-to-peer certificate distribution of IEEE 1609.2 does. A signature covers the SHA-256 of the
-signer's certificate, what is asked for and the envelope, so it holds under no other certificate.
+A hint is the end of a certificate's digest. The certificate goes along with the first message and
+soon once more, where its hint is asked for, where a station is met, and every so often for those
+who only listen, more often where much is lost, as peer-to-peer certificate distribution of IEEE
+1609.2 does. A signature covers the SHA-256 of the signer's certificate, what is asked for and the
+envelope, so it holds under no other certificate.
 """
 
 import hashlib
@@ -163,13 +164,14 @@ class Signer:
     """Signs a station's envelopes.
 
     every_ns: the certificate goes along at least so often, and more often the more of the messages
-    are lost, share ``loss``: an ask and its answer must both arrive. layers: what others will take.
+    are lost, share ``loss``, since an ask and its answer must both arrive; for that no more often
+    than each least_ns. layers: what others will take.
     """
 
     def __init__(self, credentials: Credentials, every_ns: int = CERTIFICATE_EVERY_NS) -> None:
         self.station = credentials.certificate.station
         self.layers = credentials.certificate.layers
-        self.every_ns, self.loss = every_ns, 0.0
+        self.every_ns, self.least_ns, self.loss = every_ns, CERTIFICATE_ASKED_NS, 0.0
         self._key = credentials.key
         self._certificate = credentials.certificate.pack()
         self._hint = hint_of(self._certificate)
@@ -201,7 +203,7 @@ class Signer:
     def _due(self, now_ns: int) -> bool:
         if self._attached_ns is None:
             return True
-        often_ns = max(CERTIFICATE_ASKED_NS, self.every_ns * (1 - self.loss) ** 2)
+        often_ns = max(self.least_ns, self.every_ns * (1 - self.loss) ** 2)
         since = now_ns - self._attached_ns
         return not 0 <= since < min(self._wait_ns, often_ns)  # or the clock jumped back
 
@@ -210,7 +212,7 @@ class Signer:
         kind, signer, asks = WITH_HINT, self._hint, b""
         if self._due(now_ns):
             kind, signer = WITH_CERTIFICATE, self._certificate
-            first = self._attached_ns is None  # twice at the start, for one may get lost
+            first = self._attached_ns is None  # soon once more, for it may get lost
             self._wait_ns = CERTIFICATE_ASKED_NS if first else self.every_ns
             self._attached_ns = now_ns
         if self._asks:

@@ -13,6 +13,7 @@ from comms import codec, feature_layer, request
 from comms.alignment import ALIGN, Align, predict
 from comms.belief import Belief
 from comms.budget import Budget, Rows
+from comms.certificates import CERTIFICATE_BYTES
 from comms.config import V2xConfig
 from comms.consistency import LEAST_TRUST, assess, told_by
 from comms.envelope import (
@@ -57,8 +58,8 @@ FEATURE_LEVEL = 0.5
 """Of what may be saved up: what is above, after the objects, is for features."""
 REQUEST_SHARE = 0.05
 """Of the budget, at most, for requests."""
-ENOUGH = 5
-"""Messages of a station, come or not, that tell the share that is lost."""
+CERTIFICATE_SHARE = 0.1
+"""The same for certificates that go along more often since much is lost."""
 SILENT_NS = 5_000_000_000
 AGES = 512
 
@@ -119,6 +120,9 @@ class Station:
             copies * codec.object_bytes(self._content),
             config.reserved_share,
         )
+        if signer is not None and config.budget_bytes_s:
+            share = CERTIFICATE_SHARE * config.budget_bytes_s / copies
+            signer.least_ns = max(signer.least_ns, round(1e9 * CERTIFICATE_BYTES / share))
         self._sequence: int | None = None
         self._sent = Counter[str]()
         self._rejected = Counter[str]()
@@ -190,8 +194,9 @@ class Station:
         if now_ns - self._sent_ns < 0.99e9 / self.config.rate_hz:
             return []
         wish = self._due_request(now_ns, self._own.stamp_ns)
-        out = self._objects(now_ns, wish)
-        if wish and not out and self._overdue(wish, now_ns):
+        tells = self._may_send(Layer.OBJECTS)
+        out = self._objects(now_ns, wish) if tells else []
+        if wish and not out and (self._overdue(wish, now_ns) or not tells):
             pose = self._pose_at(self._own.stamp_ns)
             out = [self._message(Layer.REQUEST, wish, pose, now_ns)]
             self._sent["request"] += len(wish)
@@ -470,9 +475,10 @@ class Station:
 
     @property
     def loss(self) -> float:
-        """Share of the peers' messages that did not arrive, as their sequences show."""
-        peers = [p.loss for p in self._peers.of.values() if p.told > ENOUGH]
-        return float(np.mean(peers)) if peers else 0.0
+        """Share of the messages of a peer that did not arrive, as their sequences show: the median
+        of the trusted ones."""
+        peers = [p.loss for p in self._peers.of.values() if p.counted and p.trust >= LEAST_TRUST]
+        return float(np.median(peers)) if peers else 0.0
 
     def report(self) -> Report:
         """Counters so far."""

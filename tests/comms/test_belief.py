@@ -5,7 +5,7 @@ import pytest
 
 from comms.belief import FORGET_S, Belief, good, heard_of, tolerable
 from comms.motion import predicted
-from pipeline.objects import ObjectClass, Objects
+from pipeline.objects import ObjectClass, Objects, joined
 from tests.comms.made import MS, NOW, S
 from tests.comms.scenes import things
 
@@ -116,6 +116,14 @@ def test_what_was_heard_of_one_says_nothing_of_who_stands_beside_it():
     known = heard_of(pair, things([(0.1, 0)], kind=ObjectClass.PERSON), 1.6)
     assert known[0] > 0.9
     assert known[1] == 0
+
+
+def test_what_was_heard_of_a_car_says_nothing_of_the_walker_beside_it():
+    walker = things([(0, 0)], kind=ObjectClass.PERSON)
+    both = joined([walker, things([(1.5, 0)], ids=[9])])
+    known = heard_of(both, things([(0.7, 0)]), 1.6)
+    assert known[0] == 0
+    assert known[1] > 0.3
 
 
 def test_what_receivers_lack_is_of_the_moment_at_which_they_use_it():

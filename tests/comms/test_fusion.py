@@ -41,6 +41,16 @@ def test_what_only_another_station_sees_comes_in_with_its_provenance():
     assert out.objects.quality[1] < 0.95  # times its trust
 
 
+def test_one_long_body_told_of_at_both_its_ends_is_one():
+    """Nothing of our own is as long: what others tell must be held against each other as well."""
+    ends = [things([(x, 0)], kind=ObjectClass.BUS, ids=[5]) for x in (40.0, 53.05)]
+    peers = [
+        peer_of(end.derived(sizes=np.array([[26.0, 4.0, 3.0]]), yaws=np.array([-0.153])), station=k)
+        for k, end in zip((7, 8), ends, strict=True)
+    ]
+    assert len(fused(Objects.none(NOW), peers).objects) == 1
+
+
 def test_own_objects_stay_whatever_others_say():
     rng = np.random.default_rng(1)
     for _ in range(60):

@@ -85,6 +85,21 @@ def test_loss_is_right_from_the_first_messages_on(loss):
     assert np.mean(first) == pytest.approx(loss, abs=0.15)
 
 
+def test_messages_that_overtake_each_other_are_not_lost():
+    peer = Peer(7)
+    for k in range(0, 60, 2):
+        for sequence in (k + 1, k):
+            peer.hear(envelope_of(sequence=sequence), NOW)
+    assert peer.loss < 0.05
+
+
+def test_two_messages_say_nothing_of_the_loss_however_far_apart():
+    peer = Peer(7)
+    for sequence in (1, 51):
+        peer.hear(envelope_of(sequence=sequence), NOW)
+        assert not peer.counted
+
+
 def test_a_station_that_began_anew_lost_nothing():
     peer = Peer(7)
     for sequence in (1, 2, 3, 900_000, 900_001):

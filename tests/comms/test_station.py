@@ -8,6 +8,7 @@ import pytest
 
 from comms import compact
 from comms.budget import AROUND_SHARE, BURST_S, FEW
+from comms.certificates import CERTIFICATE_BYTES
 from comms.codec import SELF_ID
 from comms.compact import HEAD_BYTES, OBJECT_BYTES
 from comms.config import SELECTORS, V2xConfig
@@ -24,7 +25,7 @@ from comms.signing import (
     frame_unsigned,
     split,
 )
-from comms.station import Station
+from comms.station import CERTIFICATE_SHARE, Station
 from pipeline.errors import InputError
 from pipeline.objects import ObjectClass, Objects
 from tests.comms.made import MS, NOW, S, pki
@@ -473,7 +474,7 @@ def test_an_unknown_hint_does_not_make_a_station_send_its_certificate(keys):
     assert one.report().sent_bytes["signature"] < 18 * 74 + 2 * 184 + 1
 
 
-@pytest.mark.parametrize("layers", [{Layer.OBJECTS}, set(Layer)])
+@pytest.mark.parametrize("layers", [{Layer.OBJECTS}, {Layer.REQUEST}, set(Layer)])
 def test_a_station_sends_no_layer_that_its_certificate_is_not_for(layers, keys):
     sender = station(7, keys.signer(7, layers=layers), keys.verifier(), budget_bytes_s=1e5)
     receiver = station(8, keys.signer(8), keys.verifier())
@@ -485,3 +486,22 @@ def test_a_station_sends_no_layer_that_its_certificate_is_not_for(layers, keys):
             assert receiver.incoming(data, now) is not None
     assert receiver.report().received > 1
     assert (sender.report().sent_bytes["request"] > 0) is (Layer.REQUEST in layers)
+
+
+def test_a_peer_that_feigns_loss_takes_no_more_than_a_share_of_the_budget_for_certificates(keys):
+    """Its sequence jumps, so that nearly all of its messages seem to be lost."""
+    budget, seconds = 1000.0, 20
+    one = station(7, keys.signer(7), keys.verifier(), selector="send_all", budget_bytes_s=budget)
+    liar, certificates = keys.signer(9), 0
+    for k in range(10 * seconds):
+        now = NOW + k * 100 * MS
+        one.see(crowd(5, now), at(stamp_ns=now))
+        for data in one.outgoing(now):
+            certificates += data[0] & 3 == WITH_CERTIFICATE
+        packed = pack(envelope_of(9, 50 * k, pose=at(stamp_ns=now), payload=b"\0\0"))
+        assert k or one.loss == 0
+        one.incoming(liar.sign(packed, now), now)
+    assert one.loss > 0.9
+    at_first = 3  # at the start, and where the liar is met
+    most = CERTIFICATE_SHARE * budget * seconds / CERTIFICATE_BYTES
+    assert certificates <= most + at_first
