@@ -3,8 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out/demo
-# A process for each core.
-PYTEST_ARGS ?= -n logical --dist loadfile
+PYTEST_ARGS ?=
 
 PY := $(VENV)/bin/python
 # The interpreter's own version names the file of versions that it was tested with.
@@ -25,6 +24,12 @@ endif
 # Set by the ROS wheels in their own processes; it would send our Python to their libraries.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
+# A process for each core; then the nodes of ROS 2, which keep time only with the cores to themselves.
+define TESTS
+$(RUN) $(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile --ignore tests/ros_nodes $(PYTEST_ARGS)
+$(RUN) $(PY) -m pytest tests/ros_nodes $(PYTEST_ARGS)
+endef
+
 .PHONY: help demo test test-all lint format install install-ros lock bench clean check-python
 
 help:  ## this list
@@ -34,10 +39,10 @@ demo: $(VENV)/.core  ## install and run the main job on the embedded world
 	$(PY) -m leadsight demo --out $(OUT)
 
 test: $(VENV)/.test install-ros  ## install and run every test, ROS 2 ones included
-	$(RUN) $(PY) -m pytest $(PYTEST_ARGS)
+	$(TESTS)
 
 test-all: $(VENV)/.all install-ros  ## the same with llama.cpp (compiled here), highway-env, SUMO, CARLA's library and torch
-	$(RUN) $(PY) -m pytest $(PYTEST_ARGS)
+	$(TESTS)
 
 lint: $(VENV)/.test  ## ruff and mypy
 	$(PY) -m ruff check .
