@@ -24,10 +24,11 @@ endif
 # Set by the ROS wheels in their own processes; it would send our Python to their libraries.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-# A process for each core; then the nodes of ROS 2, which keep time only with the cores to themselves.
+# A process for each core; then what must keep time, with the cores to itself.
+TIMED := tests/ros_nodes tests/llm_edge
 define TESTS
-$(RUN) $(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile --ignore tests/ros_nodes $(PYTEST_ARGS)
-$(RUN) $(PY) -m pytest tests/ros_nodes $(PYTEST_ARGS)
+$(RUN) $(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile $(TIMED:%=--ignore %) $(PYTEST_ARGS)
+$(RUN) $(PY) -m pytest $(TIMED) $(PYTEST_ARGS)
 endef
 
 .PHONY: help demo test test-all lint format install install-ros lock bench clean check-python
