@@ -89,9 +89,9 @@ def _ground_variance(objects: Objects, rows: Rows) -> FloatArray:
     return np.asarray(objects.covariances[rows, 0, 0] + objects.covariances[rows, 1, 1])
 
 
-def match(ours: Objects, theirs: Objects, candidates: Near | None = None) -> tuple[Rows, Rows]:
+def match(ours: Objects, theirs: Objects, candidates: Near) -> tuple[Rows, Rows]:
     """Rows of both that are the same object: the assignment of most pairs, and of them the one of
-    least total distance. candidates: as of ``pairs``."""
+    least total distance. candidates: those within ``FARTHEST_M`` or more."""
     i, j, squared = pairs(ours, theirs, candidates)
     if len(set(i.tolist())) == len(set(j.tolist())) == len(i):
         return i, j
@@ -128,12 +128,12 @@ def reach(ours: Objects, theirs: Objects) -> float:
     return max(FARTHEST_M, DOUBLE_M + float(spread), SOLID * float(np.hypot(*np.maximum(*most))))
 
 
-def overlapping(
-    ours: Objects, theirs: Objects, candidates: Near | None = None
-) -> npt.NDArray[np.bool_]:
-    """(M,) of theirs, those that stand inside one of ours that is alike, where no other can be."""
-    found = near(ours, theirs, reach(ours, theirs)) if candidates is None else candidates
-    i, j, apart = found.ours, found.theirs, found.apart
+def overlapping(ours: Objects, theirs: Objects, candidates: Near) -> npt.NDArray[np.bool_]:
+    """(M,) of theirs, those that stand inside one of ours that is alike, where no other can be.
+
+    candidates: those within ``reach`` or more.
+    """
+    i, j, apart = candidates.ours, candidates.theirs, candidates.apart
     room = SOLID * (ours.sizes[i, :2] + theirs.sizes[j, :2]) / 2
     yaw = ours.yaws[i]
     known = np.isfinite(yaw)
@@ -149,18 +149,15 @@ def overlapping(
 
 
 def ambiguous(
-    ours: Objects,
-    theirs: Objects,
-    free: npt.NDArray[np.bool_],
-    candidates: Near | None = None,
+    theirs: Objects, free: npt.NDArray[np.bool_], candidates: Near
 ) -> npt.NDArray[np.bool_]:
     """(M,) of theirs, those so near to one of ours that both are rather one, placed badly.
 
-    free: (N,) of ours, what none of theirs was matched to.
+    free: (N,) of ours, what none of theirs was matched to. candidates: those within ``reach`` or
+    more.
     """
-    found = near(ours, theirs, reach(ours, theirs)) if candidates is None else candidates
-    use = free[found.ours]
-    j, apart = found.theirs[use], found.apart[use]
+    use = free[candidates.ours]
+    j, apart = candidates.theirs[use], candidates.apart[use]
     vulnerable = IS_VULNERABLE[theirs.classes[j]]
     most = np.where(vulnerable, DOUBLE_VULNERABLE_M, DOUBLE_M) + _spread(theirs, j)
     out = np.zeros(len(theirs), np.bool_)

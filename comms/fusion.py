@@ -105,7 +105,7 @@ def fuse(
             new &= ~overlapping(known, part, candidates)
             free = np.ones(len(known), np.bool_)
             free[mine] = False
-            doubles = new & ambiguous(known, part, free, candidates)
+            doubles = new & ambiguous(part, free, candidates)
             unsure += int(doubles.sum())
             new &= ~doubles & ~seen[of_peer]
         station = peers[k].station

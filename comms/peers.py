@@ -100,15 +100,14 @@ class Peer:
         if self.pose is None or envelope.capture_ns >= self.pose.stamp_ns:
             self.pose, self.clock = envelope.pose, envelope.clock
             self.claimed = envelope.pose.covariance[_PLANE] + _FLOOR
-        if self._sequence >= 0:
-            gap = (envelope.sequence - self._sequence) % 2**32
-            if 0 < gap <= MAX_GAP:
-                kept = (1 - LOSS_MEMORY) ** gap
-                missed = (1 - LOSS_MEMORY - kept) / LOSS_MEMORY
-                self._missed, self._came = kept * self._missed + missed, kept * self._came + 1
-            elif self._missed >= 1:  # it came late, and had counted as missed
-                self._missed, self._came = self._missed - 1, self._came + 1
-        if self._sequence < 0 or (envelope.sequence - self._sequence) % 2**32 < 2**31:
+        gap = (envelope.sequence - self._sequence) % 2**32 if self._sequence >= 0 else 0
+        if 0 < gap <= MAX_GAP:
+            kept = (1 - LOSS_MEMORY) ** gap
+            missed = (1 - LOSS_MEMORY - kept) / LOSS_MEMORY
+            self._missed, self._came = kept * self._missed + missed, kept * self._came + 1
+        elif gap >= 2**31 and self._missed >= 1:  # it came late, and had counted as missed
+            self._missed, self._came = self._missed - 1, self._came + 1
+        if gap < 2**31:
             self._sequence = envelope.sequence
         self.heard_ns, self.received = now_ns, self.received + 1
 

@@ -187,12 +187,12 @@ class Station:
     def outgoing(self, now_ns: int) -> list[bytes]:
         """Datagrams to send now, within the budget; none while there is nothing to tell."""
         self._budget.fill(now_ns)
-        if self._signer is not None:
-            self._signer.loss = self.loss
         if self._own is None or self._pose is None or not self._budget.bytes_s:
             return []
         if now_ns - self._sent_ns < 0.99e9 / self.config.rate_hz:
             return []
+        if self._signer is not None:
+            self._signer.loss = self.loss
         wish = self._due_request(now_ns, self._own.stamp_ns)
         tells = self._may_send(Layer.OBJECTS)
         out = self._objects(now_ns, wish) if tells else []
@@ -287,11 +287,11 @@ class Station:
         pose = self._pose_at(at_ns)
         near = np.linalg.norm(objects.positions - pose.position, axis=1) <= self.config.range_m
         objects = objects.selected(near & (objects.quality >= self.config.min_quality))
-        delay_s = self._delay_s()
+        delay_s, loss = self._delay_s(), self.loss
         belief = self._belief.of(objects, at_ns, delay_s)
         requests = self._peers.requests(now_ns, pose.position)
         scene = Scene(
-            objects, belief, self._heard(at_ns), pose, requests, at_ns, delay_s, self.loss,
+            objects, belief, self._heard(at_ns), pose, requests, at_ns, delay_s, loss,
             len(requests) < len(self._peers.of),
         )  # fmt: skip
         around = self._overhead(now_ns) + 1 + codec.head_bytes(self._content)
@@ -318,7 +318,7 @@ class Station:
             told.append(part)
             rows = rows[len(part) :]
         if out:
-            self._belief.told(objects, belief, np.concatenate(told), self.loss)
+            self._belief.told(objects, belief, np.concatenate(told), loss)
         return out
 
     def _fitting(

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from comms.association import FARTHEST_M, GATE, alike, match, mutual, near, overlapping, pairs
+from comms.association import (
+    FARTHEST_M,
+    GATE,
+    alike,
+    match,
+    mutual,
+    near,
+    overlapping,
+    pairs,
+    reach,
+)
 from pipeline.objects import ObjectClass, Objects
 from tests.comms.made import NOW, covariances
 from tests.comms.scenes import things
@@ -11,7 +21,15 @@ from tests.comms.scenes import things
 CAR, PERSON, UNKNOWN = ObjectClass.CAR, ObjectClass.PERSON, ObjectClass.UNKNOWN
 
 
-def matched(ours, theirs, how=match):
+def same(ours, theirs):
+    return match(ours, theirs, near(ours, theirs, FARTHEST_M))
+
+
+def inside(ours, theirs):
+    return overlapping(ours, theirs, near(ours, theirs, reach(ours, theirs)))
+
+
+def matched(ours, theirs, how=same):
     return {(int(i), int(j)) for i, j in zip(*how(ours, theirs), strict=True)}
 
 
@@ -73,7 +91,7 @@ def test_nothing_matches_nothing():
     for a, b in ((none, some), (some, none), (none, none)):
         assert matched(a, b) == set()
         assert len(pairs(a, b)[0]) == 0
-        assert overlapping(a, b).tolist() == [False] * len(b)
+        assert inside(a, b).tolist() == [False] * len(b)
         assert len(mutual(a, b, np.zeros(len(b), np.intp))[0]) == 0
 
 
@@ -107,12 +125,12 @@ def test_leaving_out_what_is_far_changes_no_pair(seed):
 def test_no_second_body_stands_inside_of_a_first():
     bus = things([(0, 0)], size=(12.0, 2.5, 3.0), yaw=np.pi / 2)
     at = [(0, 3), (4, 0), (0, 9), (1.0, 0)]
-    assert overlapping(bus, things(at)).tolist() == [True, False, False, True]
-    assert not overlapping(bus, things(at, kind=PERSON)).any()  # nobody is erased by a bus
+    assert inside(bus, things(at)).tolist() == [True, False, False, True]
+    assert not inside(bus, things(at, kind=PERSON)).any()  # nobody is erased by a bus
     cars = things([(0, 4), (0, 8.5)], yaw=np.pi / 2)
-    assert overlapping(bus, cars).tolist() == [True, False]
+    assert inside(bus, cars).tolist() == [True, False]
 
 
 def test_where_no_yaw_is_known_only_the_shorter_side_counts():
     bus = things([(0, 0)], size=(12.0, 2.5, 3.0), yaw=np.nan)
-    assert overlapping(bus, things([(0, 2), (0, 1)])).tolist() == [False, True]
+    assert inside(bus, things([(0, 2), (0, 1)])).tolist() == [False, True]

@@ -107,6 +107,15 @@ def test_a_station_that_began_anew_lost_nothing():
     assert peer.loss == 0
 
 
+def test_a_station_that_began_anew_is_not_a_late_message():
+    peer = Peer(7)
+    for sequence in (1, 9, 10):
+        peer.hear(envelope_of(sequence=sequence), NOW)
+    lost = peer.loss
+    peer.hear(envelope_of(sequence=900_000), NOW)
+    assert peer.loss == lost > 0
+
+
 def test_old_states_silent_stations_and_plans_that_are_over_go():
     peers = Peers(ttl_ns=3 * S)
     peer = peers.get(7)
