@@ -3,9 +3,10 @@
     python -m isp.train --pictures FOLDER --detectors yolox_nano_416.onnx:yolox
         fastestdet_352.onnx:fastestdet --tracker nanotrackv3/backbone.onnx --out task-aware.onnx
 
-No labels are needed. First the denoiser is trained (``isp/train_denoiser.py``). Then frozen
-detectors look at the clean pictures, and the ISP learns to make them see the same in noisy RAW of
-them; a frozen tracker's features likewise; people get the clean picture's own colors.
+No labels are needed. Frozen detectors look at the clean pictures, and the ISP learns to make them
+see the same in noisy RAW of them; a frozen tracker's features likewise; people get the clean
+picture's own colors. Then the denoiser is trained (``isp/train_denoiser.py``), which does without
+any of them.
 
 Needs torch (the ``train`` extra), one core. A run that was stopped goes on from
 ``<out>.checkpoint`` and the denoiser's when it is started again with the same arguments.
@@ -23,7 +24,7 @@ from rich.progress import track as progress_bar
 from torch import nn
 from torch.nn import functional
 
-from isp.networks import CONSUMERS, denoiser_of
+from isp.networks import CONSUMERS
 from isp.train_denoiser import STEPS, train_denoiser
 from isp.train_files import checkpoint_of, export, resumable, write_card
 from isp.train_losses import LOSSES
@@ -31,7 +32,6 @@ from isp.train_network import ParameterNet, develop, tone
 from isp.train_onnx import OnnxModule
 from isp.train_published import REGIONS, PublishedNet, gumbel_like
 from isp.train_views import (
-    CROP,
     GRID,
     KEPT_APART,
     Picture,
@@ -49,9 +49,6 @@ from pipeline.errors import InputError
 
 BATCH = 4
 RATE = 3e-3
-FEATURES = 2.0
-"""Weight of a tracker's features of the detector's view, which stand for detectors not trained
-for."""
 
 
 class Watcher:
@@ -101,7 +98,6 @@ class Judge:
 
     detectors: list[Watcher]
     tracker: OnnxModule | None
-    denoiser: nn.Module | None = None
 
     def views(self, paths: list[Path], count: int, rng: np.random.Generator) -> list[View]:
         """``count`` random views of every picture with the detectors' answers."""
@@ -128,16 +124,18 @@ class Judge:
         given, field = net(stacked([s.features for s in shots]), noise)
         of = {name: given[:, k] for k, name in enumerate(CONSUMERS)}
         mix = stacked([s.mix for s in shots])
-        seen = develop(planes, noise, of["detector"], field, mix, self.denoiser)
-        found = self._detected(seen, views)
+        found = self._detected(develop(planes, noise, of["detector"], field, mix), views)
         crop = stacked([s.crop for s in shots])
         clean = stacked([s.clean for s in shots]) / 255
         found["human"] = (tone(crop, of["human"]) - clean).abs().mean()
         if self.tracker is not None:
-            found["tracker"] = unlike(self.tracker, tone(crop, of["tracker"]), clean)
-            small = [cv2.resize(v.picture, GRID, interpolation=cv2.INTER_AREA) for v in views]
-            whole = stacked([s.transpose(2, 0, 1) for s in small]) / 255
-            found["features"] = unlike(self.tracker, _middle(seen), _middle(whole))
+            with torch.no_grad():
+                wanted = self.tracker(255 * clean.flip(1))
+            seen = self.tracker(255 * tone(crop, of["tracker"]).flip(1))
+            parts = [
+                (s - w).square().sum() / w.square().sum() for s, w in zip(seen, wanted, strict=True)
+            ]
+            found["tracker"] = torch.stack(parts).mean()
         return found
 
     def _detected(self, rgb: torch.Tensor, views: list[View]) -> dict[str, torch.Tensor]:
@@ -148,24 +146,11 @@ class Judge:
         return found
 
 
-def unlike(backbone: OnnxModule, rgb: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """How far a tracker's features of pictures (n, 3, 255, 255) are from those of clean ones."""
-    with torch.no_grad():
-        wanted = backbone(255 * clean.flip(1))
-    seen = backbone(255 * rgb.flip(1))
-    parts = [(s - w).square().sum() / w.square().sum() for s, w in zip(seen, wanted, strict=True)]
-    return torch.stack(parts).mean()
-
-
-def _middle(rgb: torch.Tensor) -> torch.Tensor:
-    y, x = ((side - CROP) // 2 for side in rgb.shape[2:])
-    return rgb[:, :, y : y + CROP, x : x + CROP]
-
-
 def total(losses: dict[str, torch.Tensor], detectors: int) -> torch.Tensor:
-    """The detectors count one together."""
-    of_others = {"human": 1.0, "tracker": 1.0, "features": FEATURES}
-    return torch.stack([of_others.get(name, 1 / detectors) * v for name, v in losses.items()]).sum()
+    """The detectors count one together, and so do the others each."""
+    return torch.stack(
+        [v if name in ("human", "tracker") else v / detectors for name, v in losses.items()]
+    ).sum()
 
 
 def fit(net: nn.Module, judge: Judge, views: list[View], args: argparse.Namespace) -> None:
@@ -215,20 +200,14 @@ def train(args: argparse.Namespace) -> dict[str, float]:
         Watcher(Path(p).expanduser(), kind)
         for p, _, kind in (text.rpartition(":") for text in args.detectors)
     ]
-    tracker = OnnxModule.load(args.tracker) if args.tracker else None
+    judge = Judge(watchers, OnnxModule.load(args.tracker) if args.tracker else None)
     rng = np.random.default_rng([args.seed, 1])
     used, apart = split(paths)
     used = drawn(used, max(args.views // 2, 1), rng)
     apart = drawn(apart, max(args.views // KEPT_APART, 1), np.random.default_rng([0, 5]))
     count = max(2, -(-args.views // len(used)))
-    ours = args.operators == "leadsight"
-    with_denoiser = ours and args.denoiser_steps > 0
-    if not with_denoiser:
-        denoiser_of(args.out).unlink(missing_ok=True)  # of another training, never seen by this
-    judge = Judge(watchers, tracker, train_denoiser(args, used, apart) if with_denoiser else None)
-    torch.manual_seed(args.seed)
     net: PublishedNet | ParameterNet
-    net = ParameterNet() if ours else PublishedNet()
+    net = PublishedNet() if args.operators == "published" else ParameterNet()
     held = judge.views(apart, 2, np.random.default_rng([0, 4]))
     before = figures(net, judge, held) if held else {}
     fit(net, judge, judge.views(used, count, rng), args)
@@ -251,8 +230,9 @@ def train(args: argparse.Namespace) -> dict[str, float]:
         ],
         args.license,
     )
-    for out in (args.out, denoiser_of(args.out)):
-        checkpoint_of(out).unlink(missing_ok=True)
+    if args.denoiser_steps > 0 and isinstance(net, ParameterNet):
+        train_denoiser(args, used, apart)
+    checkpoint_of(args.out).unlink(missing_ok=True)
     return after
 
 

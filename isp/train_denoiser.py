@@ -2,7 +2,7 @@
 
     python -m isp.train_denoiser --pictures FOLDER --model task-aware.onnx
 
-``isp.train`` begins with the same; this is for a model that is there already. Neither labels nor
+``isp.train`` ends with the same; this is for a model that is there already. Neither labels nor
 detectors are needed: the detector's view of a noisy frame shall come as near as it can to what the
 same frame gives without noise, by parameters drawn around the classical defaults.
 
@@ -77,9 +77,9 @@ def batch_of(shots: list[Shot], rng: np.random.Generator) -> Batch:
     return Batch(planes, noise, given, field, mix, wanted)
 
 
-def train_denoiser(args: argparse.Namespace, used: list[Path], apart: list[Path]) -> DenoiserNet:
-    """Train on ``used``, write the denoiser of ``args.out`` and its card with figures on ``apart``,
-    and return it. Its checkpoint stays.
+def train_denoiser(args: argparse.Namespace, used: list[Path], apart: list[Path]) -> None:
+    """Train on ``used`` and write the denoiser of ``args.out`` and its card, with figures on
+    ``apart``.
 
     args: out, seed, words, command, license and denoiser_steps are taken.
     """
@@ -122,7 +122,7 @@ def train_denoiser(args: argparse.Namespace, used: list[Path], apart: list[Path]
         rows,
         args.license,
     )
-    return denoiser
+    checkpoint_of(out).unlink(missing_ok=True)
 
 
 def main(words: list[str] | None = None) -> None:
@@ -148,7 +148,6 @@ def main(words: list[str] | None = None) -> None:
             raise InputError(f"--steps: {args.denoiser_steps} is out of range, give 1 or more")
         ParameterModel(args.out)
         train_denoiser(args, *split(read_pictures(args.pictures)))
-        checkpoint_of(denoiser_of(args.out)).unlink(missing_ok=True)
     except InputError as error:
         sys.exit(f"leadsight: {error}")
 

@@ -95,7 +95,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(place, tmp_path, monkey
     more = "--denoiser-steps", "4"
     whole, halves = tmp_path / "whole" / "x.onnx", tmp_path / "halves" / "x.onnx"
     run(place, whole, *more, steps=4)
-    for module, shots in ((train_denoiser, 6), (training, 2 * 2 + training.BATCH * 2)):
+    for module, shots in ((training, 2 * 2 + training.BATCH * 2), (train_denoiser, 6)):
         real, calls = module.random_shot, []
 
         def stops(*given, real=real, calls=calls, shots=shots):
@@ -118,17 +118,16 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(place, tmp_path, monkey
 
         monkeypatch.setattr(module, "random_shot", counted)
     run(place, halves, *more, steps=4)
-    apart = 1
-    figures_alone = apart * train_denoiser.HELD_VIEWS
-    two_steps_more = 2 * training.BATCH + 2 * apart * 2
-    assert counts == {"isp.train_denoiser": figures_alone, "isp.train": two_steps_more}
+    figures_alone = 2 * 2  # of one picture's two views, before and after
+    two_steps_more = 2 * train_denoiser.BATCH + train_denoiser.HELD_VIEWS
+    assert counts == {"isp.train": figures_alone, "isp.train_denoiser": two_steps_more}
     for made in (lambda out: out, denoiser_of):
         a, b = (onnx.load(made(out)).graph.initializer for out in (whole, halves))
         for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(numpy_helper.to_array(x), numpy_helper.to_array(y))
 
 
-def test_every_consumer_has_a_loss_and_the_denoiser_a_say_in_the_detectors(place, tmp_path):
+def test_every_consumer_has_a_loss(place, tmp_path):
     save(
         tmp_path / "backbone.onnx",
         [("Conv", ["x", "w"], "y0", {"strides": [8, 8]})],
@@ -138,22 +137,16 @@ def test_every_consumer_has_a_loss_and_the_denoiser_a_say_in_the_detectors(place
     )
     backbone = training.OnnxModule.load(tmp_path / "backbone.onnx")
     watchers = [training.Watcher(place / "detector.onnx", "yolox")]
-    denoiser = DenoiserNet()
-    torch.nn.init.normal_(denoiser.up.weight)
-    paths = [place / "pictures" / "0.png"]
-    found = []
-    for given in (None, denoiser):
-        judge = training.Judge(watchers, backbone, given)
-        views = judge.views(paths, 2, np.random.default_rng(1))
-        rng = np.random.default_rng(2)
-        shots = [random_shot(v.picture, rng, False) for v in views]
-        with torch.no_grad():
-            found.append(judge.losses(ParameterNet(), views, shots))
-    alone, both = found
-    assert set(alone) == {"detector", "human", "tracker", "features"}
-    assert all(0 < v < 100 for v in alone.values())
-    changed = {name for name, value in both.items() if value != alone[name]}
-    assert changed == {"detector", "features"}
+    judge = training.Judge(watchers, backbone)
+    views = judge.views([place / "pictures" / "0.png"], 2, np.random.default_rng(1))
+    rng = np.random.default_rng(2)
+    shots = [random_shot(v.picture, rng, False) for v in views]
+    with torch.no_grad():
+        found = judge.losses(ParameterNet(), views, shots)
+    assert set(found) == {"detector", "human", "tracker"}
+    assert all(0 < v < 100 for v in found.values())
+    of_detector, *of_others = (found[name].item() for name in ("detector", "human", "tracker"))
+    assert training.total(found, 2).item() == pytest.approx(of_detector / 2 + sum(of_others))
 
 
 @pytest.mark.parametrize("steps", ["0", "-1"])
