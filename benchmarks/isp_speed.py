@@ -18,7 +18,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,10 +29,9 @@ from isp.classical import ClassicalIsp
 from isp.config import IspConfig
 from isp.grid import GridSampler, features, measured_noise, thumbnail
 from isp.levels import toned_tables
-from isp.networks import DenoiserModel, ParameterModel, denoiser_of
 from isp.operators import Operators
 from isp.raw import mosaic_of
-from isp.task_aware import TaskAwareIsp
+from isp.task_aware import ParameterModel, TaskAwareIsp
 from pipeline.frame import Frame
 from pipeline.resources import share_path
 
@@ -101,8 +99,8 @@ def task_aware(mosaic: npt.NDArray[np.uint16]) -> dict[str, Row]:
     config = IspConfig(mode="task_aware", black_level=(64.0,))
     size = mosaic.shape[::-1]
 
-    def view(consumers: tuple[str, ...], every_ns: int, denoiser: bool = True) -> Row:
-        isp = TaskAwareIsp(replace(config, denoiser=denoiser))
+    def view(consumers: tuple[str, ...], every_ns: int) -> Row:
+        isp = TaskAwareIsp(config)
         return lambda i: isp.develop(Frame(mosaic, i * every_ns, "bayer_rggb12", i), consumers)
 
     isp = TaskAwareIsp(config)
@@ -110,10 +108,8 @@ def task_aware(mosaic: npt.NDArray[np.uint16]) -> dict[str, Row]:
     assert isp.chosen is not None
     given = isp.chosen.of["detector"]
     sampler = GridSampler(size, GRID, "rggb", [64.0] * 4, 4095.0)
-    path = share_path("models", "task-aware.onnx")
-    linear, model = sampler(mosaic), ParameterModel(path)
-    shrink = Operators(GRID)
-    denoiser = Operators(GRID, denoiser=DenoiserModel(denoiser_of(path)))
+    linear, operators = sampler(mosaic), Operators(GRID)
+    model = ParameterModel(share_path("models", "task-aware.onnx"))
 
     def statistics_and_network(i: int) -> object:
         small = thumbnail(linear)
@@ -125,11 +121,9 @@ def task_aware(mosaic: npt.NDArray[np.uint16]) -> dict[str, Row]:
     tables = toned_tables(*levels)
     return {
         "task-aware: detector's view": view(("detector",), PERIOD_NS),
-        "task-aware: detector's view, shrink alone": view(("detector",), PERIOD_NS, False),
         "of it, average to the grid": lambda i: sampler(mosaic),
         "of it, statistics and network": statistics_and_network,
-        "of it, operators with the shrink alone": lambda i: shrink(linear, given),
-        "of it, operators with the denoiser": lambda i: denoiser(linear, given),
+        "of it, operators": lambda i: operators(linear, given),
         "task-aware: whole view, frame not measured": view(("human",), 0),
         "task-aware: whole view, frame measured": view(("human",), 1_000_000_000),
         "to that where parameters move, new tables": lambda i: toned_tables(*levels, tables),

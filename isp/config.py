@@ -26,11 +26,6 @@ class IspConfig(Config):
         choices=("classical", "task_aware"),
     )
     model: str = option("", "task_aware: path of the ONNX model; empty is the shipped one.")
-    denoiser: bool = option(
-        True,
-        "task_aware: let the network beside the model, <model>-denoiser.onnx, see to what noise "
-        "the shrink left in the detector's view; without that file the shrink is all.",
-    )
     time_constant_ms: float = option(
         300.0, "task_aware: time in which it follows 63 % of a step; 0 is at once.", low=0, high=1e6
     )

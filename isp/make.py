@@ -19,8 +19,8 @@ def make_isp(
 ) -> Isp:
     """detector_grid: from a frame's to a detector's (width, height), for a detector that shall get
     a view of its own. complain: told of a camera profile that cannot be used, in whose place the
-    options as they are are taken, as fixed parameters are in place of a model and the shrink alone
-    in place of a denoiser, which every frame's ``chosen.problem`` says; without it all raise.
+    options as they are are taken, as fixed parameters are in place of a model, which every frame's
+    ``chosen.problem`` says; without it both raise.
 
     Raises:
         InputError: the camera profile or the task-aware model is missing or none.

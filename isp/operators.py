@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,20 +26,9 @@ for fine luma."""
 SITES = (2.0, 1.0, 2.0)  # variance of R, G, B over that of G, which two sites see
 TINY = 1e-24
 """Least squared noise, so that it is never none."""
-SEEN = 7
-"""Planes on the half grid that a denoiser looks at: luma and the two colors less their means, what
-the shrink left of these, and the logarithm of fine luma's energy; all in units of noise."""
-LEAST_ENERGY = 0.1
-"""What is added to that energy, so that its logarithm has a bound; in units of noise squared."""
 _BALANCE, _MAX_GAIN = 0.8, 64.0
 _LEAST_SUM = 0.1
 _DARKEST, _LOUD = 1e-5, 0.06
-
-
-Denoiser = Callable[[FloatImage], tuple[FloatImage, FloatImage] | None]
-"""From (SEEN, h, w), both sides even, to (3, h, w) what luma and the colors lack after the shrink,
-in units of noise, and (h, w) the factor on what fine luma is shrunk by; None where it cannot say
-and the shrink stays alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +69,16 @@ class Operators:
     mixes of colors, and the curve's black and the clip to codes into the conversion to 8 bits.
     """
 
-    def __init__(
-        self,
-        grid: tuple[int, int],
-        matrix: Sequence[float] = IDENTITY,
-        denoiser: Denoiser | None = None,
-    ) -> None:
+    def __init__(self, grid: tuple[int, int], matrix: Sequence[float] = IDENTITY) -> None:
         """grid: (width, height), both even. matrix: nine numbers, row by row, from balanced camera
-        RGB to linear RGB. denoiser: goes on where the shrink ends; None is the shrink alone."""
+        RGB to linear RGB."""
         self._plain, self._mix = color_mix(IDENTITY), color_mix(matrix)
         width, height = self._grid = grid
-        self._half = (width // 2, height // 2)
-        rows, columns = self._half[::-1]
+        half = self._half = (width // 2, height // 2)
         self._full = np.empty((4, height, width), np.float32)
-        self._coarse = np.empty((3, rows, columns), np.float32)
-        self._apart = np.empty((3, rows, columns), np.float32)
-        self._kept = np.empty((3, rows, columns), np.float32)
-        self._small = np.empty((4, rows, columns), np.float32)
-        self._ones = np.ones((rows, columns), np.float32)
+        self._small = np.empty((7, *half[::-1]), np.float32)
+        self._ones = np.ones(half[::-1], np.float32)
         self._codes = list(np.empty((3, height, width), np.uint8))
-        self._denoiser = denoiser
-        self._seen = np.zeros((SEEN, rows + rows % 2, columns + columns % 2), np.float32)
 
     def __call__(self, linear: Linear, given: Parameters) -> npt.NDArray[np.uint8]:
         """A new (h, w, 3) uint8 RGB."""
@@ -122,11 +100,10 @@ class Operators:
     def _joined(self, of_colors: Sequence[float], toe: float) -> FloatImage:
         """R, G or B on the grid, of what ``_shrink`` left, with the toe on it and no lower."""
         plane, fine = self._full[2:]
-        luma, red, blue = self._coarse
-        mixed = self._small[0]
-        cv2.addWeighted(red, of_colors[0], blue, of_colors[1], toe, dst=mixed)
-        cv2.add(mixed, luma, dst=mixed)
-        cv2.resize(mixed, self._grid, dst=plane)
+        y2, cr, cb, mean = self._small[:4]
+        cv2.addWeighted(cr, of_colors[0], cb, of_colors[1], toe, dst=mean)
+        cv2.add(mean, y2, dst=mean)
+        cv2.resize(mean, self._grid, dst=plane)
         cv2.add(plane, fine, dst=plane)
         cv2.max(plane, toe, dst=plane)  # type: ignore[call-overload]
         return np.asarray(plane)
@@ -136,83 +113,47 @@ class Operators:
         it, each towards its mean where it holds no more than noise. Gives what is to be added to
         luma for R, G, B, of the two colors."""
         y, weight, _, fine = self._full
-        coarse, apart, kept = self._coarse, self._apart, self._kept
-        variance, divisor, of_fine, energy = self._small
+        y2, cr, cb, mean, mean2, weight2, variance2 = self._small
         of_red, of_green, of_blue = given.gains
         cv2.addWeighted(planes[0], LUMA[0] * of_red, planes[2], LUMA[2] * of_blue, 0, dst=y)
         cv2.scaleAdd(planes[1], LUMA[1] * of_green, y, dst=y)
-        for source, part in zip((y, planes[0], planes[2]), apart, strict=True):
-            cv2.resize(source, self._half, dst=part, interpolation=cv2.INTER_AREA)
-        for part, gain in zip(apart[1:], (of_red, of_blue), strict=True):
-            cv2.addWeighted(part, gain, apart[0], -1, 0, dst=part)
-        cv2.resize(apart[0], self._grid, dst=fine)
+        for source, out in ((y, y2), (planes[0], cr), (planes[2], cb)):
+            cv2.resize(source, self._half, dst=out, interpolation=cv2.INTER_AREA)
+        cv2.addWeighted(cr, of_red, y2, -1, 0, dst=cr)
+        cv2.addWeighted(cb, of_blue, y2, -1, 0, dst=cb)
+        cv2.resize(y2, self._grid, dst=fine)
         cv2.subtract(y, fine, dst=fine)
         cv2.multiply(fine, fine, dst=weight)
-        cv2.resize(weight, self._half, dst=energy, interpolation=cv2.INTER_AREA)
-        for part, mean in zip(apart, coarse, strict=True):
-            _blur(part, mean)
-            cv2.subtract(part, mean, dst=part)
+        cv2.resize(weight, self._half, dst=mean2, interpolation=cv2.INTER_AREA)
+        _blur(mean2, mean2, FINE_WINDOW)
 
         slope, floor = color_noise(given, (LUMA,))
-        cv2.multiply(apart[0], apart[0], dst=variance)
-        _blur(variance, variance)
-        _divisor(variance, coarse[0], slope / 4, floor / 4, given.strengths[1], divisor)
-        cv2.divide(apart[0], divisor, dst=kept[0])
-        cv2.add(coarse[0], kept[0], dst=coarse[0])
-        _blur(energy, variance, FINE_WINDOW)
-        _divisor(variance, coarse[0], slope, floor, given.strengths[0], of_fine)
-
-        of_colors = color_noise(given, COLORS)
-        cv2.multiply(apart[1], apart[1], dst=variance)
-        cv2.accumulateProduct(apart[2], apart[2], variance)
-        _blur(variance, variance)
-        slope4, floor4 = (n / 4 for n in of_colors)
-        _divisor(variance, coarse[0], slope4, floor4, given.strengths[2], divisor)
-        for part, left, mean in zip(apart[1:], kept[1:], coarse[1:], strict=True):
-            cv2.divide(part, divisor, dst=left)
-            cv2.add(mean, left, dst=mean)
-
-        level = cv2.mean(coarse[0])[0]
-        if self._denoiser is not None:
-            noise = slope, floor
-            self._denoise(self._denoiser, noise, loudness(level, noise, of_colors))
-        cv2.divide(self._ones, of_fine, dst=of_fine)  # a number instead takes four times as long
-        cv2.resize(of_fine, self._grid, dst=weight)
+        _blur(y2, mean)
+        cv2.subtract(y2, mean, dst=y2)
+        cv2.multiply(y2, y2, dst=variance2)
+        _blur(variance2, variance2)
+        _divisor(variance2, mean, slope / 4, floor / 4, given.strengths[1], weight2)
+        cv2.divide(y2, weight2, dst=y2)
+        cv2.add(y2, mean, dst=y2)
+        _divisor(mean2, y2, slope, floor, given.strengths[0], weight2)
+        cv2.divide(self._ones, weight2, dst=weight2)  # a number instead takes four times as long
+        cv2.resize(weight2, self._grid, dst=weight)
         cv2.multiply(fine, weight, dst=fine)
-        share = matrix_share(level, slope, floor)
+
+        slope, floor = color_noise(given, COLORS)
+        for color, average in ((cr, mean), (cb, mean2)):
+            _blur(color, average)
+            cv2.subtract(color, average, dst=color)
+        cv2.multiply(cr, cr, dst=variance2)
+        cv2.accumulateProduct(cb, cb, variance2)
+        _blur(variance2, variance2)
+        _divisor(variance2, y2, slope / 4, floor / 4, given.strengths[2], weight2)
+        for color, average in ((cr, mean), (cb, mean2)):
+            cv2.divide(color, weight2, dst=color)
+            cv2.add(color, average, dst=color)
+        share = matrix_share(cv2.mean(y2)[0], *color_noise(given, (LUMA,)))
         mix = (self._plain + (self._mix - self._plain) * share) * given.saturation
         return [list(row) for row in mix.tolist()]
-
-    def _denoise(self, denoiser: Denoiser, noise: tuple[float, float], louder: float) -> None:
-        """Adds to the coarse planes what the denoiser finds, and changes fine luma's divisor.
-
-        noise: slope and floor of fine luma's. louder: as ``loudness`` gives it.
-        """
-        inverse, unit, of_fine, energy = self._small
-        rows, columns = self._half[::-1]
-        seen = self._seen[:, :rows, :columns]
-        cv2.threshold(self._coarse[0], 0, 0, cv2.THRESH_TOZERO, dst=unit)
-        cv2.addWeighted(unit, noise[0], unit, 0, noise[1] + math.sqrt(TINY), dst=unit)
-        cv2.pow(unit, -0.5, dst=inverse)
-        cv2.sqrt(unit, dst=unit)
-        scales = (1.0, 1 / louder, 1 / louder)
-        for planes, out in ((self._apart, seen[:3]), (self._kept, seen[3:6])):
-            for plane, scale, to in zip(planes, scales, out, strict=True):
-                cv2.multiply(plane, inverse, dst=to, scale=scale)
-        cv2.multiply(energy, inverse, dst=energy)
-        cv2.multiply(energy, inverse, dst=energy)
-        cv2.addWeighted(energy, 0.5, energy, 0.5, LEAST_ENERGY, dst=energy)
-        cv2.log(energy, dst=seen[6])
-        found = denoiser(self._seen)
-        if found is None:
-            return
-        lacking, factor = found
-        for part, scale, out in zip(lacking, (1.0, louder, louder), self._coarse, strict=True):
-            cv2.multiply(part[:rows, :columns], unit, dst=inverse, scale=scale)
-            cv2.add(out, inverse, dst=out)
-        cv2.addWeighted(of_fine, 0.5, of_fine, 0.5, -1, dst=of_fine)
-        cv2.multiply(of_fine, factor[:rows, :columns], dst=of_fine)
-        cv2.addWeighted(of_fine, 0.5, of_fine, 0.5, 1, dst=of_fine)
 
 
 _MEANS = {side: np.full(side, 1 / side, np.float32) for side in (WINDOW, FINE_WINDOW)}
@@ -259,16 +200,6 @@ def matrix_share(level: Any, slope: Any, floor: Any) -> Any:
     """
     level = level * (level > _DARKEST) + _DARKEST * (level <= _DARKEST)
     return 1 / (1 + (slope * level + floor) / (_LOUD * level) ** 2)
-
-
-def loudness(level: Any, luma: tuple[Any, Any], colors: tuple[Any, Any]) -> Any:
-    """By how much the noise of one color is louder than that of luma where luma has some level.
-
-    luma, colors: slope and floor, of both colors together. All numbers, or all tensors.
-    """
-    level = level * (level > _DARKEST) + _DARKEST * (level <= _DARKEST)
-    ours, theirs = (slope * level + floor + math.sqrt(TINY) for slope, floor in (luma, colors))
-    return (0.5 * theirs / ours) ** 0.5
 
 
 def color_noise(given: Parameters, mixes: tuple[tuple[float, ...], ...]) -> tuple[float, float]:

@@ -11,6 +11,7 @@ often: parameters follow a change slower than that, so a picture is developed by
 to a quarter of the time constant before. Stamps decide it, so the same frames give the same bits.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -32,14 +33,17 @@ from isp.grid import (
     thumbnail,
 )
 from isp.levels import Table, toned_tables
-from isp.networks import CONSUMERS, DenoiserModel, ParameterModel, denoiser_of
-from isp.operators import Operators, Parameters, default_parameters
+from isp.operators import FIELD, Operators, Parameters, default_parameters
 from isp.raw import Mosaic, Rgb
 from isp.smoothing import Smoother
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.resources import share_path
 
+CONSUMERS = ("detector", "tracker", "human")
+"""Who a frame is developed for, in the order of the network's output."""
+GLOBALS = 11
+MAX_MODEL_BYTES = 8 << 20
 _CLIPPED = 0.95
 _BRIGHT = int(0.99 * THUMBNAIL**2)
 _NO_PARAMETERS = (
@@ -67,8 +71,8 @@ class Choice(NamedTuple):
     """For the frame of ``stamp_ns``.
 
     of: each consumer's parameters. noise: slope and floor of G's variance on the grid. light:
-    measures how light the frame is, for who asks. problem: which network had no say and why, ""
-    where all did.
+    measures how light the frame is, for who asks. problem: why the network had no say, "" where it
+    did.
     """
 
     stamp_ns: int
@@ -76,6 +80,58 @@ class Choice(NamedTuple):
     noise: tuple[float, float]
     light: Callable[[], Light]
     problem: str
+
+
+class ParameterModel:
+    """The network that chooses parameters, under onnxruntime."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises:
+        InputError: no such file, too large, or no model of this kind."""
+        remedy = "train one with `python -m isp.train`, or leave isp.model empty"
+        try:
+            data = path.read_bytes() if path.stat().st_size <= MAX_MODEL_BYTES else b""
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"]
+            )
+            shapes = {i.name: list(i.shape[1:]) for i in self._session.get_inputs()}
+            if shapes != {"features": [4, 64, 64], "noise": [2]}:
+                raise InputError(f"{path}: wants {shapes!s:.80}, not features and noise; {remedy}")
+            self._check(path, remedy)
+        except InputError:
+            raise
+        except Exception as error:  # onnxruntime has no public base of its own
+            raise InputError(
+                f"{path}: is no ONNX model that runs here ({type(error).__name__}); {remedy}"
+            ) from None
+
+    def _check(self, path: Path, remedy: str) -> None:
+        found = self(np.zeros((4, 64, 64), np.float32), (1e-4, 1e-6))
+        if found is None:
+            raise InputError(f"{path}: gives other outputs than parameters; {remedy}")
+
+    def __call__(
+        self, seen: FloatImage, noise: tuple[float, float]
+    ) -> tuple[FloatImage, FloatImage] | None:
+        """(consumers, GLOBALS) and (2, 16, 16); None where they are no parameters."""
+        given = {"features": seen[None], "noise": np.array([noise], np.float32)}
+        try:
+            outputs = self._session.run(["globals", "field"], given)
+        except Exception:  # onnxruntime has no public base of its own
+            return None
+        chosen, field = (np.asarray(o) for o in outputs)
+        if chosen.shape != (1, len(CONSUMERS), GLOBALS) or field.shape != (1, 2, FIELD, FIELD):
+            return None
+        if not (chosen.min() > 0 and chosen.max() < math.inf and math.isfinite(field.sum())):
+            return None
+        return chosen[0], field[0]
 
 
 class TaskAwareIsp:
@@ -88,31 +144,21 @@ class TaskAwareIsp:
         forgiving: bool = False,
     ) -> None:
         """detector_grid: from a frame's to the detector's (width, height); without it no detector
-        looks, and frames have no ``detail``. forgiving: where a model cannot be used, do without it
-        (fixed parameters are taken, the shrink stays alone) and say so in every frame's
-        ``chosen.problem``.
+        looks, and frames have no ``detail``. forgiving: where the model cannot be used, take fixed
+        parameters and say so in every frame's ``chosen.problem``.
 
         Raises:
-            InputError: a model is missing or no model of this kind, and this is not forgiving.
+            InputError: the model is missing or no model of this kind, and this is not forgiving.
         """
         self.config = config or IspConfig(mode="task_aware")
         self._problem = ""
         self._model: ParameterModel | None = None
-        self._denoiser: DenoiserModel | None = None
-        path = _model_path(self.config)
         try:
-            self._model = ParameterModel(path)
+            self._model = ParameterModel(_model_path(self.config))
         except InputError as error:
             if not forgiving:
                 raise
             self._problem = f"isp.model: {error}; fixed parameters are taken"
-        try:
-            if self.config.denoiser and denoiser_of(path).exists():
-                self._denoiser = DenoiserModel(denoiser_of(path))
-        except InputError as error:
-            if not forgiving:
-                raise
-            self._problem = _both(self._problem, _without_denoiser(str(error)))
         self.detector_grid = detector_grid
         self._front = Front(self.config)
         self._layout: FrameLayout | None = None
@@ -183,7 +229,7 @@ class TaskAwareIsp:
             self.reset()
             grid = even_grid((self.detector_grid or self._default_grid)(frame.size), frame.size)
             self._sampler = GridSampler(frame.size, grid, layout.order, layout.black, layout.white)
-            self._operators = Operators(grid, self.config.color_matrix, self._denoiser)
+            self._operators = Operators(grid, self.config.color_matrix)
             self._shading = _grid_shading(layout, grid)
             self._coded = np.empty(layout.mosaic.shape, np.uint8)
             self._layout = layout
@@ -202,9 +248,6 @@ class TaskAwareIsp:
             if consumer == "detector":
                 assert linear is not None
                 image = self._operators(linear, given)
-                if self._denoiser is not None and self._denoiser.problem:
-                    problem = _both(chosen.problem, _without_denoiser(self._denoiser.problem))
-                    self.chosen = chosen._replace(problem=problem)
             else:
                 out = into.get(consumer) if into else None
                 image = self._whole(mosaic, layout, shift, consumer, given, out)
@@ -226,9 +269,7 @@ class TaskAwareIsp:
         if found is None:
             given = default_parameters(light().levels, noise)
             of = dict.fromkeys(CONSUMERS, given)
-            problem = self._problem
-            if self._model is not None:
-                problem = _both(_NO_PARAMETERS, problem)
+            problem = self._problem or _NO_PARAMETERS
             return Choice(stamp_ns, of, noise, light, problem)
         chosen, field = found
         packed = np.concatenate(
@@ -244,7 +285,7 @@ class TaskAwareIsp:
             consumer: parameters_of(row, field, slope, floor)
             for consumer, row in zip(CONSUMERS, values.tolist(), strict=True)
         }
-        return Choice(stamp_ns, of, noise, light, self._problem)
+        return Choice(stamp_ns, of, noise, light, "")
 
     def _whole(
         self,
@@ -268,15 +309,6 @@ class TaskAwareIsp:
             before = self._tables[consumer] = (codes, shift, tables)
         layout.apply_tables(mosaic, shift, before[2], self._coded)
         return np.asarray(cv2.cvtColor(self._coded, layout.demosaic, dst=into))
-
-
-def _without_denoiser(why: str) -> str:
-    return f"isp.denoiser: {why}; the shrink stays alone"
-
-
-def _both(first: str, second: str) -> str:
-    """Two problems in a line; either may be ""."""
-    return "; ".join(text for text in (first, second) if text)
 
 
 def measured_light(small: FloatImage, seen: FloatImage) -> Light:

@@ -5,43 +5,40 @@
 
 No labels are needed. Frozen detectors look at the clean pictures, and the ISP learns to make them
 see the same in noisy RAW of them; a frozen tracker's features likewise; people get the clean
-picture's own colors. Then the denoiser is trained (``isp/train_denoiser.py``), which does without
-any of them.
+picture's own colors.
 
 Needs torch (the ``train`` extra), one core. A run that was stopped goes on from
-``<out>.checkpoint`` and the denoiser's when it is started again with the same arguments.
+``<out>.checkpoint`` when it is started again with the same arguments.
 """
 
 import argparse
+import shlex
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import torch
 from rich.progress import track as progress_bar
 from torch import nn
 from torch.nn import functional
 
-from isp.networks import CONSUMERS
-from isp.train_denoiser import STEPS, train_denoiser
-from isp.train_files import checkpoint_of, export, resumable, write_card
+from isp.task_aware import CONSUMERS
 from isp.train_losses import LOSSES
 from isp.train_network import ParameterNet, develop, tone
 from isp.train_onnx import OnnxModule
 from isp.train_published import REGIONS, PublishedNet, gumbel_like
 from isp.train_views import (
     GRID,
-    KEPT_APART,
     Picture,
     Shot,
-    drawn,
     random_shot,
     random_view,
     read_picture,
     read_pictures,
-    split,
     stacked,
 )
 from perception.layouts import LAYOUTS
@@ -49,6 +46,10 @@ from pipeline.errors import InputError
 
 BATCH = 4
 RATE = 3e-3
+CHECKPOINT_EVERY = 100
+KEPT_APART = 8
+"""Of so many pictures one is kept apart for the card's figures; of so many folders one, if there
+are more, so that frames of one video do not fall on both sides."""
 
 
 class Watcher:
@@ -155,10 +156,19 @@ def total(losses: dict[str, torch.Tensor], detectors: int) -> torch.Tensor:
 
 def fit(net: nn.Module, judge: Judge, views: list[View], args: argparse.Namespace) -> None:
     """AdamW with a cosine to zero; goes on from the checkpoint of the same run."""
+    checkpoint = Path(f"{args.out}.checkpoint")
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.steps)
-    parts = {"net": net, "optimizer": optimizer, "schedule": schedule}
-    for step in resumable(args.out, args.words, args.steps, "training", parts):
+    run = shlex.join(args.words)
+    done = 0
+    if checkpoint.is_file():
+        stored = torch.load(checkpoint, weights_only=True)
+        if stored["run"] == run:
+            net.load_state_dict(stored["net"])
+            optimizer.load_state_dict(stored["optimizer"])
+            schedule.load_state_dict(stored["schedule"])
+            done = stored["step"]
+    for step in progress_bar(range(done, args.steps), "training", total=args.steps - done):
         # A step's views and noise follow from the seed and the step, so a resumed run is the same.
         rng = np.random.default_rng([args.seed, 2, step])
         chosen = [views[i] for i in rng.integers(len(views), size=BATCH)]
@@ -170,6 +180,19 @@ def fit(net: nn.Module, judge: Judge, views: list[View], args: argparse.Namespac
         nn.utils.clip_grad_norm_(net.parameters(), 5)
         optimizer.step()
         schedule.step()
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == args.steps:
+            parts = Path(f"{checkpoint}.part")
+            torch.save(
+                {
+                    "run": run,
+                    "net": net.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "step": step + 1,
+                },
+                parts,
+            )
+            parts.replace(checkpoint)
 
 
 def figures(net: nn.Module, judge: Judge, views: list[View]) -> dict[str, float]:
@@ -183,6 +206,30 @@ def figures(net: nn.Module, judge: Judge, views: list[View]) -> dict[str, float]
         for name, value in found.items():
             sums[name] = sums.get(name, 0) + value.item() * len(part) / len(views)
     return sums
+
+
+def export(net: nn.Module, path: Path) -> None:
+    """Write the network for ``isp.task_aware.ParameterModel``, or the published operators whole."""
+    ours = isinstance(net, ParameterNet)
+    given = (
+        (torch.zeros(1, 4, 64, 64), torch.full((1, 2), 1e-4))
+        if ours
+        else (torch.zeros(1, 3, 64, 64), torch.zeros(1, REGIONS, 64, 64))
+    )
+    sides = {2: "height", 3: "width"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own future
+        torch.onnx.export(
+            net.eval(),
+            given,
+            str(path),
+            input_names=["features", "noise"] if ours else ["image", "gumbel"],
+            output_names=["globals", "field"] if ours else ["rgb"],
+            dynamic_axes=None if ours else dict.fromkeys(("image", "gumbel", "rgb"), sides),
+            opset_version=17,
+            dynamo=False,
+        )
+    onnx.checker.check_model(str(path))
 
 
 def train(args: argparse.Namespace) -> dict[str, float]:
@@ -206,34 +253,63 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     used = drawn(used, max(args.views // 2, 1), rng)
     apart = drawn(apart, max(args.views // KEPT_APART, 1), np.random.default_rng([0, 5]))
     count = max(2, -(-args.views // len(used)))
-    net: PublishedNet | ParameterNet
     net = PublishedNet() if args.operators == "published" else ParameterNet()
     held = judge.views(apart, 2, np.random.default_rng([0, 4]))
     before = figures(net, judge, held) if held else {}
     fit(net, judge, judge.views(used, count, rng), args)
     after = figures(net, judge, held) if held else {}
-    if isinstance(net, PublishedNet):
-        given = {"image": torch.zeros(1, 3, 64, 64), "gumbel": torch.zeros(1, REGIONS, 64, 64)}
-        export(net, given, ["rgb"], args.out, ("image", "gumbel", "rgb"))
-    else:
-        given = {"features": torch.zeros(1, 4, 64, 64), "noise": torch.full((1, 2), 1e-4)}
-        export(net, given, ["globals", "field"], args.out)
-    write_card(
-        args.out,
-        f"Parameter network of leadsight's task-aware ISP, seed {args.seed}, {args.steps} steps",
-        args.command,
-        f"{len(used) + len(apart)} pictures; {len(apart)} of them kept apart for these figures, "
-        "the mean distance of each consumer's answer from its answer to the clean picture:",
-        [
-            ["kept apart", "at the defaults", "trained"],
-            *([name, f"{before[name]:.4f}", f"{after[name]:.4f}"] for name in after),
-        ],
-        args.license,
-    )
-    if args.denoiser_steps > 0 and isinstance(net, ParameterNet):
-        train_denoiser(args, used, apart)
-    checkpoint_of(args.out).unlink(missing_ok=True)
+    export(net, args.out)
+    found = {name: (before[name], after[name]) for name in after}
+    text = card(args, len(used) + len(apart), len(apart), found)
+    args.out.with_suffix(".md").write_text(text, "utf-8")
+    Path(f"{args.out}.checkpoint").unlink(missing_ok=True)
     return after
+
+
+def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Pictures to train on, and those kept apart: whole folders where there are many of them."""
+    folders = sorted({p.parent for p in paths})
+    if len(folders) > KEPT_APART:
+        left_out = set(folders[::KEPT_APART])
+        apart = [p for p in paths if p.parent in left_out]
+    else:
+        apart = paths[::KEPT_APART] if len(paths) > KEPT_APART else []
+    kept = set(apart)
+    return [p for p in paths if p not in kept], apart
+
+
+def drawn(paths: list[Path], most: int, rng: np.random.Generator) -> list[Path]:
+    """All of them, or so many at random: their views stay in memory, some 2 MB each."""
+    if len(paths) <= most:
+        return paths
+    return [paths[k] for k in np.sort(rng.permutation(len(paths))[:most])]
+
+
+def card(
+    args: argparse.Namespace, pictures: int, apart: int, found: dict[str, tuple[float, float]]
+) -> str:
+    """What the model is and how it was made, in Markdown; files by their names alone."""
+    words = [Path(word).name if "/" in word else word for word in args.words]
+    lines = [
+        f"# {args.out.name}",
+        "",
+        f"Parameter network of leadsight's task-aware ISP, seed {args.seed}, {args.steps} steps, "
+        f"torch {torch.__version__}. Made by",
+        "",
+        "```",
+        f"python -m isp.train {shlex.join(words)}",
+        "```",
+        "",
+        f"{pictures} pictures; {apart} of them kept apart for these figures, the mean distance of "
+        "each consumer's answer from its answer to the clean picture:",
+        "",
+        "| kept apart | at the defaults | trained |",
+        "| --- | ---: | ---: |",
+        *[f"| {name} | {a:.4f} | {b:.4f} |" for name, (a, b) in found.items()],
+        "",
+        *([args.license, ""] if args.license else []),
+    ]
+    return "\n".join(lines)
 
 
 def main(words: list[str] | None = None) -> None:
@@ -260,12 +336,6 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument(
-        "--denoiser-steps",
-        type=int,
-        default=STEPS,
-        help="of the denoiser, before the others; 0: none",
-    )
-    parser.add_argument(
         "--views", type=int, default=264,
         help="of all pictures together, kept in memory; of more pictures than half of that a part "
         "is drawn",
@@ -273,7 +343,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--license", default="", help="a sentence for the card")
     args = parser.parse_args(words)
-    args.words, args.command = words, ["isp.train", *words]
+    args.words = words
     try:
         print({name: round(value, 4) for name, value in train(args).items()})
     except InputError as error:

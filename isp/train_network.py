@@ -10,14 +10,11 @@ from isp.config import IDENTITY
 from isp.operators import (
     COLORS,
     FINE_WINDOW,
-    LEAST_ENERGY,
     LUMA,
-    SEEN,
     SITES,
     TINY,
     WINDOW,
     color_mix,
-    loudness,
     matrix_share,
 )
 
@@ -28,17 +25,15 @@ def develop(
     given: torch.Tensor,
     field: torch.Tensor,
     mix: torch.Tensor,
-    denoiser: nn.Module | None = None,
 ) -> torch.Tensor:
     """RGB in [0, 1], (n, 3, h, w).
 
     planes: (n, 3, h, w) levels. noise: (n, 2) slope and floor of G's variance. given: (n, GLOBALS).
-    field: (n, 2, 16, 16). mix: (n, 3, 2) as ``isp.operators.color_mix`` gives it. denoiser: gives
-    what a ``DenoiserNet`` gives; None is the shrink alone.
+    field: (n, 2, 16, 16). mix: (n, 3, 2) as ``isp.operators.color_mix`` gives it.
     """
     gains, exponents = given[:, 0:3], given[:, 3:6]
     saturation, toe, strengths = given[:, 6], given[:, 7], given[:, 8:11]
-    x = shrink(planes * _up(gains), noise, gains, strengths, mix, saturation, denoiser)
+    x = shrink(planes * _up(gains), noise, gains, strengths, mix, saturation)
     field = torch.cat([math.log(2) * field[:, :1], torch.exp2(field[:, 1:])], 1)
     size = list(planes.shape[2:])
     field = functional.interpolate(field, size, mode="bilinear", align_corners=False)
@@ -62,47 +57,33 @@ def shrink(
     strengths: torch.Tensor,
     mix: torch.Tensor,
     saturation: torch.Tensor,
-    denoiser: nn.Module | None = None,
 ) -> torch.Tensor:
-    """Noise-aware shrink of balanced levels (n, 3, h, w), and what the denoiser makes of it."""
+    """Noise-aware shrink of balanced levels (n, 3, h, w)."""
     luma = x.new_tensor(LUMA)
     y = (x * luma[:, None, None]).sum(1, keepdim=True)
-    apart = functional.avg_pool2d(torch.cat([y, x[:, ::2]], 1), 2)
-    apart = torch.cat([apart[:, :1], apart[:, 1:] - apart[:, :1]], 1)
-    fine = y - _double(apart[:, :1])
-    energy = functional.avg_pool2d(fine * fine, 2)
-    means = blur(apart)
-    apart = apart - means
+    halves = functional.avg_pool2d(torch.cat([y, x[:, ::2]], 1), 2)
+    y2, color = halves[:, :1], halves[:, 1:] - halves[:, :1]
+    fine = y - _double(y2)
 
-    noise_of = _mixed(noise, gains, luma[None])
-    n = _noise(means[:, :1], noise_of) / 4
-    kept = apart[:, :1] / _divisor(blur(apart[:, :1] ** 2), n, strengths[:, 1])
-    y2 = means[:, :1] + kept
-    n = _noise(y2, noise_of)
-    divisor = _divisor(blur(energy, FINE_WINDOW), n, strengths[:, 0])
-    noise_of_colors = _mixed(noise, gains, x.new_tensor(COLORS))
-    variance = blur((apart[:, 1:] ** 2).sum(1, keepdim=True))
-    of_colors = _divisor(variance, _noise(y2, noise_of_colors) / 4, strengths[:, 2])
-    kept = torch.cat([kept, apart[:, 1:] / of_colors], 1)
-    coarse = means + kept
+    slope, floor = _mixed(noise, gains, luma[None])
+    mean = blur(y2)
+    detail = y2 - mean
+    n = (mean.clamp(min=0) * slope + floor) / 4
+    y2 = mean + detail * _weight(blur(detail * detail), n, strengths[:, 1])
+    n = y2.clamp(min=0) * slope + floor
+    variance = blur(functional.avg_pool2d(fine * fine, 2), FINE_WINDOW)
+    fine = fine * _double(_weight(variance, n, strengths[:, 0]))
 
-    level = y2.mean((2, 3), keepdim=True)
-    if denoiser is not None:
-        unit = n.sqrt()
-        louder = loudness(level, noise_of, noise_of_colors)
-        scales = torch.cat([torch.ones_like(louder), louder, louder], 1) * unit
-        energy = (energy / n + LEAST_ENERGY).log()
-        rows, columns = energy.shape[2:]
-        seen = torch.cat([apart / scales, kept / scales, energy], 1)
-        seen = functional.pad(seen, (0, columns % 2, 0, rows % 2))
-        lacking, factor = (o[:, :, :rows, :columns] for o in denoiser(seen))
-        coarse = coarse + lacking * scales
-        divisor = 1 + (divisor - 1) * factor
-    share = matrix_share(level, *noise_of)
+    slope, floor = _mixed(noise, gains, x.new_tensor(COLORS))
+    n = (y2.clamp(min=0) * slope + floor) / 4
+    mean = blur(color)
+    detail = color - mean
+    variance = blur((detail * detail).sum(1, keepdim=True))
+    color = mean + detail * _weight(variance, n, strengths[:, 2])
+    share = matrix_share(y2.mean((2, 3), keepdim=True), *_mixed(noise, gains, luma[None]))
     plain = torch.from_numpy(color_mix(IDENTITY))
     mix = (plain + (mix - plain) * share[:, 0]) * saturation[:, None, None]
-    colored = torch.einsum("nchw,nrc->nrhw", coarse[:, 1:], mix)
-    return fine * _double(1 / divisor) + _double(coarse[:, :1] + colored)
+    return fine + _double(y2 + torch.einsum("nchw,nrc->nrhw", color, mix))
 
 
 def blur(x: torch.Tensor, side: int = WINDOW) -> torch.Tensor:
@@ -125,13 +106,9 @@ def _mixed(
     )
 
 
-def _noise(level: torch.Tensor, noise_of: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    slope, floor = noise_of
-    return level.clamp(min=0) * slope + floor + math.sqrt(TINY)
-
-
-def _divisor(variance: torch.Tensor, noise: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
-    return 1 + (_up(strength[:, None]) * noise) ** 2 / (variance * variance + TINY)
+def _weight(variance: torch.Tensor, noise: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    square = variance * variance
+    return square / (square + (_up(strength[:, None]) * noise) ** 2 + TINY)
 
 
 def _up(x: torch.Tensor) -> torch.Tensor:
@@ -197,38 +174,3 @@ def settings(raw: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
     ln_gain = share * balance + brighten + raw[..., 2:5]
     turned = torch.tanh(torch.cat([ln_gain / _MAX_GAIN_LN, raw[..., 5:]], -1))
     return raw.new_tensor(_DEFAULTS) * torch.exp(raw.new_tensor(_REACH) * turned)
-
-
-class DenoiserNet(nn.Module):
-    """What ``isp.operators.Denoiser`` says, over a batch.
-
-    It works on a quarter of the grid, where channels cost little, by depth-wise and point-wise
-    convolutions in turn (Howard et al. 2017, "MobileNets", arXiv 1704.04861), each added to what
-    came in. It begins as the shrink alone.
-    """
-
-    def __init__(self, width: int = 32, blocks: int = 3) -> None:
-        super().__init__()
-        self.down = nn.Conv2d(SEEN, width, 2, 2)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(width, width, 3, 1, 1, groups=width), nn.Conv2d(width, width, 1)
-            )
-            for _ in range(blocks)
-        )
-        self.up = nn.ConvTranspose2d(width, 4, 2, 2)
-        nn.init.zeros_(self.up.weight)
-        assert self.up.bias is not None
-        nn.init.zeros_(self.up.bias)
-
-    def forward(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(n, SEEN, h, w), both even → (n, 3, h, w), (n, 1, h, w)."""
-        x = functional.relu(self.down(seen.clamp(-_FAR, _FAR)))
-        for block in self.blocks:
-            x = functional.relu(x + block(x))
-        found = self.up(x).clamp(-_FAR, _FAR)
-        return found[:, :3], found[:, 3:].exp()
-
-
-_FAR = 6.0
-"""So many units of noise from the mean is no noise, whatever is beyond."""

@@ -26,9 +26,6 @@ KNOWN = 0.7
 """Of the cameras come with a color matrix."""
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_PICTURES = 100_000
-KEPT_APART = 8
-"""Of so many pictures one is kept apart for the card's figures; of so many folders one, if there
-are more, so that frames of one video do not fall on both sides."""
 Picture = npt.NDArray[np.uint8]
 
 
@@ -36,13 +33,12 @@ Picture = npt.NDArray[np.uint8]
 class Shot:
     """One view through one sensor.
 
-    planes: (3, h, w) on the grid. light: the same without noise. features: (4, 64, 64). noise:
-    (2,). crop: (3, 255, 255) of the mosaic's blocks. clean: the same part of the picture,
-    (3, 255, 255) uint8 RGB. mix: (3, 2) of the color matrix that the camera is known by.
+    planes: (3, h, w) on the grid. features: (4, 64, 64). noise: (2,). crop: (3, 255, 255) of the
+    mosaic's blocks. clean: the same part of the picture, (3, 255, 255) uint8 RGB. mix: (3, 2) of
+    the color matrix that the camera is known by.
     """
 
     planes: FloatImage
-    light: FloatImage
     features: FloatImage
     noise: FloatImage
     crop: FloatImage
@@ -117,10 +113,8 @@ def random_shot(view: Picture, rng: np.random.Generator, day: bool) -> Shot:
     planes = np.stack([cv2.resize(p, GRID, interpolation=cv2.INTER_AREA) for p in counts])
     linear = Linear.of(_three(planes), planes[1] - planes[2])
     small = thumbnail(linear)
-    level = np.minimum(light * np.float32(exposure), 1)
     return Shot(
         linear.planes,
-        cv2.resize(level, GRID, interpolation=cv2.INTER_AREA).transpose(2, 0, 1),
         features(small),
         np.array(measured_noise(small), np.float32),
         _three(part),
@@ -137,22 +131,3 @@ def _three(sites: FloatImage) -> FloatImage:
 def stacked(arrays: list[npt.NDArray[np.generic]]) -> torch.Tensor:
     """A batch of arrays as floats."""
     return torch.from_numpy(np.stack(arrays)).float()
-
-
-def split(paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Pictures to train on, and those kept apart: whole folders where there are many of them."""
-    folders = sorted({p.parent for p in paths})
-    if len(folders) > KEPT_APART:
-        left_out = set(folders[::KEPT_APART])
-        apart = [p for p in paths if p.parent in left_out]
-    else:
-        apart = paths[::KEPT_APART] if len(paths) > KEPT_APART else []
-    kept = set(apart)
-    return [p for p in paths if p not in kept], apart
-
-
-def drawn(paths: list[Path], most: int, rng: np.random.Generator) -> list[Path]:
-    """All of them, or so many at random: their views stay in memory, some 2 MB each."""
-    if len(paths) <= most:
-        return paths
-    return [paths[k] for k in np.sort(rng.permutation(len(paths))[:most])]

@@ -8,11 +8,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from isp.config import IspConfig
 from isp.make import make_isp
-from isp.networks import CONSUMERS, GLOBALS, denoiser_of
 from isp.profile import read_profile, with_profile
 from isp.raw import ORDERS
 from isp.sensor import PROFILES, bayer
-from isp.task_aware import TaskAwareIsp
+from isp.task_aware import CONSUMERS, GLOBALS, TaskAwareIsp
 from pipeline.errors import InputError
 from pipeline.frame import Frame
 from pipeline.images import frame_from_bytes
@@ -345,103 +344,6 @@ def test_a_bad_model_is_one_clear_line_and_fixed_parameters(kind: str, tmp_path)
     found = views(counts(light()), isp=isp)
     assert reason.split()[0] in isp.chosen.problem and "\n" not in isp.chosen.problem
     assert 20 < found["human"].image.mean() < 235
-
-
-AS_IT_IS = ("Identity", [], {})
-
-
-def denoiser(path, lacking=0.0, factor=1.0, name="seen", planes=7, end=AS_IT_IS) -> str:
-    """Beside the model at ``path``, one that answers everywhere the same. end: a last node that
-    both outputs go through: kind, more inputs, options."""
-    kind, more, options = end
-    values = {"three": np.arange(3), "one": np.arange(1), "four": np.arange(4)}
-    values |= {"no": np.arange(0), "zero": np.float32(0)}
-    nodes = []
-    for out, count, value in (("lacking", "three", lacking), ("factor", "one", factor)):
-        values[f"{out} value"] = np.float32(value)
-        nodes += [
-            helper.make_node("Gather", [name, count], [f"{out} planes"], axis=1),
-            helper.make_node("Mul", [f"{out} planes", "zero"], [f"{out} zero"]),
-            helper.make_node("Add", [f"{out} zero", f"{out} value"], [f"{out} said"]),
-            helper.make_node(kind, [f"{out} said", *more], [out], **options),
-        ]
-    of = options.get("to", TensorProto.FLOAT)
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, planes, "h", "w"])],
-        [helper.make_tensor_value_info(out, of, None) for out in ("lacking", "factor")],
-        [numpy_helper.from_array(value, name) for name, value in values.items()],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(made, denoiser_of(path))
-    return str(path)
-
-
-def detail(image, **options):
-    """The detector's view."""
-    return isp_of(**options).develop(Frame(image, 0, "bayer_rggb16"), ("detector",))["detector"]
-
-
-def test_a_denoiser_beside_the_model_goes_on_where_the_shrink_ends(tmp_path) -> None:
-    raw = noisy(light(), exposure=0.1, gain=16)
-    path = tmp_path / "a.onnx"
-    alone = detail(raw, model=network(path)).image.astype(float)
-    assert np.array_equal(detail(raw, model=denoiser(path)).image, alone)
-    brighter = detail(raw, model=denoiser(path, lacking=2)).image
-    assert brighter.mean() > alone.mean() + 1
-    assert np.array_equal(detail(raw, model=str(path), denoiser=False).image, alone)
-    smoother = detail(raw, model=denoiser(path, factor=1000)).image.astype(float)
-    steps = [np.abs(np.diff(view, axis=1)).mean() for view in (smoother, alone)]
-    assert steps[0] < 0.95 * steps[1]
-
-
-NO_DENOISER = "other outputs than a denoiser"
-BAD_DENOISERS = {
-    "other inputs": (lambda path: denoiser(path, name="x"), "not seen"),
-    "other planes": (lambda path: denoiser(path, planes=6), "not seen"),
-    "NaN": (lambda path: denoiser(path, lacking=np.nan), NO_DENOISER),
-    "infinite": (lambda path: denoiser(path, lacking=np.inf), NO_DENOISER),
-    "a factor of zero": (lambda path: denoiser(path, factor=0), NO_DENOISER),
-    "empty": (lambda path: denoiser(path, end=("Gather", ["no"], {"axis": 2})), NO_DENOISER),
-    "float64": (
-        lambda path: denoiser(path, end=("Cast", [], {"to": TensorProto.DOUBLE})),
-        NO_DENOISER,
-    ),
-    "text": (
-        lambda path: denoiser(path, end=("Cast", [], {"to": TensorProto.STRING})),
-        NO_DENOISER,
-    ),
-    "no model": (lambda path: denoiser_of(path).write_bytes(b"\0" * 99), "is no ONNX model"),
-}
-
-
-@pytest.mark.parametrize("kind", BAD_DENOISERS)
-def test_a_bad_denoiser_is_one_clear_line_and_the_shrink_alone(kind: str, tmp_path) -> None:
-    path = tmp_path / "a.onnx"
-    raw = noisy(light(), exposure=0.1, gain=16)
-    alone = detail(raw, model=network(path)).image
-    make, reason = BAD_DENOISERS[kind]
-    make(path)
-    config = IspConfig(mode="task_aware", model=str(path), **TWELVE)
-    with pytest.raises(InputError, match=reason) as error:
-        make_isp(config)
-    assert "\n" not in str(error.value) and "isp.denoiser: false" in str(error.value)
-    isp = make_isp(config, complain=lambda text: None)
-    found = isp.develop(Frame(raw, 0, "bayer_rggb16"), ("detector",))["detector"]
-    assert reason in isp.chosen.problem and "stays alone" in isp.chosen.problem
-    assert np.array_equal(found.image, alone)
-
-
-def test_a_denoiser_that_fails_at_a_frame_is_said_and_the_shrink_stays_alone(tmp_path) -> None:
-    path = tmp_path / "a.onnx"
-    raw = noisy(light(), exposure=0.1, gain=16)
-    alone = detail(raw, model=network(path)).image
-    denoiser(path, end=("Gather", ["four"], {"axis": 2}))  # right for four rows, as it is tried
-    isp = isp_of(model=str(path))
-    found = isp.develop(Frame(raw, 0, "bayer_rggb16"), ("detector",))["detector"]
-    assert NO_DENOISER in isp.chosen.problem
-    assert np.array_equal(found.image, alone)
 
 
 def test_answers_that_turn_to_nan_are_said_and_bridged(tmp_path) -> None:

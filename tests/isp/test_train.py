@@ -12,16 +12,14 @@ import torch
 from onnx import numpy_helper
 
 from isp import train as training
-from isp import train_denoiser, train_files, train_views
 from isp.grid import features, measured_noise, thumbnail
-from isp.networks import CONSUMERS, DenoiserModel, ParameterModel, denoiser_of
 from isp.operators import default_parameters
-from isp.task_aware import parameters_of
+from isp.task_aware import CONSUMERS, ParameterModel, parameters_of
 from isp.train_losses import LOSSES
-from isp.train_network import DenoiserNet, ParameterNet
-from isp.train_views import random_shot, random_view, read_picture
+from isp.train_network import ParameterNet
+from isp.train_views import random_shot, random_view
 from pipeline.errors import InputError
-from tests.perception.models import looking, save
+from tests.perception.models import looking
 
 RNG = np.random.default_rng(0)
 
@@ -43,7 +41,7 @@ def place(tmp_path_factory):
 def run(place, out, *more, steps=3):
     training.main(
         ["--pictures", str(place / "pictures"), "--detectors", f"{place / 'detector.onnx'}:yolox",
-         "--out", str(out), "--steps", str(steps), "--views", "8", "--denoiser-steps", "2", *more]
+         "--out", str(out), "--steps", str(steps), "--views", "8", *more]
     )  # fmt: skip
 
 
@@ -54,120 +52,29 @@ def test_a_model_comes_out_that_the_isp_takes_with_its_card(place, tmp_path):
     assert found is not None and (found[0] > 0).all()
     card = out.with_suffix(".md").read_text()
     assert "--steps 3" in card and "Of the test." in card and "detector" in card
-    denoiser = denoiser_of(out)
-    lacking, factor = DenoiserModel(denoiser)(np.zeros((7, 8, 10), np.float32))
-    assert lacking.shape == (3, 8, 10) and factor.shape == (8, 10)
-    card = denoiser.with_suffix(".md").read_text()
-    assert "--steps 3" in card and "Of the test." in card and "codes of 255" in card
-    assert not list(tmp_path.glob("*.checkpoint"))
-
-
-def test_a_denoiser_is_trained_for_a_model_that_is_there(place, tmp_path):
-    out = tmp_path / "model.onnx"
-    run(place, out, "--denoiser-steps", "0")
-    assert not denoiser_of(out).exists()
-    train_denoiser.main(
-        ["--pictures", str(place / "pictures"), "--model", str(out), "--steps", "2"]
-    )
-    DenoiserModel(denoiser_of(out))
-    assert "python -m isp.train_denoiser" in denoiser_of(out).with_suffix(".md").read_text()
-
-
-def test_a_denoiser_learns_to_take_noise_away(place):
-    """On one view at night, from the shrink alone on."""
-    picture = read_picture(place / "pictures" / "0.png")
-    rng = np.random.default_rng(2)
-    shots = [random_shot(random_view(picture, rng), rng, False) for _ in range(2)]
-    batch = train_denoiser.batch_of(shots, rng)
-    net = DenoiserNet()
-    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
-    alone = batch.loss(None).item()
-    assert batch.loss(net).item() == pytest.approx(alone, rel=1e-5)
-    for _ in range(40):
-        optimizer.zero_grad()
-        batch.loss(net).backward()
-        optimizer.step()
-    assert batch.loss(net).item() < 0.95 * alone
+    assert not (tmp_path / "model.onnx.checkpoint").exists()
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_files, "CHECKPOINT_EVERY", 2)
-    more = "--denoiser-steps", "4"
-    whole, halves = tmp_path / "whole" / "x.onnx", tmp_path / "halves" / "x.onnx"
-    run(place, whole, *more, steps=4)
-    for module, shots in ((training, 2 * 2 + training.BATCH * 2), (train_denoiser, 6)):
-        real, calls = module.random_shot, []
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
+    whole, halves = tmp_path / "whole.onnx", tmp_path / "halves.onnx"
+    run(place, whole, steps=4)
+    real, calls = training.random_shot, []
 
-        def stops(*given, real=real, calls=calls, shots=shots):
-            calls.append(1)
-            if len(calls) > shots:
-                raise KeyboardInterrupt
-            return real(*given)
+    def stops(*given):
+        calls.append(1)
+        if len(calls) > 2 * 2 + training.BATCH * 2:
+            raise KeyboardInterrupt
+        return real(*given)
 
-        monkeypatch.setattr(module, "random_shot", stops)
-        with pytest.raises(KeyboardInterrupt):
-            run(place, halves, *more, steps=4)
-        monkeypatch.setattr(module, "random_shot", real)
-    counts = {}
-    for module in (train_denoiser, training):
-        shot = module.random_shot
-
-        def counted(*given, shot=shot, name=module.__name__):
-            counts[name] = counts.get(name, 0) + 1
-            return shot(*given)
-
-        monkeypatch.setattr(module, "random_shot", counted)
-    run(place, halves, *more, steps=4)
-    figures_alone = 2 * 2  # of one picture's two views, before and after
-    two_steps_more = 2 * train_denoiser.BATCH + train_denoiser.HELD_VIEWS
-    assert counts == {"isp.train": figures_alone, "isp.train_denoiser": two_steps_more}
-    for made in (lambda out: out, denoiser_of):
-        a, b = (onnx.load(made(out)).graph.initializer for out in (whole, halves))
-        for x, y in zip(a, b, strict=True):
-            np.testing.assert_array_equal(numpy_helper.to_array(x), numpy_helper.to_array(y))
-
-
-def test_every_consumer_has_a_loss(place, tmp_path):
-    save(
-        tmp_path / "backbone.onnx",
-        [("Conv", ["x", "w"], "y0", {"strides": [8, 8]})],
-        {"w": RNG.normal(0, 0.01, (4, 3, 8, 8)).astype(np.float32)},
-        shape=(1, 3, 255, 255),
-        answer=(1, 4, 31, 31),
-    )
-    backbone = training.OnnxModule.load(tmp_path / "backbone.onnx")
-    watchers = [training.Watcher(place / "detector.onnx", "yolox")]
-    judge = training.Judge(watchers, backbone)
-    views = judge.views([place / "pictures" / "0.png"], 2, np.random.default_rng(1))
-    rng = np.random.default_rng(2)
-    shots = [random_shot(v.picture, rng, False) for v in views]
-    with torch.no_grad():
-        found = judge.losses(ParameterNet(), views, shots)
-    assert set(found) == {"detector", "human", "tracker"}
-    assert all(0 < v < 100 for v in found.values())
-    of_detector, *of_others = (found[name].item() for name in ("detector", "human", "tracker"))
-    assert training.total(found, 2).item() == pytest.approx(of_detector / 2 + sum(of_others))
-
-
-@pytest.mark.parametrize("steps", ["0", "-1"])
-def test_a_denoiser_wants_steps_and_a_model(place, tmp_path, steps):
-    given = ["--pictures", str(place / "pictures"), "--model", str(tmp_path / "none.onnx")]
-    with pytest.raises(SystemExit, match="give 1 or more"):
-        train_denoiser.main([*given, "--steps", steps])
-    with pytest.raises(SystemExit, match="cannot be read"):
-        train_denoiser.main([*given, "--steps", "1"])
-
-
-@pytest.mark.parametrize("steps", [1, 2, 10, 11])
-def test_few_steps_of_a_denoiser_are_steps_as_well(place, tmp_path, steps, monkeypatch):
-    monkeypatch.setattr(train_denoiser, "HELD_VIEWS", 1)
-    monkeypatch.setattr(train_denoiser, "BATCH", 1)
-    run(place, tmp_path / "model.onnx", "--denoiser-steps", "0", steps=1)
-    pictures = str(place / "pictures")
-    train_denoiser.main(
-        ["--pictures", pictures, "--model", str(tmp_path / "model.onnx"), "--steps", str(steps)]
-    )
-    assert denoiser_of(tmp_path / "model.onnx").exists()
+    monkeypatch.setattr(training, "random_shot", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run(place, halves, steps=4)
+    monkeypatch.setattr(training, "random_shot", real)
+    run(place, halves, steps=4)
+    for a, b in zip(onnx.load(whole).graph.initializer, onnx.load(halves).graph.initializer,
+                    strict=True):  # fmt: skip
+        np.testing.assert_array_equal(numpy_helper.to_array(a), numpy_helper.to_array(b))
 
 
 def test_the_published_operators_train_and_give_the_same_picture_without_their_noise(
@@ -224,11 +131,6 @@ def test_a_loss_is_zero_for_the_same_answer_and_grows_with_the_difference(layout
     }[layout]
     wanted = [torch.rand(s) for s in shapes]
     near, far = ([(w + a * torch.rand_like(w)).clamp(0, 1) for w in wanted] for a in (0.05, 0.4))
-    if layout == "fastestdet":  # its classes are shares of one
-        wanted, near, far = (
-            [torch.cat([x[:, :5], x[:, 5:] / x[:, 5:].sum(1, True)], 1) for x in answers]
-            for answers in (wanted, near, far)
-        )
     loss = LOSSES[layout]
     assert loss(wanted, wanted).item() == pytest.approx(0, abs=1e-5)
     assert 0 < loss(near, wanted).item() < loss(far, wanted).item()
@@ -256,7 +158,7 @@ def test_what_cannot_be_trained_on_is_said_in_a_line(place, tmp_path, change, sa
 def test_a_file_that_is_no_picture_is_named(place, tmp_path):
     (tmp_path / "a.jpg").write_text("no picture")
     with pytest.raises(InputError, match=r"a\.jpg: is no picture"):
-        read_picture(tmp_path / "a.jpg")
+        training.read_picture(tmp_path / "a.jpg")
 
 
 def test_the_networks_features_are_those_of_the_isp():
@@ -272,17 +174,17 @@ def test_the_networks_features_are_those_of_the_isp():
 
 def test_frames_of_one_folder_stay_on_one_side_where_there_are_many_folders():
     few = [Path(f"a/{k}.jpg") for k in range(20)]
-    used, apart = train_views.split(few)
-    assert apart == few[:: train_views.KEPT_APART] and sorted([*used, *apart]) == sorted(few)
+    used, apart = training.split(few)
+    assert apart == few[:: training.KEPT_APART] and sorted([*used, *apart]) == sorted(few)
     many = [Path(f"video{v:02}/{k}.jpg") for v in range(20) for k in range(5)]
-    used, apart = train_views.split(many)
+    used, apart = training.split(many)
     assert len(apart) == 3 * 5 and len(used) == 17 * 5
     assert not {p.parent for p in used} & {p.parent for p in apart}
 
 
 def test_of_many_pictures_a_part_is_drawn():
     paths = [Path(f"{k:04}.jpg") for k in range(1000)]
-    few = train_views.drawn(paths, 132, np.random.default_rng(0))
+    few = training.drawn(paths, 132, np.random.default_rng(0))
     assert len(few) == len(set(few)) == 132 and few == sorted(few)
-    assert few == train_views.drawn(paths, 132, np.random.default_rng(0))
-    assert train_views.drawn(paths[:9], 132, np.random.default_rng(0)) == paths[:9]
+    assert few == training.drawn(paths, 132, np.random.default_rng(0))
+    assert training.drawn(paths[:9], 132, np.random.default_rng(0)) == paths[:9]
