@@ -19,7 +19,7 @@ from isp.train_losses import LOSSES
 from isp.train_network import ParameterNet
 from isp.train_views import random_shot, random_view
 from pipeline.errors import InputError
-from tests.perception.models import looking
+from tests.perception.models import looking, save
 
 RNG = np.random.default_rng(0)
 
@@ -70,11 +70,34 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(place, tmp_path, monkey
     monkeypatch.setattr(training, "random_shot", stops)
     with pytest.raises(KeyboardInterrupt):
         run(place, halves, steps=4)
-    monkeypatch.setattr(training, "random_shot", real)
+    calls.clear()
+    monkeypatch.setattr(training, "random_shot", lambda *given: (calls.append(1), real(*given))[1])
     run(place, halves, steps=4)
+    assert len(calls) == 2 * 2 + 2 * training.BATCH  # of the figures, and two steps more
     for a, b in zip(onnx.load(whole).graph.initializer, onnx.load(halves).graph.initializer,
                     strict=True):  # fmt: skip
         np.testing.assert_array_equal(numpy_helper.to_array(a), numpy_helper.to_array(b))
+
+
+def test_every_consumer_has_a_loss(place, tmp_path):
+    save(
+        tmp_path / "backbone.onnx",
+        [("Conv", ["x", "w"], "y0", {"strides": [8, 8]})],
+        {"w": RNG.normal(0, 0.01, (4, 3, 8, 8)).astype(np.float32)},
+        shape=(1, 3, 255, 255),
+        answer=(1, 4, 31, 31),
+    )
+    backbone = training.OnnxModule.load(tmp_path / "backbone.onnx")
+    judge = training.Judge([training.Watcher(place / "detector.onnx", "yolox")], backbone)
+    views = judge.views([place / "pictures" / "0.png"], 2, np.random.default_rng(1))
+    rng = np.random.default_rng(2)
+    shots = [random_shot(v.picture, rng, False) for v in views]
+    with torch.no_grad():
+        found = judge.losses(ParameterNet(), views, shots)
+    assert set(found) == {"detector", "human", "tracker"}
+    assert all(0 < v < 100 for v in found.values())
+    of_detector, *of_others = (found[name].item() for name in ("detector", "human", "tracker"))
+    assert training.total(found, 2).item() == pytest.approx(of_detector / 2 + sum(of_others))
 
 
 def test_the_published_operators_train_and_give_the_same_picture_without_their_noise(
@@ -131,6 +154,11 @@ def test_a_loss_is_zero_for_the_same_answer_and_grows_with_the_difference(layout
     }[layout]
     wanted = [torch.rand(s) for s in shapes]
     near, far = ([(w + a * torch.rand_like(w)).clamp(0, 1) for w in wanted] for a in (0.05, 0.4))
+    if layout == "fastestdet":  # its classes are shares of one
+        wanted, near, far = (
+            [torch.cat([x[:, :5], x[:, 5:] / x[:, 5:].sum(1, True)], 1) for x in answers]
+            for answers in (wanted, near, far)
+        )
     loss = LOSSES[layout]
     assert loss(wanted, wanted).item() == pytest.approx(0, abs=1e-5)
     assert 0 < loss(near, wanted).item() < loss(far, wanted).item()
