@@ -19,6 +19,7 @@ from bridges.follow import FollowConfig
 from bridges.loop import LoopConfig, SimulationLoop, Step
 from bridges.make_simulator import WORLDS, config_class, make_simulator, stage_of
 from bridges.simulator import Simulator, SimulatorError, SimulatorOverError
+from bridges.vehicle_sensors import SensorsConfig
 from pipeline.config import Config, option
 from pipeline.errors import InputError
 from ros_nodes import messages, process, qos
@@ -26,7 +27,7 @@ from ros_nodes.parameters import Live
 from ros_nodes.simulator_clock import PERIOD_S, SmoothClock
 from ros_nodes.simulator_diagnostics import diagnostics_of
 from ros_nodes.simulator_pilot import Pilot
-from ros_nodes.simulator_vehicle import SensorsConfig, Vehicle
+from ros_nodes.simulator_vehicle import Vehicle
 from ros_nodes.stage import STEADY
 
 END_S = 4.0

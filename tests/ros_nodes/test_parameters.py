@@ -123,8 +123,8 @@ def test_the_parameter_file_holds_the_defaults_of_today() -> None:
 
 
 def test_the_parameter_file_of_the_world_holds_known_options() -> None:
+    from bridges.vehicle_sensors import SensorsConfig
     from bridges.world import WorldConfig
-    from ros_nodes.simulator_vehicle import SensorsConfig
 
     known = CONFIGS | {"sensors": SensorsConfig, "world": WorldConfig}
     found = build(known, ROOT / "config" / "sim.yaml")
