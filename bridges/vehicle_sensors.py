@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from bridges.simulator import Aim, Sensor, SensorKind, Simulator, pose_of
+from bridges.simulator import Abilities, Aim, Sensor, SensorKind, pose_of
 from pipeline.config import Config, option
-from pipeline.objects import ObjectClass
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,11 @@ class SensorsConfig(Config):
 
 
 def sensors_of(
-    simulator: Simulator, number: int, label: str, config: SensorsConfig
+    config: SensorsConfig, abilities: Abilities, number: int, flies: bool, label: str
 ) -> list[Sensor]:
     """For the actor ``number``: those of the configuration that the simulator has, with names that
     begin with ``label``."""
-    flies = simulator.moment.actors.classes[simulator.moment.actors.row(number)] == ObjectClass.UAV
-    hangs = config.gimbal and flies and Aim in simulator.abilities.controls
+    hangs = config.gimbal and flies and Aim in abilities.controls
     ahead = np.eye(4) if hangs else pose_of(np.zeros(3), 0.0, np.radians(config.pitch_deg))
 
     def sensor(kind: SensorKind, name: str, **options: Any) -> Sensor:
@@ -67,4 +65,4 @@ def sensors_of(
         wished.append(sensor(SensorKind.V2X, "v2x"))
     if config.gnss:
         wished.append(sensor(SensorKind.GNSS, "gnss"))
-    return [s for s in wished if s.kind in simulator.abilities.sensors]
+    return [s for s in wished if s.kind in abilities.sensors]

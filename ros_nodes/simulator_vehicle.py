@@ -60,7 +60,10 @@ class Vehicle:
         self._label = prefix.replace("/", "_")
         self._controls: deque[Control] = deque(maxlen=MOST_CONTROLS)
         self.picture_size = config.width, config.height
-        self.sensors = {s.name: s for s in sensors_of(simulator, number, self._label, config)}
+        row = simulator.moment.actors.row(number)
+        self._flies = bool(simulator.moment.actors.classes[row] == ObjectClass.UAV)
+        carried = sensors_of(config, simulator.abilities, number, self._flies, self._label)
+        self.sensors = {s.name: s for s in carried}
         self._actors = node.create_publisher(ObjectArray, f"{prefix}truth_objects", qos.results())
         self._info = node.create_publisher(CameraInfo, f"{prefix}camera_info", qos.results(1))
         self._publishers = {
@@ -68,8 +71,6 @@ class Vehicle:
             for name in self.sensors
         }
         self._speed = node.create_publisher(Float32, f"{prefix}speedometer", qos.results(1))
-        row = simulator.moment.actors.row(number)
-        self._flies = bool(simulator.moment.actors.classes[row] == ObjectClass.UAV)
         for kind, topic, control in self._commands(self._flies):
             node.create_subscription(kind, prefix + topic, self._taker(control), qos.results(1))
 
